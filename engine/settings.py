@@ -1,0 +1,127 @@
+"""What a person can set: ``SystemConfig`` (trading, changeable while running) and ``Environment`` (the process).
+
+Every field has a unit and a range, so a bad value is refused with a sentence and never reaches the core.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from engine.domain import INTERVAL_S, Params, Sleeve
+
+DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT")
+
+
+class SystemConfig(BaseModel):
+    """Trading settings. Stored in the database, edited on the Settings page, applied at the next decision."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    initial_balance: float = Field(10_000.0, gt=0, le=1e9, description="Paper account's opening balance, USDT")
+    max_daily_loss: float = Field(0.05, gt=0, le=0.5, description="Loss in a UTC day at which the book is flattened")
+    max_total_drawdown: float = Field(0.15, gt=0, le=0.9, description="Fall from peak equity at which trading halts")
+    target_annual_return: float = Field(2.0, gt=0, le=100, description="The goal, fraction a year; measured, not used")
+    symbols: tuple[str, ...] = Field(DEFAULT_SYMBOLS, min_length=1, description="What the engine trades")
+    strategy: Literal["trend", "ema-cross"] = Field("trend", description="Sleeve that sets the raw weights")
+    decision_interval: str = Field("1m", description="Bar on whose close a decision is made")
+    trend_horizons_hours: tuple[float, ...] = Field((4.0, 12.0, 36.0, 108.0), min_length=1, max_length=8, description="Trend horizons, hours")
+    volatility_horizon_hours: float = Field(24.0, gt=0, description="Memory of the volatility estimate, hours")
+    volatility_target: float = Field(0.20, gt=0, le=2, description="Annualised volatility the book aims at")
+    ema_fast: int = Field(20, ge=1, le=10_000, description="ema-cross: fast span, bars")
+    ema_slow: int = Field(100, ge=2, le=100_000, description="ema-cross: slow span, bars")
+    allow_short: bool = Field(True, description="Negative weights allowed")
+    max_symbol_weight: float = Field(0.5, gt=0, le=5, description="Cap on one symbol's |weight|")
+    max_gross_weight: float = Field(2.0, gt=0, le=10, description="Cap on the sum of |weights|")
+    max_leverage: float = Field(3.0, ge=1, le=20, description="Gross notional over equity")
+    max_price_age_s: float = Field(15.0, gt=0, le=3600, description="Older prices block new risk, seconds")
+    rebalance_band: float = Field(0.02, ge=0, le=0.5, description="Smallest change of weight worth trading")
+    maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
+    protective_stop_pct: float = Field(0.05, gt=0.001, le=0.5, description="Distance of the exchange-resident stop")
+    tick_retention_days: int = Field(3, ge=1, le=365, description="Ticks kept in the database, days")
+    use_trend: bool = Field(True, description="The sleeve may open risk; off: positions are only reduced")
+    use_protective_stops: bool = Field(True, description="Keep a stop on the exchange for every position")
+    use_maker_orders: bool = Field(True, description="Try post-only first; off: cross at once")
+    use_gate_daily_loss: bool = Field(True, description="Enforce the daily loss limit; may be off in paper only")
+    use_gate_drawdown: bool = Field(True, description="Enforce the drawdown control; may be off in paper only")
+
+    @field_validator("decision_interval")
+    @classmethod
+    def _known_interval(cls, value: str) -> str:
+        if value not in INTERVAL_S:
+            raise ValueError(f"decision_interval {value!r} is not one of {', '.join(INTERVAL_S)}")
+        return value
+
+    @field_validator("symbols")
+    @classmethod
+    def _plain_symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        cleaned = tuple(symbol.strip().upper() for symbol in value)
+        for symbol in cleaned:
+            if not symbol.isalnum():
+                raise ValueError(f"symbol {symbol!r} is not of the form BTCUSDT")
+        if len(set(cleaned)) != len(cleaned):
+            raise ValueError("symbols contains the same symbol twice")
+        return cleaned
+
+    @field_validator("trend_horizons_hours")
+    @classmethod
+    def _positive_horizons(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not hours > 0 for hours in value):
+            raise ValueError("trend_horizons_hours must all be positive")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SystemConfig:
+        if self.ema_fast >= self.ema_slow:
+            raise ValueError(f"ema_fast {self.ema_fast} must be below ema_slow {self.ema_slow}")
+        if self.max_symbol_weight > self.max_gross_weight:
+            raise ValueError(
+                f"max_symbol_weight {self.max_symbol_weight} is above max_gross_weight {self.max_gross_weight}"
+            )
+        return self
+
+    @property
+    def interval_s(self) -> int:
+        """Seconds in one decision bar."""
+        return INTERVAL_S[self.decision_interval]
+
+    def params(self) -> Params:
+        """Return the numbers the compiled core needs, in bars of the decision interval."""
+        bars_per_hour = 3600 / self.interval_s
+        return Params(
+            sleeve=int(Sleeve.TREND if self.strategy == "trend" else Sleeve.EMA_CROSS),
+            bars_per_year=365 * 24 * bars_per_hour,
+            trend_horizon_bars=np.maximum(np.array(self.trend_horizons_hours) * bars_per_hour, 1.0),
+            vol_horizon_bars=max(self.volatility_horizon_hours * bars_per_hour, 2.0),
+            vol_target=self.volatility_target,
+            ema_fast=self.ema_fast,
+            ema_slow=self.ema_slow,
+            allow_short=self.allow_short,
+            gate=True,
+            max_symbol_weight=self.max_symbol_weight,
+            max_gross_weight=self.max_gross_weight,
+            max_leverage=self.max_leverage,
+            max_daily_loss=self.max_daily_loss if self.use_gate_daily_loss else 1e9,
+            max_drawdown=self.max_total_drawdown if self.use_gate_drawdown else 1e9,
+            max_age_s=self.max_price_age_s,
+            rebalance_band=self.rebalance_band,
+        )
+
+
+class Environment(BaseSettings):
+    """The process: where its data lives and how it reaches the venue. Read from the environment only."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    astrolabe_home: Path = Field(Path.home() / ".astrolabe", description="Data folder")
+    aster_base_url: str | None = None
+    aster_ws_url: str | None = None
+    aster_private_key: SecretStr | None = None
+    aster_signer_key: SecretStr | None = None
+    aster_user: str | None = None
+    aster_api_key: SecretStr | None = None
+    aster_api_secret: SecretStr | None = None

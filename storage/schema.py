@@ -1,0 +1,115 @@
+"""Every table, declared once as SQLAlchemy metadata.
+
+Times are BIGINT nanoseconds UTC, money and prices DOUBLE in the quote currency, quantities DOUBLE in base units. Nested
+detail that is only ever read whole (a decision's inputs, a run's result) is JSON text. Primary keys only: a secondary
+index makes updates of a DuckDB table fail or slow, and a range scan on time is fast without one.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+SCHEMA_VERSION = 1
+
+
+def _table(name: str, *columns: Column, comment: str) -> Table:
+    return Table(name, metadata, *columns, comment=comment)
+
+
+def _key(name: str, kind: type = Text) -> Column:
+    return Column(name, kind, primary_key=True, nullable=False, autoincrement=False)
+
+
+def _ns(name: str) -> Column:
+    return Column(name, BigInteger)
+
+
+def _num(name: str) -> Column:
+    return Column(name, Double)
+
+
+bars = _table(
+    "bars", _key("symbol"), _key("interval"), _key("ts_open", BigInteger),
+    _num("open_px"), _num("high_px"), _num("low_px"), _num("close_px"), _num("volume"),
+    comment="Closed candles as the venue published them.",
+)  # fmt: skip
+ticks = _table(
+    "ticks", Column("symbol", Text), _ns("ts_exchange"), _ns("ts_received"), _num("px"), _num("qty"),
+    Column("side", Integer),
+    comment="Market trades. Kept for settings.tick_retention_days, then exported to Parquet by day.",
+)  # fmt: skip
+book_tops = _table(
+    "book_tops", Column("symbol", Text), _ns("ts_exchange"), _ns("ts_received"),
+    _num("bid_px"), _num("bid_qty"), _num("ask_px"), _num("ask_qty"),
+    comment="Best bid and ask, sampled once a second per symbol.",
+)  # fmt: skip
+funding = _table(
+    "funding", _key("symbol"), _key("ts_funding", BigInteger), _num("rate"), _num("mark_px"),
+    comment="Funding rates as settled, fraction per interval.",
+)  # fmt: skip
+decisions = _table(
+    "decisions", _key("decision_id", BigInteger), _ns("ts_close"), _ns("ts_decided"), Column("strategy", Text),
+    Column("params_hash", Text), _num("equity"), _num("drawdown"), _num("day_pnl"), _num("gross_weight"),
+    _num("portfolio_vol"), Column("n_orders", Integer), Column("summary", Text), Column("detail", Text),
+    _num("elapsed_ms"),
+    comment="One row per bar close: what was decided and why. detail is JSON: inputs, weights, verdicts per symbol.",
+)  # fmt: skip
+orders = _table(
+    "orders", _key("client_id"), Column("decision_id", BigInteger), Column("symbol", Text), Column("side", Integer),
+    Column("order_type", Text), Column("tif", Text), _num("qty"), _num("limit_px"), _num("stop_px"),
+    Column("reduce_only", Boolean), Column("close_position", Boolean), Column("purpose", Text),
+    Column("status", Text), Column("venue_order_id", Text), _num("filled_qty"), _num("avg_px"), _num("decision_px"),
+    _ns("ts_intent"), _ns("ts_sent"), _ns("ts_acked"), _ns("ts_final"), Column("reason", Text),
+    comment="Our orders, written before they are sent.",
+)  # fmt: skip
+order_events = _table(
+    "order_events", _key("seq", BigInteger), Column("client_id", Text), _ns("ts"), Column("event", Text),
+    Column("detail", Text),
+    comment="Every change of every order, append-only.",
+)  # fmt: skip
+fills = _table(
+    "fills", _key("symbol"), _key("trade_id"), Column("client_id", Text), Column("venue_order_id", Text),
+    Column("decision_id", BigInteger), _num("qty"), _num("px"), _num("fee"), _num("pnl_realized"),
+    Column("is_maker", Boolean), _num("decision_px"), _num("arrival_px"), _ns("ts_filled"), _ns("ts_received"),
+    comment="Our executions; qty is signed.",
+)  # fmt: skip
+positions = _table(
+    "positions", _key("symbol"), _num("qty"), _num("entry_px"), _num("mark_px"), _num("liq_px"), _num("leverage"),
+    _ns("ts"),
+    comment="The newest position per symbol as the venue confirmed it.",
+)  # fmt: skip
+equity = _table(
+    "equity", _key("ts", BigInteger), _num("equity"), _num("cash"), _num("pnl_unrealized"), _num("gross_notional"),
+    _num("net_notional"), _num("drawdown"), _num("day_pnl"),
+    comment="The account through time, one row a decision and one a minute.",
+)  # fmt: skip
+metrics = _table(
+    "metrics", Column("ts", BigInteger), Column("name", Text), _num("value"), Column("labels", Text),
+    comment="The engine's own measurements.",
+)  # fmt: skip
+incidents = _table(
+    "incidents", _key("incident_id", BigInteger), _ns("ts"), Column("severity", Text), Column("source", Text),
+    Column("message", Text), Column("detail", Text), _ns("ts_resolved"),
+    comment="What went wrong, and when it was over.",
+)  # fmt: skip
+commands = _table(
+    "commands", _key("idempotency_key"), _ns("ts"), Column("command", Text), Column("payload", Text),
+    Column("status", Text), Column("result", Text),
+    comment="Commands from people and programs; a key is carried out once.",
+)  # fmt: skip
+audit = _table(
+    "audit", _key("seq", BigInteger), _ns("ts"), Column("actor", Text), Column("action", Text), Column("detail", Text),
+    Column("prev_hash", Text), Column("hash", Text),
+    comment="Who changed what, each row hashed with the one before it.",
+)  # fmt: skip
+runs = _table(
+    "runs", _key("run_id"), Column("kind", Text), Column("status", Text), _ns("ts_started"), _ns("ts_finished"),
+    _num("progress"), Column("config", Text), Column("metrics", Text), Column("result", Text), Column("error", Text),
+    comment="Backtests and other long jobs.",
+)  # fmt: skip
+settings = _table(
+    "settings", _key("key"), Column("value", Text), _ns("ts"),
+    comment="The settings in force, and small facts the engine must remember over a restart.",
+)  # fmt: skip
