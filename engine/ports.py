@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -76,8 +77,8 @@ class Store(Protocol):
     def append(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         """Queue rows for the next group commit."""
 
-    def append_durable(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Return only when the rows are on disk."""
+    def append_durable(self, table: str, rows: Sequence[dict[str, Any]]) -> Future[None]:
+        """Queue rows and return a future that is done when they are on disk, or holds the reason why not."""
 
     def read(self, query: str, params: Sequence[Any] = ()) -> pa.Table:
         """Run one SELECT on a cursor of its own."""

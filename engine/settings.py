@@ -29,7 +29,9 @@ class SystemConfig(BaseModel):
     symbols: tuple[str, ...] = Field(DEFAULT_SYMBOLS, min_length=1, description="What the engine trades")
     strategy: Literal["trend", "ema-cross"] = Field("trend", description="Sleeve that sets the raw weights")
     decision_interval: str = Field("1m", description="Bar on whose close a decision is made")
-    trend_horizons_hours: tuple[float, ...] = Field((4.0, 12.0, 36.0, 108.0), min_length=1, max_length=8, description="Trend horizons, hours")
+    trend_horizons_hours: tuple[float, ...] = Field(
+        (4.0, 12.0, 36.0, 108.0), min_length=1, max_length=8, description="Trend horizons, hours"
+    )
     volatility_horizon_hours: float = Field(24.0, gt=0, description="Memory of the volatility estimate, hours")
     volatility_target: float = Field(0.20, gt=0, le=2, description="Annualised volatility the book aims at")
     ema_fast: int = Field(20, ge=1, le=10_000, description="ema-cross: fast span, bars")

@@ -1,0 +1,271 @@
+"""The DuckDB file: one owner, one writer thread with group commit, one cursor per read.
+
+Rows are queued and written in one transaction per batch. A caller that must know that its rows are on disk before it
+goes on (an order intent) takes the future of ``append_durable``; everything else is written within ``FLUSH_S``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from duckdb_sqlalchemy import Dialect
+from sqlalchemy import BigInteger, Boolean, Double, Integer, Table
+from sqlalchemy.schema import CreateTable
+
+from storage.schema import SCHEMA_VERSION, metadata
+
+FLUSH_S = 0.1
+MAX_QUEUED_ROWS = 1_000_000
+CONNECTION_OPTIONS = {
+    "threads": "2",
+    "memory_limit": "2GB",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+
+_ARROW_TYPES = {BigInteger: pa.int64(), Integer: pa.int32(), Double: pa.float64(), Boolean: pa.bool_()}
+
+
+class StorageError(Exception):
+    """The record could not be read or written."""
+
+
+@dataclass(slots=True)
+class _Write:
+    table: str
+    rows: pa.Table
+    done: Future[None] | None
+
+
+def _arrow_schema(table: Table) -> pa.Schema:
+    def arrow_type(column: Any) -> pa.DataType:
+        return next((arrow for kind, arrow in _ARROW_TYPES.items() if type(column.type) is kind), pa.string())
+
+    return pa.schema([(column.name, arrow_type(column)) for column in table.columns])
+
+
+class Database:
+    """Owner of the DuckDB file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; created with its folder when absent.
+    on_error : callable taking one sentence
+        Called from the writer thread when a batch could not be written.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be opened, or was made by a newer version.
+    """
+
+    def __init__(self, path: Path, on_error: Callable[[str], None] | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._on_error = on_error
+        self._schemas = {name: _arrow_schema(table) for name, table in metadata.tables.items()}
+        self._keys = {name: [c.name for c in table.primary_key] for name, table in metadata.tables.items()}
+        try:
+            self._connection = duckdb.connect(str(path), config=CONNECTION_OPTIONS)
+        except duckdb.Error as error:
+            raise StorageError(f"Cannot open {path.name}: {error}") from error
+        self._migrate()
+        self._queue: queue.Queue[_Write | None] = queue.Queue()
+        self._queued_rows = 0
+        self._lock = threading.Lock()
+        self._audit_seq, self._audit_hash = self._audit_tail()
+        self._writer = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
+        self._closed = False
+        self._writer.start()
+
+    def _migrate(self) -> None:
+        connection = self._connection
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)")
+        found = connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0]
+        if found is not None and found > SCHEMA_VERSION:
+            raise StorageError(
+                f"{self.path.name} has schema version {found}, this program knows {SCHEMA_VERSION}: update Astrolabe"
+            )
+        for table in metadata.sorted_tables:
+            connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=Dialect())))
+        if found is None:
+            connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+
+    # writing -----------------------------------------------------------------------------------------------------
+
+    def append(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Queue rows for the next group commit. Raises StorageError when the queue is full or the file is closed."""
+        self._enqueue(table, rows, None)
+
+    def append_durable(self, table: str, rows: Sequence[dict[str, Any]]) -> Future[None]:
+        """Queue rows and return a future that is done when they are on disk."""
+        done: Future[None] = Future()
+        self._enqueue(table, rows, done)
+        return done
+
+    def _enqueue(self, table: str, rows: Sequence[dict[str, Any]], done: Future[None] | None) -> None:
+        if self._closed:
+            raise StorageError("The database is closed")
+        arrow = pa.Table.from_pylist(list(rows), schema=self._schemas[table])
+        with self._lock:
+            if self._queued_rows + arrow.num_rows > MAX_QUEUED_ROWS:
+                raise StorageError(f"{self._queued_rows} rows wait to be written: the disk is too slow or full")
+            self._queued_rows += arrow.num_rows
+        self._queue.put(_Write(table, arrow, done))
+
+    def audit(self, actor: str, action: str, detail: dict[str, Any]) -> Future[None]:
+        """Append one row to the hash chain: hash = SHA-256 of the previous hash and this row."""
+        text = json.dumps(detail, sort_keys=True, default=str)
+        with self._lock:
+            seq, previous = self._audit_seq + 1, self._audit_hash
+            ts = time.time_ns()
+            digest = audit_hash(previous, seq, ts, actor, action, text)
+            self._audit_seq, self._audit_hash = seq, digest
+        row = {"seq": seq, "ts": ts, "actor": actor, "action": action, "detail": text}
+        return self.append_durable("audit", [row | {"prev_hash": previous, "hash": digest}])
+
+    def _audit_tail(self) -> tuple[int, str]:
+        rows = self._connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchall()
+        return (int(rows[0][0]), str(rows[0][1])) if rows else (0, "")
+
+    def _write_loop(self) -> None:
+        cursor = self._connection.cursor()
+        open_ended = True
+        while open_ended:
+            batch = [self._queue.get()]
+            deadline = time.monotonic() + FLUSH_S
+            while batch[-1] is not None and batch[-1].done is None:
+                try:
+                    batch.append(self._queue.get(timeout=max(deadline - time.monotonic(), 0.0)))
+                except queue.Empty:
+                    break
+            while batch[-1] is not None:  # whatever else waits joins the same commit
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            open_ended = batch[-1] is not None
+            self._commit(cursor, [write for write in batch if write is not None])
+        cursor.close()
+
+    def _commit(self, cursor: duckdb.DuckDBPyConnection, writes: list[_Write]) -> None:
+        if not writes:
+            return
+        by_table: dict[str, list[pa.Table]] = {}
+        for write in writes:
+            by_table.setdefault(write.table, []).append(write.rows)
+        failure: StorageError | None = None
+        try:
+            cursor.execute("BEGIN")
+            for name, parts in by_table.items():
+                self._insert(cursor, name, pa.concat_tables(parts))
+            cursor.execute("COMMIT")
+        except duckdb.Error as error:
+            failure = StorageError(f"Rows for {', '.join(by_table)} were not written: {error}")
+            _rollback(cursor)
+        with self._lock:
+            self._queued_rows -= sum(write.rows.num_rows for write in writes)
+        for write in writes:
+            if write.done is not None:
+                write.done.set_result(None) if failure is None else write.done.set_exception(failure)
+        if failure is not None and self._on_error is not None:
+            self._on_error(str(failure))
+
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+        key = self._keys[name]
+        cursor.register("incoming", _newest_per_key(rows, key) if key else rows)
+        verb = "INSERT OR REPLACE" if key else "INSERT"
+        cursor.execute(f"{verb} INTO {name} SELECT * FROM incoming")
+        cursor.unregister("incoming")
+
+    # reading -----------------------------------------------------------------------------------------------------
+
+    def read(self, query: str, params: Sequence[Any] = ()) -> pa.Table:
+        """Run one SELECT on a cursor of its own and return all of it."""
+        cursor = self._connection.cursor()
+        try:
+            return cursor.execute(query, list(params)).to_arrow_table()
+        except duckdb.Error as error:
+            raise StorageError(str(error)) from error
+        finally:
+            cursor.close()
+
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the same as a list of dicts."""
+        return self.read(query, params).to_pylist()
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Return when everything queued so far is on disk."""
+        self.append_durable("metrics", []).result(timeout_s)
+
+    def execute(self, statement: str, params: Sequence[Any] = ()) -> None:
+        """Run one maintenance statement (retention, checkpoint) on a cursor of its own."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(statement, list(params))
+        except duckdb.Error as error:
+            raise StorageError(str(error)) from error
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Write what is queued and close the file. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join(timeout=30.0)
+        self._connection.close()
+
+    # small facts -------------------------------------------------------------------------------------------------
+
+    def remember(self, key: str, value: Any) -> Future[None]:
+        """Keep one JSON value under a key over restarts."""
+        return self.append_durable("settings", [{"key": key, "value": json.dumps(value), "ts": time.time_ns()}])
+
+    def recall(self, key: str, default: Any = None) -> Any:
+        """Return the JSON value kept under a key, or the default."""
+        rows = self.rows("SELECT value FROM settings WHERE key = ?", [key])
+        return json.loads(rows[0]["value"]) if rows else default
+
+
+def _newest_per_key(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    # DuckDB refuses the same key twice in one statement, and the newest row of a key is the one that counts.
+    columns = [rows.column(name).to_pylist() for name in key]
+    newest = {values: index for index, values in enumerate(zip(*columns, strict=True))}
+    return rows if len(newest) == rows.num_rows else rows.take(pa.array(sorted(newest.values()), type=pa.int64()))
+
+
+def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.Error:
+        return  # the failed COMMIT has already ended the transaction
+
+
+def audit_hash(previous: str, seq: int, ts: int, actor: str, action: str, detail: str) -> str:
+    """Return the SHA-256 that chains one audit row to the row before it."""
+    return hashlib.sha256(json.dumps([previous, seq, ts, actor, action, detail]).encode()).hexdigest()
+
+
+def verify_audit(rows: Sequence[dict[str, Any]]) -> int | None:
+    """Return the seq of the first row that breaks the chain, or None when all of it holds. Oldest row first."""
+    previous = rows[0]["prev_hash"] if rows else ""
+    for row in rows:
+        expected = audit_hash(previous, row["seq"], row["ts"], row["actor"], row["action"], row["detail"])
+        if row["prev_hash"] != previous or row["hash"] != expected:
+            return int(row["seq"])
+        previous = row["hash"]
+    return None
