@@ -1,0 +1,1 @@
+"""Where orders go: adapters to exchanges, and the practice exchange."""
