@@ -266,7 +266,7 @@ class Instrument(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """Candle over [ts_open, ts_close); known at ts_close."""
+    """Candle over [ts_open, ts_close); known at ts_close. While ``is_closed`` is False its values still change."""
 
     symbol: str
     interval: str
@@ -276,6 +276,8 @@ class Bar(NamedTuple):
     low_px: float
     close_px: float
     volume: float
+    is_closed: bool = True
+    ts_received: int = 0
 
 
 class MarketTrade(NamedTuple):
@@ -297,6 +299,18 @@ class BookSnapshot(NamedTuple):
     ts_received: int
     bids: tuple[tuple[float, float], ...]
     asks: tuple[tuple[float, float], ...]
+
+
+class BookTop(NamedTuple):
+    """Best bid and ask."""
+
+    symbol: str
+    ts_exchange: int
+    ts_received: int
+    bid_px: float
+    bid_qty: float
+    ask_px: float
+    ask_qty: float
 
 
 class MarkPrice(NamedTuple):
@@ -381,6 +395,15 @@ class PositionReport(NamedTuple):
     mark_px: float
     liq_px: float  # NaN when the venue gives none
     leverage: float
+    ts_received: int
+
+
+class StreamState(NamedTuple):
+    """A connection changed: ``up`` False means that events may be missing until it is True again."""
+
+    stream: str
+    up: bool
+    reason: str
     ts_received: int
 
 

@@ -13,16 +13,18 @@ from engine.domain import (
     BalanceReport,
     Bar,
     BookSnapshot,
+    BookTop,
     Fill,
     Instrument,
     MarketTrade,
     MarkPrice,
     OrderUpdate,
     PositionReport,
+    StreamState,
 )
 
-FeedEvent = Bar | MarketTrade | BookSnapshot | MarkPrice
-VenueEvent = OrderUpdate | Fill | PositionReport | BalanceReport
+FeedEvent = Bar | MarketTrade | BookSnapshot | BookTop | MarkPrice | StreamState
+VenueEvent = OrderUpdate | Fill | PositionReport | BalanceReport | StreamState
 
 
 class Clock(Protocol):
