@@ -18,8 +18,6 @@ from typing import Any, TypeVar
 import ccxt
 
 from engine.domain import (
-    INTERVAL_S,
-    NS_PER_S,
     ApprovedOrder,
     BalanceReport,
     Bar,
@@ -147,7 +145,7 @@ class AsterVenue:
     # reads -------------------------------------------------------------------------------------------------------
 
     async def history(self, symbol: str, interval: str, n_bars: int, end_ns: int | None = None) -> list[Bar]:
-        """Return up to ``n_bars`` bars, oldest first, the last one possibly still open; pages backwards."""
+        """Return up to ``n_bars`` bars, oldest first; without ``end_ns`` the last one is still open. Pages backwards."""
         bars: list[Bar] = []
         end_ms = None if end_ns is None else end_ns // 1_000_000
         while len(bars) < n_bars:
@@ -160,9 +158,9 @@ class AsterVenue:
             if len(page) < request["limit"]:
                 break
             end_ms = int(rows[0][0]) - 1
-        now = time.time_ns()
-        span = INTERVAL_S[interval] * NS_PER_S
-        return [bar if bar.ts_open + span <= now else bar._replace(is_closed=False) for bar in bars]
+        if bars and end_ns is None:  # the newest row is the bar that is still forming
+            bars[-1] = bars[-1]._replace(is_closed=False)
+        return bars
 
     async def server_time_ms(self) -> int:
         """Return the venue's clock, milliseconds."""

@@ -1,0 +1,44 @@
+"""Client order ids: a function of the decision and a sequence, so that a retry or a restart cannot send twice.
+
+Shape: ``as<tag>-<decision>-<sequence>``, base 36. ``tag`` belongs to one data folder, so that two installations on one
+account cannot collide; ``sequence`` counts every order ever made in that folder. At most 36 characters of
+``[a-z0-9-]``, which the venue accepts.
+"""
+
+from __future__ import annotations
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+PREFIX = "as"
+
+
+def base36(number: int) -> str:
+    """Return a non-negative integer in base 36.
+
+    >>> base36(35), base36(36)
+    ('z', '10')
+    """
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    digits = ""
+    while True:
+        number, rest = divmod(number, 36)
+        digits = _DIGITS[rest] + digits
+        if number == 0:
+            return digits
+
+
+def client_order_id(tag: str, decision_id: int, sequence: int) -> str:
+    """Return the id of order number ``sequence``, made by ``decision_id`` (0 for a person's order).
+
+    >>> client_order_id("k3f9", 41, 100)
+    'ask3f9-15-2s'
+    """
+    text = f"{PREFIX}{tag}-{base36(decision_id)}-{base36(sequence)}"
+    if len(text) > 36:
+        raise ValueError(f"client order id {text} is longer than 36 characters")
+    return text
+
+
+def is_ours(client_id: str, tag: str) -> bool:
+    """Return whether an order id was made in this data folder."""
+    return client_id.startswith(f"{PREFIX}{tag}-")

@@ -1,0 +1,1 @@
+"""The running process: event loop, executor, kill switch, jobs, server."""

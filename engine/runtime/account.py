@@ -1,0 +1,86 @@
+"""The account as our own fills tell it. The venue's word is compared with it, and adopted only in plain sight."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from engine.domain import BalanceReport, Fill, PositionReport
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One symbol's holding. ``manual_qty`` is the part of it that a person, not a strategy, brought about."""
+
+    qty: float = 0.0  # signed base
+    entry_px: float = 0.0  # quote per base; 0 when flat
+    manual_qty: float = 0.0
+    liq_px: float = math.nan
+    leverage: float = math.nan
+
+
+FLAT = Position()
+
+
+def after_fill(position: Position, qty: float, px: float, lot_size: float) -> Position:
+    """Return the position after buying (+) or selling (−) ``qty`` at ``px``.
+
+    Increasing averages the entry price by quantity; reducing keeps it; a flip starts anew at ``px``.
+    """
+    new_qty = position.qty + qty
+    if abs(new_qty) < lot_size / 2:
+        return replace(position, qty=0.0, entry_px=0.0)
+    if position.qty * qty >= 0:
+        entry = (abs(position.qty) * position.entry_px + abs(qty) * px) / abs(new_qty)
+    else:
+        entry = position.entry_px if position.qty * new_qty > 0 else px
+    return replace(position, qty=new_qty, entry_px=entry)
+
+
+class Account:
+    """Cash and positions."""
+
+    def __init__(self) -> None:
+        self.cash = math.nan
+        self.free_margin = math.nan
+        self.maintenance_margin = math.nan
+        self.positions: dict[str, Position] = {}
+
+    def position(self, symbol: str) -> Position:
+        """Return a symbol's position, flat when there is none."""
+        return self.positions.get(symbol, FLAT)
+
+    def apply_fill(self, fill: Fill, lot_size: float, manual: bool) -> None:
+        """Apply one execution. The caller has made sure that it was not applied before."""
+        position = after_fill(self.position(fill.symbol), fill.qty, fill.px, lot_size)
+        if manual:
+            position = replace(position, manual_qty=position.manual_qty + fill.qty)
+        self.positions[fill.symbol] = position
+
+    def adopt(self, report: PositionReport) -> None:
+        """Take the venue's quantity and entry price as the truth."""
+        position = self.position(report.symbol)
+        manual_qty = position.manual_qty + report.qty - position.qty
+        self.positions[report.symbol] = replace(
+            position, qty=report.qty, entry_px=report.entry_px if report.qty else 0.0, manual_qty=manual_qty
+        )
+
+    def note(self, report: PositionReport) -> None:
+        """Take what only the venue knows: liquidation price and leverage."""
+        if not math.isnan(report.leverage):
+            position = self.position(report.symbol)
+            self.positions[report.symbol] = replace(position, liq_px=report.liq_px, leverage=report.leverage)
+
+    def apply_balance(self, report: BalanceReport) -> None:
+        """Take the venue's cash, and margins where it says them."""
+        self.cash = report.cash
+        if not math.isnan(report.free_margin):
+            self.free_margin, self.maintenance_margin = report.free_margin, report.maintenance_margin
+
+    def unrealized(self, mark_px: dict[str, float]) -> float:
+        """Return Σ qty · (mark − entry) over open positions, quote; NaN when a mark is missing."""
+        return sum(p.qty * (mark_px.get(s, math.nan) - p.entry_px) for s, p in self.positions.items() if p.qty != 0.0)
+
+    def open_positions(self) -> dict[str, Position]:
+        """Return the positions that are not flat."""
+        return {symbol: position for symbol, position in self.positions.items() if position.qty != 0.0}

@@ -1,0 +1,412 @@
+"""The executor: the only place that sends orders.
+
+Every order is durable as an intent before its request leaves. An order whose outcome is unknown is looked up by its id
+until the venue has said "no such order" twice, some seconds apart, with no fill seen; it is never sent again. Fills are
+the only thing that moves a position, each one once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from engine.domain import (
+    NS_PER_S,
+    ApprovedOrder,
+    Fill,
+    Instrument,
+    OrderSpec,
+    OrderStatus,
+    OrderUpdate,
+    Purpose,
+    TradingState,
+)
+from engine.errors import CommandRefused, Rejected, StateUnknown, Unreachable, VenueError
+from engine.execution import orders as states
+from engine.execution.ids import client_order_id
+from engine.execution.orders import Order
+from engine.execution.planner import Policy, Target, plan
+from engine.execution.protect import protective_stop
+from engine.runtime.account import Account
+from engine.runtime.market import MarketState
+from engine.settings import SystemConfig
+from engine.venues.aster import AsterVenue
+from storage.database import Database, StorageError
+
+log = structlog.get_logger("executor")
+
+LOOKUP_EVERY_S = 1.0
+SETTLE_S = 5.0  # "no such order" counts only this long after sending
+NOT_FOUND_TWICE = 2
+ACK_WITHIN_S = 5.0
+RECENT_FINAL = 200
+
+
+class Executor:
+    """Works targets, keeps stops, answers for every order.
+
+    Parameters
+    ----------
+    venue, store, market, account :
+        The engine's parts.
+    tag : str
+        This data folder's part of every client order id.
+    sequence : int
+        Orders ever made in this data folder.
+    trading_state : callable
+        What is allowed now; asked again right before each request leaves.
+    publish : callable
+        Hears of order and fill changes.
+    """
+
+    def __init__(
+        self,
+        venue: AsterVenue,
+        store: Database,
+        market: MarketState,
+        account: Account,
+        *,
+        tag: str,
+        sequence: int,
+        now: Callable[[], int],
+        trading_state: Callable[[], TradingState],
+        publish: Callable[[str, Any], None],
+    ) -> None:
+        self.venue, self.store, self.market, self.account = venue, store, market, account
+        self.tag, self.sequence, self.now = tag, sequence, now
+        self.trading_state, self.publish = trading_state, publish
+        self.config = SystemConfig()
+        self.instruments: dict[str, Instrument] = {}
+        self.orders: dict[str, Order] = {}
+        self.recent: dict[str, Order] = {}
+        self.targets: dict[str, Target] = {}
+        self.kill_epoch = 0  # raised by the kill switch: what was planned before it is not sent
+        self._filled: dict[str, float] = {}
+        self._seen_trades: set[tuple[str, str]] = set()
+        self._event_seq = store.rows("SELECT coalesce(max(seq), 0) AS n FROM order_events")[0]["n"]
+        self._busy: set[str] = set()
+        self._dirty: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._looking_up: set[str] = set()
+        self._place_failed_ns: dict[tuple[str, str], int] = {}
+
+    # state -------------------------------------------------------------------------------------------------------
+
+    def open_orders(self, symbol: str | None = None, purpose: Purpose | None = None) -> list[Order]:
+        """Return our orders that are not final."""
+        return [
+            order
+            for order in self.orders.values()
+            if (symbol is None or order.spec.symbol == symbol) and (purpose is None or order.spec.purpose == purpose)
+        ]
+
+    def in_flight_qty(self, symbol: str) -> float:
+        """Return the signed quantity that working orders may still add to a symbol's position, base units."""
+        return sum(order.in_flight_qty for order in self.open_orders(symbol))
+
+    def restore(self, rows: list[dict[str, Any]], seen_trades: set[tuple[str, str]], filled: dict[str, float]) -> None:
+        """Take up the orders that were not final when the last engine stopped."""
+        self._seen_trades |= seen_trades
+        self._filled |= filled
+        for row in rows:
+            order = states.from_row(row)
+            if order.status in (OrderStatus.INTENT, OrderStatus.SENT):
+                order = states.unknown(order, "the engine stopped before the venue answered")
+            self.orders[order.client_id] = order
+
+    def _keep(self, order: Order, event: str, detail: str = "") -> None:
+        previous = self.orders.get(order.client_id)
+        if order.is_final:
+            self.orders.pop(order.client_id, None)
+            self.recent[order.client_id] = order
+            while len(self.recent) > RECENT_FINAL:
+                self.recent.pop(next(iter(self.recent)))
+        else:
+            self.orders[order.client_id] = order
+        if previous == order:
+            return
+        self._event_seq += 1
+        self._write("orders", order.row())
+        self._write(
+            "order_events",
+            {"seq": self._event_seq, "client_id": order.client_id, "ts": self.now(), "event": event, "detail": detail},
+        )
+        self.publish("orders", None)
+
+    def _write(self, table: str, row: dict[str, Any]) -> None:
+        try:
+            self.store.append(table, [row])
+        except StorageError as error:
+            log.error("row not written", table=table, reason=str(error))
+
+    # sending -----------------------------------------------------------------------------------------------------
+
+    async def place(self, spec: OrderSpec, decision_id: int = 0, decision_px: float = math.nan) -> Order:
+        """Approve, write and send one order; return what is known of it afterwards.
+
+        Raises
+        ------
+        CommandRefused
+            The trading state forbids it, or its intent could not be made durable. Nothing was sent.
+        """
+        self._check(spec)
+        epoch = self.kill_epoch
+        self.sequence += 1
+        client_id = client_order_id(self.tag, decision_id, self.sequence)
+        approved = ApprovedOrder(client_id, decision_id, spec, decision_px)
+        top = self.market.tops.get(spec.symbol)
+        arrival_px = math.nan if top is None else (top.bid_px + top.ask_px) / 2
+        order = states.new_order(approved, self.now(), arrival_px)
+        self.orders[client_id] = order
+        try:
+            await asyncio.wrap_future(self.store.append_durable("orders", [order.row()]))
+        except StorageError as error:
+            self._keep(states.rejected(order, f"intent not durable: {error}", self.now()), "NOT_SENT")
+            raise CommandRefused(f"The order was not sent: its record could not be written ({error}).") from error
+        if epoch != self.kill_epoch and spec.purpose != Purpose.FLATTEN:
+            self._keep(states.rejected(order, "the kill switch was pressed before it was sent", self.now()), "NOT_SENT")
+            raise CommandRefused("The kill switch was pressed before the order was sent.")
+        self._keep(states.sent(order, self.now()), "SENT")
+        await self._submit(approved)
+        return self.orders.get(client_id) or self.recent[client_id]
+
+    async def _submit(self, approved: ApprovedOrder) -> None:
+        client_id = approved.client_id
+        try:
+            self.on_order(await self.venue.submit(approved))
+        except Rejected as refusal:
+            self._finish(client_id, states.rejected, str(refusal), "REJECTED")
+        except Unreachable as trouble:
+            self._finish(client_id, states.rejected, f"not accepted: {trouble}", "NOT_SENT")
+        except StateUnknown as doubt:
+            order = self.orders.get(client_id)
+            if order is not None:
+                self._keep(states.unknown(order, str(doubt)), "UNKNOWN", str(doubt))
+                self.look_up(client_id)
+
+    def _finish(self, client_id: str, change: Callable[..., Order], reason: str, event: str) -> None:
+        order = self.orders.get(client_id)
+        if order is None:
+            return
+        self._place_failed_ns[(order.spec.symbol, str(order.spec.purpose))] = self.now()
+        self._keep(change(order, reason, self.now()), event, reason)
+        log.warning("order refused", client_id=client_id, symbol=order.spec.symbol, reason=reason)
+
+    def _check(self, spec: OrderSpec) -> None:
+        if spec.purpose in (Purpose.FLATTEN, Purpose.PROTECT):
+            return
+        state = self.trading_state()
+        position_qty = self.account.position(spec.symbol).qty
+        reduces = position_qty * spec.side < 0 and spec.qty <= abs(position_qty) + states.QTY_EPSILON
+        if state == TradingState.HALTED:
+            raise CommandRefused("Trading is halted. Resume it before sending orders.")
+        if state == TradingState.REDUCE_ONLY and not reduces:
+            raise CommandRefused("Only orders that reduce a position are allowed now.")
+
+    async def cancel(self, order: Order) -> None:
+        """Ask the venue to cancel one order. An order in doubt is looked up instead."""
+        await self.cancel_all([order])
+
+    async def cancel_all(self, wanted: list[Order]) -> None:
+        """Ask the venue to cancel orders, one request per symbol and ten orders."""
+        by_symbol: dict[str, list[str]] = {}
+        for order in wanted:
+            by_symbol.setdefault(order.spec.symbol, []).append(order.client_id)
+            current = self.orders.get(order.client_id)
+            if current is not None:
+                self.orders[order.client_id] = replace(current, cancel_sent_ns=self.now())
+        results = await asyncio.gather(
+            *(self.venue.cancel_many(symbol, ids) for symbol, ids in by_symbol.items()), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, VenueError):
+                log.warning("cancel not confirmed", reason=str(result))
+            elif isinstance(result, BaseException):
+                raise result
+
+    # news --------------------------------------------------------------------------------------------------------
+
+    def on_order(self, update: OrderUpdate) -> None:
+        """Apply the venue's word on an order; an order that we did not make is adopted."""
+        order = self.orders.get(update.client_id)
+        if order is None:
+            if update.client_id in self.recent:
+                return
+            self._keep(states.adopt(update), "ADOPTED", update.order_type)
+            return
+        changed = states.apply_update(order, update)
+        if changed != order:
+            self._keep(changed, update.status)
+            self.poke(update.symbol)
+
+    def on_fill(self, fill: Fill) -> bool:
+        """Apply one execution once; return False when it was known."""
+        key = (fill.symbol, fill.trade_id)
+        if key in self._seen_trades:
+            return False
+        self._seen_trades.add(key)
+        order = self.orders.get(fill.client_id) or self.recent.get(fill.client_id)
+        before = self._filled.get(fill.client_id, 0.0)
+        self._filled[fill.client_id] = before + abs(fill.qty)
+        instrument = self.instruments[fill.symbol]
+        manual = order is None or order.spec.purpose in (Purpose.MANUAL, Purpose.EXTERNAL)
+        self.account.apply_fill(fill, instrument.lot_size, manual)
+        if order is not None:
+            self._keep(states.apply_fill(order, fill, before), "FILL", f"{fill.qty:g} @ {fill.px:g}")
+        row = {
+            "symbol": fill.symbol, "trade_id": fill.trade_id, "client_id": fill.client_id,
+            "venue_order_id": fill.venue_order_id, "decision_id": order.decision_id if order else 0, "qty": fill.qty,
+            "px": fill.px, "fee": fill.fee, "pnl_realized": fill.pnl_realized, "is_maker": fill.is_maker,
+            "decision_px": states.none_if_nan(order.decision_px) if order else None,
+            "arrival_px": states.none_if_nan(order.arrival_px) if order else None,
+            "ts_filled": fill.ts_filled, "ts_received": fill.ts_received,
+        }  # fmt: skip
+        self._write("fills", row)
+        self.publish("fill", row)
+        self.poke(fill.symbol)
+        return True
+
+    # doubt -------------------------------------------------------------------------------------------------------
+
+    def look_up(self, client_id: str) -> None:
+        """Start asking the venue about an order in doubt."""
+        if client_id not in self._looking_up:
+            self._looking_up.add(client_id)
+            self._spawn(self._look_up(client_id))
+
+    async def _look_up(self, client_id: str) -> None:
+        try:
+            while (order := self.orders.get(client_id)) is not None and order.status in (
+                OrderStatus.UNKNOWN,
+                OrderStatus.SENT,
+            ):
+                await self._ask(order)
+                await asyncio.sleep(LOOKUP_EVERY_S)
+        finally:
+            self._looking_up.discard(client_id)
+
+    async def _ask(self, order: Order) -> None:
+        try:
+            update = await self.venue.order(order.spec.symbol, order.client_id)
+            if update is not None:
+                await self.catch_up(update)
+                return
+        except VenueError as trouble:  # a network error never counts as "not found"
+            log.info("lookup failed", client_id=order.client_id, reason=str(trouble))
+            return
+        current = self.orders.get(order.client_id)
+        if current is None or current.status not in (OrderStatus.UNKNOWN, OrderStatus.SENT):
+            return
+        settled = self.now() - (current.ts_sent or current.ts_intent) > SETTLE_S * NS_PER_S
+        misses = current.not_found + (1 if settled else 0)
+        if misses >= NOT_FOUND_TWICE and self._filled.get(order.client_id, 0.0) == 0.0:
+            self._finish(order.client_id, states.rejected, "the venue has no such order", "NOT_FOUND")
+        else:
+            self.orders[order.client_id] = replace(current, not_found=misses)
+
+    async def catch_up(self, update: OrderUpdate) -> None:
+        """Apply an order's state together with the fills that the stream may have missed."""
+        if update.filled_qty > self._filled.get(update.client_id, 0.0) + states.QTY_EPSILON:
+            for fill in await self.venue.fills(update.symbol, update.venue_order_id, update.client_id):
+                self.on_fill(fill)
+        self.on_order(update)
+
+    # working -----------------------------------------------------------------------------------------------------
+
+    def set_target(self, target: Target) -> None:
+        """Work towards a position from now on. An unchanged target keeps its patience clock."""
+        old = self.targets.get(target.symbol)
+        if old is not None and abs(old.target_qty - target.target_qty) < states.QTY_EPSILON:
+            return
+        self.targets[target.symbol] = target
+        self.poke(target.symbol)
+
+    def poke(self, symbol: str) -> None:
+        """Look at a symbol again soon; several pokes make one look."""
+        if symbol in self._busy:
+            self._dirty.add(symbol)
+        elif symbol in self.instruments:
+            self._busy.add(symbol)
+            self._spawn(self._work(symbol))
+
+    def tick(self) -> None:
+        """Look at every symbol with a target, an order or a position; called a few times a second."""
+        now = self.now()
+        for order in list(self.orders.values()):
+            late = order.status == OrderStatus.SENT and now - order.ts_sent > ACK_WITHIN_S * NS_PER_S
+            if late or order.status == OrderStatus.UNKNOWN:
+                self.look_up(order.client_id)
+        for symbol in {*self.targets, *self.account.open_positions(), *(o.spec.symbol for o in self.orders.values())}:
+            self.poke(symbol)
+
+    async def _work(self, symbol: str) -> None:
+        try:
+            await self._work_target(symbol)
+            await self._work_stop(symbol)
+        except CommandRefused as refusal:
+            log.info("not sent", symbol=symbol, reason=str(refusal))
+        finally:
+            self._busy.discard(symbol)
+            if symbol in self._dirty:
+                self._dirty.discard(symbol)
+                self.poke(symbol)
+
+    async def _work_target(self, symbol: str) -> None:
+        target, top = self.targets.get(symbol), self.market.tops.get(symbol)
+        if target is None or top is None or self.market.age_s(symbol, self.now()) > self.config.max_price_age_s:
+            return
+        if self._backing_off(symbol, Purpose.TARGET):
+            return
+        position = self.account.position(symbol)
+        wanted = target._replace(target_qty=target.target_qty + position.manual_qty)
+        policy = Policy(self.config.use_maker_orders, self.config.maker_wait_s)
+        working = self.open_orders(symbol, Purpose.TARGET)
+        action = plan(wanted, position.qty, working, top, self.instruments[symbol], self.now(), policy)
+        await self._carry_out(action, target.decision_id, target.decision_px)
+
+    async def _work_stop(self, symbol: str) -> None:
+        if self._backing_off(symbol, Purpose.PROTECT):
+            return
+        position = self.account.position(symbol)
+        qty = position.qty if self.config.use_protective_stops else 0.0
+        action = protective_stop(
+            symbol, qty, position.entry_px, self.market.mark_px(symbol), self.open_orders(symbol, Purpose.PROTECT),
+            self.config.protective_stop_pct, self.instruments[symbol], self.now(),
+        )  # fmt: skip
+        await self._carry_out(action, 0, math.nan)
+
+    def _backing_off(self, symbol: str, purpose: Purpose) -> bool:
+        # after a refusal the same request would be refused again at once, many times a second
+        return self.now() - self._place_failed_ns.get((symbol, purpose.value), 0) < 2 * NS_PER_S
+
+    async def _carry_out(self, action: Any, decision_id: int, decision_px: float) -> None:
+        wanted = [self.orders[client_id] for client_id in action.cancel if client_id in self.orders]
+        if wanted:
+            await self.cancel_all(wanted)
+        if action.place is not None:
+            await self.place(action.place, decision_id, decision_px)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("task failed", exc_info=task.exception())
+            self.publish("fault", f"{type(task.exception()).__name__}: {task.exception()}")
+
+    async def close(self) -> None:
+        """End what is running; orders stay as they are."""
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
