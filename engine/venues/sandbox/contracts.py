@@ -81,7 +81,7 @@ class Contract(NamedTuple):
         """Return a price in USDT as quanta per lot, rounded half to even."""
         return round(price * self.lot_size * QUANTA)
 
-    def price_of_lot_q(self, lot_q: int) -> float:
+    def price_of_lot_q(self, lot_q: float) -> float:
         """Return quanta per lot as a price in USDT, rounded to 1e-8."""
         return round(lot_q / (self.lot_size * QUANTA), 8)
 
