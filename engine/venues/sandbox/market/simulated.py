@@ -1,0 +1,217 @@
+"""The simulated market: a seeded process drives fair values, background accounts make the book and the tape.
+
+What is modelled: several correlated assets (see `process`), market makers whose spread widens and whose quantities
+shrink as volatility rises, noise takers with heavy-tailed quantities and persistent direction, momentum takers.
+What is not: fair value does not react to anybody's orders. A large order walks the book and pays for it, the eaten
+levels come back within a second, and no lasting impact remains. Nor do background traders react to people's positions.
+
+The same seed and the same sequence of `advance` times give the same prices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.errors import ConfigError
+from engine.venues.sandbox.contracts import CONTRACTS
+from engine.venues.sandbox.market.assets import ASSETS, choose_symbols
+from engine.venues.sandbox.market.bars import MINUTE_MS, Bars
+from engine.venues.sandbox.market.history import FundingRows, build_history, premium_trend
+from engine.venues.sandbox.market.process import F8, activity, simulate
+from engine.venues.sandbox.market.traders import (
+    GAP,
+    MOMENTUM,
+    NOISE,
+    Ladder,
+    grid_for,
+    minimum_lots,
+    open_background_accounts,
+    print_trade,
+)
+from engine.venues.sandbox.model import BUY, SELL
+
+if TYPE_CHECKING:
+    from engine.venues.sandbox.exchange import Exchange
+
+_STEP_MS = 150
+_MAX_STEPS = 6
+_COARSE_MS = 1_000
+_MOMENTUM_SHARE = 0.25
+_SAME_SIDE = 0.65
+_REACH_BPS = 15.0
+_WEEK_S = 7 * 86_400.0
+_PREMIUM_HALF_LIFE_S = 8.3 * 3600.0
+_PREMIUM_NOISE = 0.0004
+_TREND_HALF_LIFE_S = 30.0
+
+
+class SimulatedMarket:
+    """A market out of a seed; implements `Market`.
+
+    Parameters
+    ----------
+    symbols : sequence of str or None
+        None means all contracts.
+    seed : int
+    start_ms : int
+        UTC ms, floored to the minute; history ends there.
+    """
+
+    def __init__(self, symbols: Sequence[str] | None, seed: int, start_ms: int) -> None:
+        if seed < 0:
+            raise ConfigError(f"the market seed must not be negative, got {seed}")
+        self.symbols = choose_symbols(symbols, tuple(s for s in ASSETS if s in CONTRACTS))
+        self.market_start_ms = start_ms // MINUTE_MS * MINUTE_MS
+        self.finished = False
+        self.state = "live"
+        self._assets = [ASSETS[s] for s in self.symbols]
+        self._contracts = [CONTRACTS[s] for s in self.symbols]
+        self._past = build_history(
+            dict(zip(self.symbols, self._assets, strict=True)),
+            dict(zip(self.symbols, self._contracts, strict=True)),
+            self.market_start_ms,
+            seed,
+        )
+        self._rng = np.random.default_rng([seed, 2])
+        self._log_px: F8 = self._past.log_px.copy()
+        self._momentum: F8 = self._past.momentum.copy()
+        self._premium_noise: F8 = self._past.premium - premium_trend(self._momentum)
+        self._trend: F8 = np.zeros(len(self.symbols))
+        self._vol_ratio: F8 = np.ones(len(self.symbols))
+        self._rates = np.array([a.trades_per_s for a in self._assets])
+        self._last_side = [BUY] * len(self.symbols)
+        self._ladders = [
+            Ladder(c, grid_for(c, a.reference_px), a.depth_usdt, self._rng)
+            for c, a in zip(self._contracts, self._assets, strict=True)
+        ]
+        self._now_ms = self.market_start_ms
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    @property
+    def regime(self) -> int:
+        """The volatility regime in force: 0 calm, 1 normal, 2 stressed."""
+        return self._past.state.regime
+
+    def set_regime(self, regime: int) -> None:
+        """Force the volatility regime, for drills and tests; the chain goes on from there."""
+        self._past.state.regime = regime
+
+    def history(self, symbol: str, interval: str) -> Bars:
+        """Return closed bars before the start; see `Market.history`."""
+        if interval not in ("1m", "1h"):
+            raise ConfigError(f'history comes in "1m" and "1h", not "{interval}"')
+        return (self._past.minutes if interval == "1m" else self._past.hours)[symbol]
+
+    def history_funding(self, symbol: str) -> FundingRows:
+        """Return two years of settlements; see `Market.history_funding`."""
+        return self._past.funding[symbol]
+
+    def fair_px(self, symbol: str) -> float:
+        """Return the hidden fair value in USDT around which the makers quote."""
+        return float(np.exp(self._log_px[self.symbols.index(symbol)]))
+
+    def start(self, exchange: Exchange, now_ms: int) -> None:
+        """Open background accounts and quote every book."""
+        open_background_accounts(exchange, self.symbols, now_ms)
+        self._now_ms = now_ms
+        for j, px in enumerate(np.exp(self._log_px).tolist()):
+            self._set_index(exchange, j, px, now_ms)
+            self._ladders[j].requote(exchange, self._touch(j, px), self._thickness(j), now_ms, refill=1.0)
+
+    def advance(self, exchange: Exchange, now_ms: int) -> None:
+        """Move to `now_ms` in at most six steps, whatever the distance; fine steps trade against the ladders,
+        coarse ones (over a second each) print their volume at the touch."""
+        elapsed = now_ms - self._now_ms
+        if elapsed <= 0:
+            return
+        n_steps = min(_MAX_STEPS, -(-elapsed // _STEP_MS))
+        dt_ms = elapsed / n_steps
+        steps = simulate(self._past.par, self._past.state, self._now_ms, n_steps, dt_ms / 1e3, self._rng)
+        for i in range(n_steps):
+            moment_ms = now_ms if i == n_steps - 1 else self._now_ms + round(dt_ms * (i + 1))
+            self._vol_ratio = steps.vol_ratio[i]
+            self._drift_state(steps.log_return[i], steps.deviation[i], dt_ms / 1e3)
+            # A step trades just before its end, so that a minute's last step belongs to that minute.
+            self._step(exchange, moment_ms - 1, dt_ms, i == n_steps - 1)
+        self._now_ms = now_ms
+
+    def _drift_state(self, log_return: F8, deviation: F8, dt_s: float) -> None:
+        self._log_px += log_return
+        self._momentum = self._momentum * math.exp(-dt_s / _WEEK_S) + log_return
+        keep = 0.5 ** (dt_s / _TREND_HALF_LIFE_S)
+        self._trend = keep * self._trend + math.sqrt(1 - keep * keep) * log_return / deviation
+        keep = 0.5 ** (dt_s / _PREMIUM_HALF_LIFE_S)
+        shock = self._rng.standard_normal(len(self.symbols)) * (_PREMIUM_NOISE * math.sqrt(1 - keep * keep))
+        self._premium_noise = keep * self._premium_noise + shock
+
+    def _step(self, exchange: Exchange, now_ms: int, dt_ms: float, last: bool) -> None:
+        busy = activity(now_ms, self._vol_ratio)
+        counts = self._rng.poisson(busy * self._rates * (dt_ms / 1e3)).tolist()
+        refill = 1.0 - 0.5 ** (dt_ms / 100.0)
+        coarse = dt_ms > _COARSE_MS
+        for j, px in enumerate(np.exp(self._log_px).tolist()):
+            touch = self._touch(j, px)
+            deep = last or not coarse
+            self._ladders[j].requote(exchange, touch, self._thickness(j), now_ms, refill=refill, deep=deep)
+            if abs(px / (exchange.mark(self.symbols[j]) or px) - 1.0) > GAP:
+                self._set_index(exchange, j, px, now_ms)
+            if coarse:
+                self._print(exchange, j, touch, counts[j], now_ms)
+            else:
+                for _ in range(counts[j]):
+                    self._take(exchange, j, touch, now_ms)
+            self._set_index(exchange, j, px, now_ms)
+
+    def _touch(self, j: int, px: float) -> tuple[int, int]:
+        """Best bid and ask in ticks: the half spread grows with the square root of volatility, more in stress."""
+        ratio = float(self._vol_ratio[j])
+        half = self._assets[j].half_spread_bps * 1e-4 * max(0.8, ratio if ratio > 1.5 else ratio**0.5)
+        tick_size = self._contracts[j].tick_size
+        bid = math.floor(px * (1 - half) / tick_size)
+        return bid, max(bid + 1, math.ceil(px * (1 + half) / tick_size))
+
+    def _thickness(self, j: int) -> float:
+        return min(1.6, max(0.12, float(self._vol_ratio[j]) ** -0.9))
+
+    def _set_index(self, exchange: Exchange, j: int, px: float, now_ms: int) -> None:
+        premium = float(premium_trend(self._momentum[j]) + self._premium_noise[j])
+        exchange.set_prices(self.symbols[j], index=px / (1.0 + premium), now_ms=now_ms)
+
+    def _side(self, j: int, draws: list[float]) -> tuple[str, int]:
+        trend = float(self._trend[j])
+        if draws[0] < _MOMENTUM_SHARE and abs(trend) > 0.5:
+            return MOMENTUM, BUY if trend > 0 else SELL
+        side = self._last_side[j] if draws[1] < _SAME_SIDE else -self._last_side[j]
+        self._last_side[j] = side
+        return NOISE, side
+
+    def _take(self, exchange: Exchange, j: int, touch: tuple[int, int], now_ms: int) -> None:
+        """One taker order; notional is log-normal with a deviation of 1.3, so a few orders make most of the volume."""
+        draws = self._rng.random(2).tolist()
+        usdt = self._assets[j].taker_usdt * math.exp(1.3 * float(self._rng.standard_normal()) - 0.845)
+        account, side = self._side(j, draws)
+        contract, tick = self._contracts[j], touch[1] if side == BUY else touch[0]
+        lots = max(minimum_lots(contract, tick), round(usdt / (tick * contract.tick_size * contract.lot_size)))
+        reach = max(2, round(tick * _REACH_BPS * 1e-4))
+        exchange.quote(account, contract.symbol, side, tick + side * reach, lots, now_ms, "IOC")
+
+    def _print(self, exchange: Exchange, j: int, touch: tuple[int, int], count: int, now_ms: int) -> None:
+        """Print the volume of a coarse step in one trade per side of the touch, or one alone when few traded."""
+        if not count:
+            return
+        contract = self._contracts[j]
+        usdt = self._assets[j].taker_usdt * count * math.exp(0.3 * float(self._rng.standard_normal()) - 0.045)
+        buys = 0.5 + 0.2 * math.tanh(float(self._trend[j]))
+        for tick, share, sold in ((touch[0], 1.0 - buys, True), (touch[1], buys, False)):
+            if count > 1 or sold == (self._rng.random() < 0.5):
+                lots = max(1, round(usdt * share / (tick * contract.tick_size * contract.lot_size)))
+                print_trade(exchange, contract, tick, lots, sold, now_ms)
