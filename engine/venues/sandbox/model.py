@@ -277,7 +277,7 @@ class PremiumView(NamedTuple):
 
     symbol: str
     mark: float
-    index: float
+    index: float  # type: ignore[assignment]  # shadows tuple.index on purpose
     last_rate: float
     estimated_rate: float
     interest_rate: float
