@@ -1,0 +1,100 @@
+"""The practice exchange's own endpoints under ``/sandbox``: its books, its clock, its faults, more accounts."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from aiohttp import web
+
+from engine.errors import ConfigError
+from engine.venues.sandbox.books import account_books, exchange_totals, grant
+from engine.venues.sandbox.clock import wall_ms
+from engine.venues.sandbox.codes import Refusal
+from engine.venues.sandbox.faults import parse_rules
+from engine.venues.sandbox.venue import PracticeVenue
+from engine.venues.sandbox.wire import to_json
+
+
+class Admin:
+    """Answers ``/sandbox/...``. There is no signature here: the server listens on loopback only."""
+
+    def __init__(self, venue: PracticeVenue) -> None:
+        self._venue = venue
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/sandbox/books", self._books),
+            web.get("/sandbox/totals", self._totals),
+            web.get("/sandbox/state", self._state),
+            web.get("/sandbox/clock", self._clock),
+            web.get("/sandbox/faults", self._faults),
+            web.post("/sandbox/faults", self._set_faults),
+            web.delete("/sandbox/faults", self._clear_faults),
+            web.post("/sandbox/deposit", self._deposit),
+        ]
+
+    async def _books(self, request: web.Request) -> web.Response:
+        account_id = (request.query.get("account") or self._venue.address).lower()
+        try:
+            return _answer(account_books(self._venue, account_id))
+        except Refusal as refusal:
+            return _refused(refusal)
+
+    async def _totals(self, request: web.Request) -> web.Response:
+        return _answer(exchange_totals(self._venue))
+
+    async def _state(self, request: web.Request) -> web.Response:
+        return _answer(self._venue.state())
+
+    async def _clock(self, request: web.Request) -> web.Response:
+        venue = self._venue
+        return _answer({
+            "wall_ms": wall_ms(), "market_ms": venue.market_ms, "due_ms": venue.clock.now_ms(),
+            "start_ms": venue.clock.start_ms, "speed": venue.clock.speed,
+        })  # fmt: skip
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        return _answer({"rules": self._venue.faults.report()})
+
+    async def _set_faults(self, request: web.Request) -> web.Response:
+        """Put rules in force: a list adds, ``{"rules": [...], "replace": true}`` replaces."""
+        try:
+            body = await _body(request)
+            rules = parse_rules(body)
+        except (ConfigError, ValueError) as error:
+            return _answer({"error": str(error)}, 400)
+        if isinstance(body, dict) and body.get("replace"):
+            self._venue.faults.clear()
+        self._venue.faults.add(rules, time.monotonic())
+        return _answer({"rules": self._venue.faults.report()})
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self._venue.faults.clear()
+        self._venue.limits.lift_bans()
+        return _answer({"rules": []})
+
+    async def _deposit(self, request: web.Request) -> web.Response:
+        try:
+            body = await _body(request)
+            if not isinstance(body, dict):
+                raise ValueError("the body is a JSON object")
+            return _answer(grant(self._venue, body))
+        except Refusal as refusal:
+            return _refused(refusal)
+        except (TypeError, ValueError) as error:
+            return _answer({"error": str(error)}, 400)
+
+
+async def _body(request: web.Request) -> Any:
+    return json.loads(await request.text())
+
+
+def _answer(content: Any, status: int = 200) -> web.Response:
+    return web.Response(text=to_json(content), status=status, content_type="application/json")
+
+
+def _refused(refusal: Refusal) -> web.Response:
+    return web.Response(text=refusal.body(), status=refusal.status, content_type="application/json")
