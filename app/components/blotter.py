@@ -1,0 +1,58 @@
+"""Positions, open orders and fills with their actions. The script makes one key per confirmed click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import streamlit as st
+
+from app.client import CommandRefused, EngineClient, EngineUnavailable
+from app.components import declare
+from app.components.market import MarketView
+
+_blotter = declare("blotter")
+KEY = "desk_blotter"
+STATE = "desk_blotter_notice"
+
+
+def act(state: MutableMapping[str, Any], command: Callable[[], dict[str, Any]], done: str) -> None:
+    """Carry out a command and keep the sentence to show; ``n`` makes each sentence a new one."""
+    try:
+        command()
+    except CommandRefused as error:
+        text, ok = f"Refused: {error}", False
+    except EngineUnavailable as error:
+        text, ok = f"{error.reason} It is not known whether this was carried out.", False
+    else:
+        text, ok = done, True
+    state[STATE] = {"n": state.get(STATE, {}).get("n", 0) + 1, "text": text, "ok": ok}
+
+
+def blotter(view: MarketView, client: EngineClient) -> None:
+    """Show positions, open orders and fills; close, cancel and cancel all."""
+
+    def close() -> None:
+        wish = st.session_state[KEY].close
+        act(
+            st.session_state,
+            lambda: client.close_position(wish["symbol"], wish["key"]),
+            f"Closing {wish['symbol']}, reduce-only.",
+        )
+
+    def cancel() -> None:
+        wish = st.session_state[KEY].cancel
+        act(
+            st.session_state,
+            lambda: client.cancel_order(wish["client_id"], wish["key"]),
+            f"Cancel sent for {wish['client_id']}.",
+        )
+
+    def cancel_all() -> None:
+        wish = st.session_state[KEY].cancel_all
+        act(st.session_state, lambda: client.cancel_all_orders(wish["key"]), "Cancel sent for all open orders.")
+
+    props = {**view.as_props(), "notice": st.session_state.get(STATE)}
+    _blotter(
+        key=KEY, data=props, on_close_change=close, on_cancel_change=cancel, on_cancel_all_change=cancel_all
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+// Positions, open orders and fills, with their actions. A first click asks, a second click acts; the engine gets one key
+// per action, so a click that is delivered twice is carried out once.
+
+import { Table, confirmButton, el, put } from "./dom.js";
+import { feed, mountOnce, newKey, unknownSince } from "./feed.js";
+import { UNKNOWN, baseOf, clock, dayAndClock, decimalsOf, isKnown, number, percent, signed, tone } from "./format.js";
+
+const TABS = { positions: "Positions", orders: "Open orders", fills: "Fills" };
+
+function create(parent) {
+  const root = parent.appendChild(el("section", "panel blotter"));
+  const head = root.appendChild(el("header"));
+  const tabs = head.appendChild(el("nav", "choices"));
+  const notice = head.appendChild(el("span", "notice"));
+  const body = root.appendChild(el("div", "blotterbody"));
+  const veil = root.appendChild(el("div", "veil"));
+  const view = { root, tabs, notice, body, veil, data: {}, tab: "positions", buttons: {}, past: null, update, paint };
+  for (const [name, label] of Object.entries(TABS)) {
+    const button = tabs.appendChild(el("button", "", label));
+    button.onclick = () => { view.tab = name; feed.note("all"); };
+    view.buttons[name] = button;
+  }
+  view.cancelAll = head.appendChild(confirmButton("Cancel all orders", () => "Click again: cancel all", () => view.trigger("cancel_all", { key: newKey() })));
+  view.tables = { positions: positionsTable(view), orders: ordersTable(view), fills: fillsTable(view) };
+  for (const table of Object.values(view.tables)) body.appendChild(table.root);
+  return view;
+}
+
+const px = (view, symbol, value) => number(value, decimalsOf(view.data.instruments?.[symbol]?.tick_size, value));
+const qty = (view, symbol, value) => number(Math.abs(value), decimalsOf(view.data.instruments?.[symbol]?.lot_size ?? 0.001));
+const away = (from, to) => (isKnown(from) && isKnown(to) && from > 0 ? ` (${number((to / from - 1) * 100, 1)}\u202f%)` : "");
+
+function positionsTable(view) {
+  return new Table([
+    { title: "Symbol", left: true, cell: (row) => [row.symbol, "strong"] },
+    { title: "Side", left: true, cell: (row) => [row.qty > 0 ? "▲ Long" : "▼ Short", tone(row.qty)] },
+    { title: "Size", cell: (row) => `${qty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` },
+    { title: "Notional USDT", cell: (row) => number(Math.abs(row.notional), 2) },
+    { title: "Entry USDT", cell: (row) => px(view, row.symbol, row.entry_px) },
+    { title: "Mark USDT", cell: (row) => px(view, row.symbol, row.mark_px) },
+    { title: "PnL USDT", cell: (row) => {
+      const share = row.entry_px && row.qty ? row.pnl_unrealized / Math.abs(row.entry_px * row.qty) : null;
+      const part = isKnown(share) ? ` (${number(share * 100, 2)}\u202f%)` : "";
+      return [signed(row.pnl_unrealized) + part, tone(row.pnl_unrealized)];
+    } },
+    { title: "Stop USDT (away)", cell: (row) => (isKnown(row.stop_px) ? px(view, row.symbol, row.stop_px) + away(row.mark_px, row.stop_px) : ["none", "warn"]) },
+    { title: "Liq. USDT (away)", cell: (row) => (isKnown(row.liq_px) && row.liq_px > 0 ? px(view, row.symbol, row.liq_px) + away(row.mark_px, row.liq_px) : UNKNOWN) },
+    { title: "", make: (row) => confirmButton("Close", () => `Close all ${baseOf(row.symbol)}?`, () => view.trigger("close", { symbol: row.symbol, key: newKey() })) },
+  ], "No open position.");
+}
+
+function ordersTable(view) {
+  return new Table([
+    { title: "Time", left: true, cell: (row) => dayAndClock(row.ts_intent / 1e6) },
+    { title: "Symbol", left: true, cell: (row) => [row.symbol, "strong"] },
+    { title: "Side", left: true, cell: (row) => [row.side > 0 ? "▲ Buy" : "▼ Sell", tone(row.side)] },
+    { title: "Type", left: true, cell: (row) => row.order_type.replaceAll("_", " ").toLowerCase() + (row.tif === "GTX" ? " post-only" : "") },
+    { title: "Size", cell: (row) => (row.qty > 0 ? `${qty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` : "whole position") },
+    { title: "Filled", cell: (row) => (row.qty > 0 ? percent(row.filled_qty / row.qty, 0) : UNKNOWN) },
+    { title: "Limit USDT", cell: (row) => px(view, row.symbol, row.limit_px) },
+    { title: "Trigger USDT", cell: (row) => px(view, row.symbol, row.stop_px) },
+    { title: "Reduce only", left: true, cell: (row) => (row.reduce_only ? "yes" : "no") },
+    { title: "Purpose", left: true, cell: (row) => row.purpose },
+    { title: "Status", left: true, cell: (row) => [row.status, row.status === "UNKNOWN" ? "warn" : ""] },
+    { title: "", make: (row) => confirmButton("Cancel", () => (row.purpose === "protect" ? "Remove the stop?" : "Cancel it?"), () => view.trigger("cancel", { client_id: row.client_id, key: newKey() })) },
+  ], "No open order.");
+}
+
+function fillsTable(view) {
+  return new Table([
+    { title: "Time", left: true, cell: (row) => dayAndClock(row.ts_filled / 1e6) },
+    { title: "Symbol", left: true, cell: (row) => [row.symbol, "strong"] },
+    { title: "Side", left: true, cell: (row) => [row.qty > 0 ? "▲ Buy" : "▼ Sell", tone(row.qty)] },
+    { title: "Size", cell: (row) => `${qty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` },
+    { title: "Price USDT", cell: (row) => px(view, row.symbol, row.px) },
+    { title: "Notional USDT", cell: (row) => number(Math.abs(row.qty * row.px), 2) },
+    { title: "Fee USDT", cell: (row) => number(row.fee, 4) },
+    { title: "Realised PnL USDT", cell: (row) => [signed(row.pnl_realized), tone(row.pnl_realized)] },
+    { title: "Liquidity", left: true, cell: (row) => (row.is_maker ? "maker" : "taker") },
+    { title: "Decision", cell: (row) => (row.decision_id ? String(row.decision_id) : "by hand") },
+  ], "No fill yet.");
+}
+
+function update(data) {
+  this.data = data;
+  const text = data.notice?.text ?? "";
+  if (text && data.notice.n !== this.noticeShown) {
+    this.noticeShown = data.notice.n;
+    put(this.notice, text, "notice " + (data.notice.ok ? "" : "warn"));
+    clearTimeout(this.noticeTimer);
+    this.noticeTimer = setTimeout(() => put(this.notice, "", "notice"), 8000);
+  }
+  if (!this.past) readFills(this);
+}
+
+async function readFills(view) {
+  try {
+    const answer = await fetch("/market/fills");
+    view.past = answer.ok ? await answer.json() : null;
+  } catch {
+    view.past = null; // stays unknown; asked again when the engine is back
+  }
+  feed.note("all");
+}
+
+function paint(changed) {
+  const unknown = unknownSince(clock);
+  if (changed.has("up")) readFills(this);
+  const rows = { positions: feed.positions, orders: feed.orders, fills: this.past && mergedFills(this.past) };
+  for (const name of Object.keys(TABS)) {
+    const count = unknown || !rows[name] || name === "fills" ? "" : ` ${rows[name].length}`;
+    put(this.buttons[name], TABS[name] + count, this.tab === name ? "chosen" : "");
+    this.tables[name].root.hidden = this.tab !== name;
+  }
+  const known = unknown ? null : rows[this.tab];
+  put(this.veil, unknown ? `${TABS[this.tab]}: ${unknown}` : "Waiting for the engine.");
+  this.veil.hidden = Boolean(known);
+  this.body.hidden = !known;
+  this.cancelAll.hidden = this.tab !== "orders" || !known?.length;
+  if (!known || !["positions", "orders", "fill", "all", "up"].some((kind) => changed.has(kind))) return;
+  const keyOf = { positions: (row) => row.symbol, orders: (row) => row.client_id, fills: (row) => row.symbol + row.trade_id }[this.tab];
+  this.tables[this.tab].update(known.slice(0, 200), keyOf);
+}
+
+function mergedFills(past) {
+  if (feed.fills.length === 0) return past;
+  const seen = new Set(feed.fills.map((fill) => fill.symbol + fill.trade_id));
+  return [...feed.fills, ...past.filter((fill) => !seen.has(fill.symbol + fill.trade_id))];
+}
+
+export default mountOnce(create);

@@ -1,0 +1,199 @@
+// Order ticket. What the person types goes to the engine with its unit; the engine converts, prices and checks it. Sending
+// takes two steps: "Review" freezes the ticket and gets a key from the server, "Send" spends that key once.
+
+import { el, put } from "./dom.js";
+import { feed, mountOnce, unknownSince } from "./feed.js";
+import { UNKNOWN, baseOf, clock, decimalsOf, isKnown, number, percent } from "./format.js";
+
+const KINDS = { market: "Market", limit: "Limit", post_only: "Post-only", stop: "Stop" };
+const DRAFT_MS = 350;
+const MARK = { pass: "✓ pass", clip: "◐ clip", refuse: "✕ refuse" };
+
+function create(parent) {
+  const root = parent.appendChild(el("section", "panel ticket"));
+  root.appendChild(el("header")).appendChild(el("h2", "", "Order ticket"));
+  const form = root.appendChild(el("div", "form"));
+  const view = { root, form, data: {}, side: "buy", kind: "market", unit: "quote", n: 0, update, paint };
+  view.sides = choice(form, "sides", { buy: "▲ Buy", sell: "▼ Sell" }, (side) => set(view, { side }));
+  view.kinds = choice(form, "choices wide", KINDS, (kind) => set(view, { kind }));
+  view.limit = field(form, "Limit price", "USDT", view);
+  view.stop = field(form, "Trigger price", "USDT", view);
+  view.size = field(form, "Size", "", view);
+  view.units = choice(form, "choices wide", { base: "Base", quote: "USDT", risk_pct: "% risk" }, (unit) => set(view, { unit }));
+  const reduce = form.appendChild(el("label", "check"));
+  view.reduce = reduce.appendChild(el("input"));
+  view.reduce.type = "checkbox";
+  view.reduce.onchange = () => drafted(view);
+  reduce.append("Reduce only");
+  view.figures = form.appendChild(el("dl", "figures"));
+  view.gate = form.appendChild(el("ul", "gate"));
+  view.review = form.appendChild(el("button", "send", "Review"));
+  view.review.onclick = () => view.trigger("review", { ticket: ticketOf(view), n: ++view.n });
+  view.confirm = root.appendChild(el("div", "confirm"));
+  view.outcome = root.appendChild(el("div", "outcome"));
+  view.veil = root.appendChild(el("div", "veil"));
+  set(view, {});
+  return view;
+}
+
+function choice(parent, className, options, choose) {
+  const nav = parent.appendChild(el("nav", className));
+  return Object.fromEntries(Object.entries(options).map(([name, label]) => {
+    const button = nav.appendChild(el("button", "", label));
+    button.onclick = () => choose(name);
+    return [name, button];
+  }));
+}
+
+function field(parent, label, unit, view) {
+  const row = parent.appendChild(el("label", "field"));
+  const caption = row.appendChild(el("span", "", label));
+  const input = row.appendChild(el("input"));
+  input.inputMode = "decimal";
+  input.autocomplete = "off";
+  input.placeholder = "0";
+  input.oninput = () => drafted(view);
+  input.onkeydown = (event) => event.stopPropagation(); // the page has its own keyboard shortcuts
+  return { row, caption, input, unit: row.appendChild(el("em", "", unit)) };
+}
+
+function set(view, wish) {
+  Object.assign(view, wish);
+  for (const [name, button] of Object.entries(view.sides)) button.className = name === view.side ? `chosen ${name}` : "";
+  for (const [name, button] of Object.entries(view.kinds)) button.className = name === view.kind ? "chosen" : "";
+  for (const [name, button] of Object.entries(view.units)) button.className = name === view.unit ? "chosen" : "";
+  view.limit.row.hidden = !["limit", "post_only"].includes(view.kind);
+  view.stop.row.hidden = view.kind !== "stop";
+  const px = feed.last?.px;
+  const wanted = view.kind === "stop" ? view.stop : view.limit;
+  if (!wanted.row.hidden && !wanted.input.value && isKnown(px)) wanted.input.value = px.toFixed(decimals(view));
+  drafted(view);
+}
+
+const decimals = (view) => decimalsOf(view.data.instruments?.[view.data.symbol]?.tick_size, feed.last?.px);
+
+function parse(field) {
+  if (field.row.hidden) return null;
+  const value = Number(field.input.value.replaceAll(/[\s\u202f]/g, "").replace(",", "."));
+  return Number.isFinite(value) && value > 0 ? value : null;
+}
+
+function ticketOf(view) {
+  return {
+    symbol: view.data.symbol, side: view.side, kind: view.kind, size: { unit: view.unit, value: parse(view.size) },
+    limit_px: parse(view.limit), stop_px: parse(view.stop), reduce_only: view.reduce.checked,
+  };
+}
+
+function isComplete(ticket) {
+  if (!ticket.symbol || ticket.size.value === null) return false;
+  if (["limit", "post_only"].includes(ticket.kind)) return ticket.limit_px !== null;
+  return ticket.kind !== "stop" || ticket.stop_px !== null;
+}
+
+/** Ask for a preview once typing pauses; any change makes the shown preview stale at once. */
+function drafted(view) {
+  clearTimeout(view.draftTimer);
+  view.n += 1;
+  const n = view.n;
+  const ticket = ticketOf(view);
+  paintPreview(view);
+  if (!isComplete(ticket) || !view.trigger) return;
+  view.draftTimer = setTimeout(() => n === view.n && view.trigger("draft", { ticket, n }), DRAFT_MS);
+}
+
+function update(data) {
+  const isNewSymbol = this.data.symbol && data.symbol !== this.data.symbol;
+  this.data = data;
+  put(this.units.base, baseOf(data.symbol));
+  if (isNewSymbol) {
+    for (const input of [this.limit.input, this.stop.input, this.size.input]) input.value = "";
+    set(this, {});
+  }
+  this.n = Math.max(this.n, data.draft?.n ?? 0);
+  paintPreview(this);
+  paintConfirm(this);
+  const outcome = data.outcome;
+  put(this.outcome, outcome ? outcome.text : "", "outcome " + (outcome && !outcome.ok ? "warn" : ""));
+}
+
+function paint() {
+  const unknown = unknownSince(clock);
+  this.veil.hidden = !unknown;
+  put(this.veil, unknown ? `Prices and limits are ${unknown}. No order can be sent.` : "");
+  put(this.size.unit, { base: baseOf(this.data.symbol), quote: "USDT", risk_pct: "% of equity at risk" }[this.unit]);
+  const verb = this.side === "buy" ? "buy" : "sell";
+  put(this.review, `Review ${verb} ${baseOf(this.data.symbol)}`, `send ${this.side}`);
+  this.review.disabled = Boolean(unknown) || !isComplete(ticketOf(this));
+}
+
+function figuresOf(view, preview) {
+  const base = baseOf(view.data.symbol);
+  const lot = decimalsOf(view.data.instruments?.[view.data.symbol]?.lot_size ?? 0.001);
+  const px = decimals(view);
+  return [
+    ["Size", `${number(preview?.qty, lot)} ${base}`],
+    ["Price", `${number(preview?.px, px)} USDT`],
+    ["Notional", `${number(preview?.notional, 2)} USDT`],
+    ["Fee", isKnown(preview?.fee) ? `${number(preview.fee, 4)} USDT (${number(preview.fee_rate * 1e4, 1)}\u202fbp)` : UNKNOWN],
+    ["Margin", `${number(preview?.margin, 2)} USDT`],
+    ["Liquidation", isKnown(preview?.liq_px) ? `${number(preview.liq_px, px)} USDT` : UNKNOWN],
+    ["Position after", `${number(preview?.position_after, lot)} ${base}`],
+    ["Worst loss at stop", `${number(preview?.worst_loss, 2)} USDT`],
+  ];
+}
+
+function paintPreview(view) {
+  const draft = view.data.draft;
+  const current = draft && draft.n === view.n ? draft : null;
+  const preview = current?.preview ?? null;
+  const rows = figuresOf(view, preview);
+  view.cells ??= rows.map(([label]) => {
+    view.figures.appendChild(el("dt", "", label));
+    return view.figures.appendChild(el("dd"));
+  });
+  rows.forEach(([, text], i) => put(view.cells[i], preview ? text : UNKNOWN));
+  view.gate.replaceChildren(...gateRows(current, isComplete(ticketOf(view))));
+}
+
+function gateRows(draft, complete) {
+  if (!draft) return [el("li", "dim", complete ? "Asking the risk gate …" : "Enter a size to see cost and the risk gate's answer.")];
+  if (draft.error) return [el("li", "warn", draft.error)];
+  const { preview } = draft;
+  const rows = preview.reasons.map((reason) => el("li", reason.verdict === "pass" ? "" : "warn", `${MARK[reason.verdict] ?? reason.verdict} · ${reason.sentence}`));
+  const head = el("li", preview.ok ? "strong up" : "strong warn", preview.ok ? "✓ The risk gate would let it through" : "✕ The risk gate would refuse it");
+  return [head, ...rows, ...(preview.warnings ?? []).map((text) => el("li", "warn", "! " + text))];
+}
+
+/** The frozen ticket: side, size, notional, reduce-only and worst loss are said again before anything is sent. */
+function paintConfirm(view) {
+  const review = view.data.review;
+  view.form.hidden = Boolean(review);
+  view.confirm.hidden = !review;
+  if (!review || view.shownKey === review.key + (review.unsure ?? "")) return;
+  view.shownKey = review.key + (review.unsure ?? "");
+  const { ticket, preview } = review;
+  const box = view.confirm;
+  const word = ticket.side === "buy" ? "▲ Buy" : "▼ Sell";
+  const lot = decimalsOf(view.data.instruments?.[ticket.symbol]?.lot_size ?? 0.001);
+  box.replaceChildren(el("h3", ticket.side === "buy" ? "up" : "down", `${word} ${number(preview.qty, lot)} ${baseOf(ticket.symbol)}`));
+  box.appendChild(el("p", "", `${KINDS[ticket.kind]} at ${ticket.kind === "market" ? "about " : ""}${number(preview.px, decimals(view))} USDT · ${ticket.reduce_only ? "reduce only" : "may open risk"}`));
+  const list = box.appendChild(el("dl", "figures"));
+  for (const [label, text] of figuresOf(view, preview)) {
+    list.appendChild(el("dt", "", label));
+    list.appendChild(el("dd", "", text));
+  }
+  const gate = box.appendChild(el("ul", "gate"));
+  gate.append(...gateRows({ preview }, true));
+  if (review.unsure) gate.appendChild(el("li", "warn", review.unsure));
+  const send = box.appendChild(el("button", `send ${ticket.side}`, review.unsure ? "Ask again (cannot send twice)" : `Send: ${word.slice(2).toLowerCase()} ${number(preview.qty, lot)} ${baseOf(ticket.symbol)}`));
+  send.disabled = !preview.ok;
+  send.onclick = () => {
+    send.disabled = true;
+    view.trigger("send", { key: review.key });
+  };
+  const back = box.appendChild(el("button", "plain", "Back"));
+  back.onclick = () => view.trigger("back", { key: review.key });
+}
+
+export default mountOnce(create);

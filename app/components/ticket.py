@@ -1,0 +1,83 @@
+"""Order ticket: draft, review, send. Sending spends a key that was fixed at review, so no rerun can trade twice.
+
+State in the session, under one key: ``draft`` (the newest preview), ``review`` (the frozen ticket with its key) and
+``outcome`` (what the engine answered). The three transitions are plain functions of that state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import streamlit as st
+
+from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
+from app.components import declare
+from app.components.market import MarketView
+
+_ticket = declare("ticket")
+KEY = "desk_ticket"
+STATE = "desk_ticket_state"
+
+State = MutableMapping[str, Any]
+
+
+def preview_draft(state: State, client: EngineClient, wish: dict[str, Any]) -> None:
+    """Price the ticket as it is typed; ``n`` tells the script which version of it this answers."""
+    state["draft"] = {"n": wish["n"], "preview": None, "error": None}
+    try:
+        state["draft"]["preview"] = client.preview_ticket(wish["ticket"])
+    except (CommandRefused, EngineUnavailable) as error:
+        state["draft"]["error"] = str(error)
+
+
+def begin_review(state: State, client: EngineClient, wish: dict[str, Any]) -> None:
+    """Freeze the ticket with a fresh preview and fix the key that sending it will spend."""
+    preview_draft(state, client, wish)
+    state["outcome"] = None
+    if state["draft"]["preview"] is not None:
+        state["review"] = {"key": new_key(), "ticket": wish["ticket"], "preview": state["draft"]["preview"]}
+
+
+def send_reviewed(state: State, client: EngineClient, key: str) -> None:
+    """Send the reviewed ticket if ``key`` is the one fixed for it; afterwards the key is spent.
+
+    When no answer comes the review stays open with the same key: asking again is safe, because the engine carries out
+    a key once.
+    """
+    review = state.get("review")
+    if not review or review["key"] != key:
+        return
+    try:
+        answer = client.submit_ticket(review["ticket"], key)
+    except EngineUnavailable as error:
+        unsure = f"{error.reason} The order may or may not have reached it."
+        state["review"] = {**review, "unsure": unsure}
+        return
+    except CommandRefused as error:
+        state["outcome"] = {"ok": False, "text": f"Refused: {error}"}
+    else:
+        text = f"Order {answer.get('client_id', '')}: {answer.get('status', '')}"
+        state["outcome"] = {"ok": answer.get("status") not in ("REJECTED", "EXPIRED"), "text": text}
+    state["review"] = None
+
+
+def order_ticket(view: MarketView, client: EngineClient) -> None:
+    """Show the ticket for the chosen symbol."""
+    state = st.session_state.setdefault(STATE, {})
+    review = state.get("review")
+    if review and review["ticket"]["symbol"] != view.symbol:
+        state["review"] = None  # a ticket is never sent for a symbol that is no longer on the screen
+    props = {**view.as_props(), **{name: state.get(name) for name in ("draft", "review", "outcome")}}
+
+    def on(name: str, act: Callable[[State, EngineClient, Any], None]) -> Callable[[], None]:
+        return lambda: act(state, client, getattr(st.session_state[KEY], name))
+
+    _ticket(
+        key=KEY,
+        data=props,
+        on_draft_change=on("draft", preview_draft),
+        on_review_change=on("review", begin_review),
+        on_send_change=on("send", lambda s, c, wish: send_reviewed(s, c, wish["key"])),
+        on_back_change=on("back", lambda s, _c, _wish: s.update(review=None)),
+    )
