@@ -1,0 +1,1 @@
+"""The pure decision core: compiled, deterministic, importing only the vocabulary, NumPy and numba."""

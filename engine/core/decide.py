@@ -1,0 +1,132 @@
+"""One decision, in place: the kernel that ``step`` and ``simulate`` share, so that they cannot disagree."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.core.account import equity_of, mark_book, valuation_px
+from engine.core.compiling import kernel
+from engine.core.drafts import Draft
+from engine.core.risk import Standing, book_limited, refuse_all, write_symbol_limits
+from engine.core.size import write_sized_weights
+from engine.core.sleeves import advance_sleeve, bars_needed
+from engine.core.state import State
+from engine.core.targets import write_target
+from engine.domain import F8, AccountView, InstrumentTable, Params, TradingState
+
+_HALTED = int(TradingState.HALTED)
+
+
+@kernel
+def _mark(n_symbols: int, state: State, draft: Draft, account: AccountView, cash: float) -> float:
+    for i in range(n_symbols):
+        draft.value_px[i] = valuation_px(account.mark_px[i], state.last_px[i], account.entry_px[i])
+    return equity_of(n_symbols, cash, account.position_qty, account.entry_px, draft.value_px)
+
+
+@kernel
+def _write_present(n_symbols: int, draft: Draft, account: AccountView, equity: float) -> float:
+    gross = 0.0
+    per_equity = 1.0 / equity if equity != 0.0 else 0.0
+    for i in range(n_symbols):
+        held = account.position_qty[i]
+        present = held + account.in_flight_qty[i]
+        draft.present_weight[i] = present * draft.value_px[i] * per_equity if present != 0.0 else 0.0
+        gross += abs(held * draft.value_px[i] * per_equity) if held != 0.0 else 0.0
+    return gross
+
+
+@kernel
+def _standing(state: State, equity: float, trading_state: int, params: Params) -> Standing:
+    book = state.book[0]
+    drawdown = 1.0 - equity / book["peak_equity"] if book["peak_equity"] > 0.0 else 0.0
+    day_loss = 1.0 - equity / book["day_open_equity"] if book["day_open_equity"] > 0.0 else 0.0
+    if day_loss >= params.max_daily_loss:
+        book["day_locked"] = 1
+    if drawdown >= params.max_drawdown:
+        book["drawdown_locked"] = 1
+    return Standing(equity, drawdown, day_loss, book["day_locked"] == 1, book["drawdown_locked"] == 1, trading_state)
+
+
+@kernel
+def _hold(n_symbols: int, draft: Draft, account: AccountView) -> None:
+    for i in range(n_symbols):
+        draft.target_qty[i] = account.position_qty[i] + account.in_flight_qty[i]
+        draft.act[i] = 0
+
+
+@kernel
+def decide(
+    n_symbols: int,
+    state: State,
+    draft: Draft,
+    close_px: F8,
+    external_weight: F8,
+    t: int,
+    ts_close: int,
+    age_s: F8,
+    account: AccountView,
+    cash: float,
+    instruments: InstrumentTable,
+    params: Params,
+    keep_record: bool,
+) -> tuple[float, float, float]:
+    """Advance ``state`` by bar ``t`` and write the decision into ``draft``, both in place.
+
+    Parameters
+    ----------
+    n_symbols : int
+    state, draft : State, Draft
+        Private to the caller; changed.
+    close_px, external_weight : (T, N) float64
+        Row ``t`` of each is used; the second only by the EXTERNAL sleeve.
+    t : int
+    ts_close : int, ns
+    age_s : (N,) float64, seconds
+    account : AccountView
+        Its ``cash`` is ignored in favour of the argument, so that a scan need not rebuild it.
+    cash : float, quote currency
+    instruments : InstrumentTable
+    params : Params
+    keep_record : bool
+        Write verdicts with measured numbers and limits; otherwise they are only counted.
+
+    Returns
+    -------
+    tuple of float
+        Equity (ccy), gross weight of the present book, annualised volatility of the sized weights.
+    """
+    equity = _mark(n_symbols, state, draft, account, cash)
+    if equity == equity:
+        mark_book(state, equity, ts_close)
+    gross = _write_present(n_symbols, draft, account, equity)
+    standing = _standing(state, equity, account.trading_state, params)
+    needed = bars_needed(params)
+    advance_sleeve(n_symbols, state, close_px, t, params)
+    volatility = write_sized_weights(n_symbols, state, draft, external_weight, t, needed, params)
+
+    halted = params.gate and account.trading_state == _HALTED
+    if halted or equity != equity:
+        refuse_all(n_symbols, draft, _HALTED)
+        _hold(n_symbols, draft, account)
+        return equity, gross, volatility
+    wished = 0.0
+    if params.gate and equity > 0.0:
+        wished = write_symbol_limits(n_symbols, state, draft, close_px, t, age_s, needed, standing, params, keep_record)
+    elif params.gate:
+        refuse_all(n_symbols, draft, account.trading_state)
+    for i in range(n_symbols):
+        if params.gate:
+            draft.approved_weight[i] = book_limited(draft, i, wished, params, keep_record)
+        else:
+            draft.approved_weight[i] = draft.sized_weight[i]
+        present_qty = account.position_qty[i] + account.in_flight_qty[i]
+        write_target(n_symbols, state, draft, i, present_qty, equity, instruments, params, keep_record)
+    return equity, gross, volatility
+
+
+def no_limits(n_symbols: int) -> InstrumentTable:
+    """Return filters that let every quantity through."""
+    return InstrumentTable(
+        np.zeros(n_symbols), np.zeros(n_symbols), np.zeros(n_symbols), np.full(n_symbols, np.inf), np.zeros(n_symbols)
+    )

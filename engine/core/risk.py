@@ -1,0 +1,233 @@
+"""The risk gate: every rule in the order of ``Rule``, with verdict, measured number and limit for every symbol.
+
+Rules 0 to 7 only ever lower a weight, so passing one cannot undo another. "Present" is position plus what is in
+flight. Reducing is allowed by every rule; only HALTED stops everything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.core.compiling import kernel
+from engine.core.drafts import Draft, weight_verdict, write_verdict
+from engine.core.state import State
+from engine.domain import F8, N_RULES, Params, Rule, TradingState, Verdict
+
+_STATE, _STALE, _WARM_UP = int(Rule.TRADING_STATE), int(Rule.STALE_DATA), int(Rule.WARM_UP)
+_DAILY_LOSS, _DRAWDOWN = int(Rule.DAILY_LOSS), int(Rule.DRAWDOWN)
+_SYMBOL_CAP, _GROSS_CAP, _LEVERAGE = int(Rule.SYMBOL_CAP), int(Rule.GROSS_CAP), int(Rule.LEVERAGE)
+_PASS, _REFUSE = int(Verdict.PASS), int(Verdict.REFUSE)
+_HALTED, _REDUCE_ONLY = int(TradingState.HALTED), int(TradingState.REDUCE_ONLY)
+
+FULL_SIZE_DRAWDOWN = 1.0 / 3.0
+"""Share of the drawdown limit that may be used before exposure shrinks."""
+
+NO_NEW_RISK_LOSS = 0.5
+"""Share of the daily loss limit from which exposure may not grow."""
+
+DRIFT_TOLERANCE = 0.02
+"""How far, relative to a ceiling, prices may carry a position beyond it before a reduction is forced."""
+
+
+class Standing(NamedTuple):
+    """The account's numbers that the gate compares with its limits."""
+
+    equity: float  # ccy
+    drawdown: float  # fraction of peak
+    day_loss: float  # fraction of the day's opening equity, negative when up
+    day_locked: bool
+    drawdown_locked: bool
+    trading_state: int
+
+
+@kernel
+def drawdown_scale(drawdown: float, max_drawdown: float) -> float:
+    """Return the share of full exposure that the cushion still allows.
+
+    1 while drawdown <= max/3, then (max - drawdown) / (max - max/3), 0 from max on.
+
+    Parameters
+    ----------
+    drawdown, max_drawdown : float, fractions of peak equity
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Examples
+    --------
+    >>> drawdown_scale(0.05, 0.15), round(drawdown_scale(0.10, 0.15), 12), drawdown_scale(0.15, 0.15)
+    (1.0, 0.5, 0.0)
+    """
+    full_until = max_drawdown * FULL_SIZE_DRAWDOWN
+    if drawdown <= full_until:
+        return 1.0
+    if drawdown >= max_drawdown:
+        return 0.0
+    per_cushion = 1.0 / (max_drawdown - full_until)
+    return (max_drawdown - drawdown) * per_cushion
+
+
+@kernel
+def without_growth(weight: float, present: float) -> float:
+    """Return ``weight`` limited so that exposure neither grows nor changes sign from ``present``."""
+    if weight * present <= 0.0:
+        return 0.0
+    return present if abs(weight) > abs(present) else weight
+
+
+@kernel
+def _loss_rules(
+    draft: Draft, i: int, weight: float, scale: float, standing: Standing, params: Params, keep_record: bool
+) -> float:
+    present = draft.present_weight[i]
+    before = weight
+    if standing.day_locked:
+        weight = 0.0
+    elif standing.day_loss >= NO_NEW_RISK_LOSS * params.max_daily_loss:
+        weight = without_growth(weight, present)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _DAILY_LOSS, verdict, standing.day_loss, params.max_daily_loss, keep_record)
+
+    before = weight
+    if standing.drawdown_locked:
+        weight = 0.0
+    elif scale < 1.0 and draft.raw_weight[i] == draft.raw_weight[i]:
+        ceiling = scale * abs(draft.sized_weight[i])
+        weight = min(max(weight, -ceiling), ceiling)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _DRAWDOWN, verdict, standing.drawdown, params.max_drawdown, keep_record)
+    return weight
+
+
+@kernel
+def _symbol_rules(
+    state: State,
+    draft: Draft,
+    i: int,
+    px: float,
+    age_s: float,
+    needed: int,
+    scale: float,
+    standing: Standing,
+    params: Params,
+    keep_record: bool,
+) -> float:
+    present = draft.present_weight[i]
+    weight = draft.sized_weight[i]
+
+    before = weight
+    if standing.trading_state == _REDUCE_ONLY:
+        weight = without_growth(weight, present)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _STATE, verdict, float(standing.trading_state), float(_REDUCE_ONLY), keep_record)
+
+    before = weight
+    if not (px > 0.0 and age_s <= params.max_age_s):
+        weight = without_growth(weight, present)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _STALE, verdict, age_s, params.max_age_s, keep_record)
+
+    verdict = _PASS if draft.raw_weight[i] == draft.raw_weight[i] else _REFUSE
+    write_verdict(draft, i, _WARM_UP, verdict, float(state.n_bars[i]), float(needed), keep_record)
+
+    weight = _loss_rules(draft, i, weight, scale, standing, params, keep_record)
+
+    before = weight
+    weight = min(max(weight, -params.max_symbol_weight), params.max_symbol_weight)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _SYMBOL_CAP, verdict, abs(before), params.max_symbol_weight, keep_record)
+    return weight
+
+
+@kernel
+def write_symbol_limits(
+    n_symbols: int,
+    state: State,
+    draft: Draft,
+    close_px: F8,
+    t: int,
+    age_s: F8,
+    needed: int,
+    standing: Standing,
+    params: Params,
+    keep_record: bool,
+) -> float:
+    """Apply rules 0 to 5 to every symbol, write ``approved_weight`` and return its gross sum.
+
+    Parameters
+    ----------
+    n_symbols : int
+    state : State
+        After the sleeve has seen bar ``t``.
+    draft : Draft
+        ``raw_weight``, ``sized_weight`` and ``present_weight`` are read.
+    close_px : (T, N) float64
+        NaN in row ``t`` counts as stale.
+    t : int
+    age_s : (N,) float64, seconds; NaN counts as stale
+    needed : int
+        Bars before the sleeve has an opinion.
+    standing : Standing
+    params : Params
+    keep_record : bool
+        Write verdicts with measured numbers and limits, not only counts. The decision is the same.
+
+    Returns
+    -------
+    float
+        Sum of absolute approved weights.
+    """
+    gross = 0.0
+    scale = drawdown_scale(standing.drawdown, params.max_drawdown)
+    for i in range(n_symbols):
+        weight = _symbol_rules(state, draft, i, close_px[t, i], age_s[i], needed, scale, standing, params, keep_record)
+        draft.approved_weight[i] = weight
+        gross += abs(weight)
+    return gross
+
+
+@kernel
+def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record: bool) -> float:
+    """Return symbol ``i``'s approved weight after rules 6 and 7, which shrink the whole book alike.
+
+    Parameters
+    ----------
+    draft : Draft
+    i : int
+    gross : float
+        Sum of absolute weights before the two rules.
+    params : Params
+    keep_record : bool
+    """
+    present = draft.present_weight[i]
+    before = draft.approved_weight[i]
+    weight = before
+    if gross > params.max_gross_weight:
+        weight = before * (params.max_gross_weight / gross)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _GROSS_CAP, verdict, gross, params.max_gross_weight, keep_record)
+
+    before = weight
+    left = min(gross, params.max_gross_weight)
+    if left > params.max_leverage:
+        weight = before * (params.max_leverage / left)
+    verdict = weight_verdict(before, weight, present)
+    write_verdict(draft, i, _LEVERAGE, verdict, left, params.max_leverage, keep_record)
+    return weight
+
+
+@kernel
+def is_forced(wish: float, approved: float, present: float) -> bool:
+    """Return whether the gate itself demands a reduction: it lowered the wish, and the book is beyond that."""
+    return approved != wish and abs(present) > abs(approved) * (1.0 + DRIFT_TOLERANCE)
+
+
+@kernel
+def refuse_all(n_symbols: int, draft: Draft, trading_state: int) -> None:
+    """Write the gate's answer while HALTED or without equity: rule 0 refuses every symbol, the rest is not asked."""
+    for i in range(n_symbols):
+        for rule in range(N_RULES):
+            write_verdict(draft, i, rule, _PASS, 0.0, 0.0, True)
+        write_verdict(draft, i, _STATE, _REFUSE, float(trading_state), float(_REDUCE_ONLY), True)
+        draft.approved_weight[i] = draft.present_weight[i] if trading_state == _HALTED else 0.0
