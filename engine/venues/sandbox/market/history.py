@@ -156,7 +156,7 @@ def _premiums(
 
 
 def premium_trend(momentum: F8) -> F8:
-    """Return the premium (fraction of price) that a week's log return brings about: buyers pay up in a rising market."""
+    """Return the premium (fraction of price) that a week's log return brings about: rising markets cost more."""
     return _PREMIUM_TREND * np.tanh(momentum / 0.10)
 
 

@@ -31,14 +31,14 @@ def no_points() -> Points:
 
 
 def bar_path(
-    open_ms: int, interval_ms: int, ohlc: tuple[int, int, int, int], lots: int, least: int, rng: np.random.Generator
+    open_ms: int, interval_ms: int, ohlc: tuple[int, int, int, int], lots: int, rng: np.random.Generator
 ) -> Points:
     """Return a path through one bar that opens, peaks, bottoms and closes exactly as recorded.
 
     The open prints at the bar's first millisecond, the close at its last. A bar that closes higher visits its low
     first, one that closes lower its high first. Between these four anchors runs a Brownian bridge that stays within
-    [low, high]. Volume is spread over the points at random; a bar needs at least four trades of `least` lots, so very
-    thin bars come out with more volume than recorded.
+    [low, high]. Volume is spread over the points at random and rounded to lots; a bar needs at least four trades, so
+    one of less than four lots comes out with more volume than recorded.
 
     Parameters
     ----------
@@ -46,14 +46,12 @@ def bar_path(
     ohlc : (open, high, low, close) in ticks
     lots : int
         The bar's volume; 0 in a flat bar means that nothing traded, and the path is empty.
-    least : int
-        Smallest quantity in lots that a trade may have.
     rng : numpy Generator
     """
     first, high, low, last = ohlc
     if lots <= 0 and high == low:
         return no_points()
-    n = int(np.clip(lots // (3 * least), 4, min(_MAX_POINTS, max(8, interval_ms // _SPACING_MS))))
+    n = int(np.clip(lots // 3, 4, min(_MAX_POINTS, max(8, interval_ms // _SPACING_MS))))
     offsets = np.unique(np.concatenate(([0, interval_ms - 1], rng.integers(1, interval_ms - 1, n - 2))))
     while len(offsets) < 4:
         offsets = np.unique(np.concatenate((offsets, rng.integers(1, interval_ms - 1, 4))))
@@ -70,7 +68,7 @@ def bar_path(
     tick = np.clip(np.round(straight + bridge), low, high).astype(np.int64)
     tick[corners] = values
     weight = rng.standard_exponential(n) + 0.2
-    part = np.maximum(least, np.round(lots * weight / weight.sum())).astype(np.int64)
+    part = np.maximum(1, np.round(lots * weight / weight.sum())).astype(np.int64)
     moves = np.diff(tick, prepend=tick[0])
     sold = np.where(moves == 0, rng.random(n) < 0.5, moves < 0)
     anchor = np.zeros(n, dtype=bool)

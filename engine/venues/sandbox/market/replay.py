@@ -37,7 +37,6 @@ from engine.venues.sandbox.market.traders import (
     GAP,
     Ladder,
     grid_for,
-    minimum_lots,
     open_background_accounts,
     print_trade,
 )
@@ -179,9 +178,11 @@ class _BarTape:
     def history(self, start_ms: int) -> tuple[Bars, Bars]:
         bars = self._bars(int(np.searchsorted(self._recording.open_ms, start_ms)))
         bars = fill_gaps(bars, self.step_ms, start_ms)
-        hours = bars if self.step_ms >= HOUR_MS else aggregate(bars, "1h")
+        minutes = self._minutes(bars, start_ms)
+        # Recorded bars longer than an hour cannot be hours: those of the last two weeks come from the paths.
+        hours = aggregate(bars if self.step_ms <= HOUR_MS else minutes, "1h")
         hours = hours[(hours["open_ms"] >= start_ms - HOUR_HISTORY_MS) & (hours["open_ms"] <= start_ms - HOUR_MS)]
-        return self._minutes(bars, start_ms), hours if self.step_ms <= HOUR_MS else empty_bars()
+        return minutes, hours
 
     def _minutes(self, bars: Bars, start_ms: int) -> Bars:
         since_ms = (start_ms - MINUTE_HISTORY_MS) // HOUR_MS * HOUR_MS
@@ -195,8 +196,7 @@ class _BarTape:
         r = self._recording
         ohlc = (int(r.open_tick[i]), int(r.high_tick[i]), int(r.low_tick[i]), int(r.close_tick[i]))
         rng = np.random.default_rng([*self._seed, int(r.open_ms[i]) // MINUTE_MS])
-        least = minimum_lots(self.contract, ohlc[2])
-        return bar_path(int(r.open_ms[i]), r.interval_ms, ohlc, int(r.lots[i]), least, rng)
+        return bar_path(int(r.open_ms[i]), r.interval_ms, ohlc, int(r.lots[i]), rng)
 
     def _bars(self, until: int) -> Bars:
         r, contract = self._recording, self.contract
