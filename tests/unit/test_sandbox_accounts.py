@@ -183,3 +183,23 @@ def test_window_keeps_the_newest_or_pages_forward():
     rows = [Income(i, "", "TRANSFER", 1, i * 10, 0) for i in range(5)]
     assert [r.tran_id for r in window(rows, None, None, 2, newest=True)] == [3, 4]
     assert [r.tran_id for r in window(rows, 10, 30, 2, newest=False)] == [1, 2]
+
+
+def test_records_page_by_id_and_time():
+    x = floor()
+    ids = [place(x, "ann", 1, "LIMIT", 0.01, 59000.0 + i, now=NOW + i).order_id for i in range(4)]
+    assert [o.order_id for o in x.all_orders("ann", BTC, limit=2)] == ids[2:]
+    assert [o.order_id for o in x.all_orders("ann", BTC, from_id=ids[1], limit=2)] == ids[1:3]
+    assert [o.order_id for o in x.all_orders("ann", BTC, start_ms=NOW + 1, end_ms=NOW + 2)] == ids[1:3]
+    assert x.all_orders("ann", ETH) == []
+
+
+def test_oldest_finished_orders_are_forgotten_and_open_ones_never(monkeypatch):
+    monkeypatch.setattr("engine.venues.sandbox.accounts.KEPT_ROWS", 5)
+    x = floor()
+    kept = place(x, "ann", 1, "LIMIT", 0.01, 59000.0)
+    for i in range(8):
+        order = place(x, "ann", 1, "LIMIT", 0.01, 59000.0, client_order_id=f"c{i}")
+        x.cancel("ann", BTC, order_id=order.order_id, now_ms=NOW)
+    assert [o.client_order_id for o in x.all_orders("ann")] == [kept.client_order_id, "c3", "c4", "c5", "c6", "c7"]
+    assert code(x.order, "ann", BTC, client_order_id="c2") == -2013

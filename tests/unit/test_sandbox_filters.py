@@ -37,6 +37,7 @@ from engine.venues.sandbox.model import QUANTA
         (-4164, 1, "LIMIT", 0.001, 4999.0, {}),
         (-4015, 1, "LIMIT", 0.01, 60000.0, {"client_order_id": "a b"}),
         (-4015, 1, "LIMIT", 0.01, 60000.0, {"client_order_id": "x" * 37}),
+        (-4015, 1, "LIMIT", 0.01, 60000.0, {"client_order_id": "autoclose-1"}),
         (-2007, 1, "TRAILING_STOP_MARKET", 0.01, None, {"callback_rate": 5.1}),
         (-2007, 1, "TRAILING_STOP_MARKET", 0.01, None, {}),
         (-4136, 1, "MARKET", None, None, {"close_position": True}),

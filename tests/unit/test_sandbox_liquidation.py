@@ -99,6 +99,18 @@ def test_without_bids_the_fund_takes_over_at_the_bankruptcy_price_and_unwinds_la
     assert totals.pop("deposits") == sum(totals.values())
 
 
+def test_book_and_fund_share_a_forced_close_in_one_order():
+    x = leveraged_long()
+    bid(x, 58_300.0, 0.2)
+    x.set_prices(BTC, index=58_300.0, now_ms=NOW)
+    fills = [e for e in x.drain() if isinstance(e, OrderEvent) and e.order.account_id == "ann"]
+    # The bankruptcy price stays where it was: the sale at mark moves no balance but its fee.
+    assert [(e.execution_type, e.order.status, e.last_lots) for e in fills] == [
+        ("NEW", "NEW", 0), ("CALCULATED", "PARTIALLY_FILLED", 200), ("CALCULATED", "FILLED", 300),
+    ]  # fmt: skip
+    assert [(t.price_tick, t.lots) for t in x.user_trades("ann")][1:] == [(583_000, 200), (580_240, 300)]
+
+
 def test_the_fund_pays_a_wallet_that_fees_pushed_below_zero():
     x = leveraged_long()
     bid(x, 58_024.0, 1.0)  # exactly the bankruptcy price

@@ -20,6 +20,8 @@ from engine.venues.sandbox.state import Listing, State
 TYPES = frozenset({"LIMIT", "MARKET"}) | CONDITIONAL
 TIFS = frozenset({"GTC", "IOC", "FOK", "GTX", "HIDDEN"})
 CLIENT_ID = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}\Z")
+RESERVED = ("autoclose-", "adl_autoclose")
+"""Beginnings of client ids that only the venue's own orders carry."""
 
 
 def build_order(state: State, listing: Listing, account: Account, req: OrderRequest, now_ms: int) -> Order:
@@ -145,7 +147,7 @@ def _trailing_terms(contract: Contract, req: OrderRequest) -> tuple[int, float]:
 def _check_client_id(account: Account, client_order_id: str | None) -> None:
     if client_order_id is None:
         return
-    if not CLIENT_ID.match(client_order_id):
+    if not CLIENT_ID.match(client_order_id) or client_order_id.startswith(RESERVED):
         raise VenueReject(-4015, "Client order id is not valid.")
     # The venue documents the rule (unique among open orders) but no code; -4116 is what its relatives answer.
     if account.client_ids.get(client_order_id) in account.open_orders:

@@ -36,7 +36,10 @@ def check_holders(state: State, listing: Listing, now_ms: int) -> None:
         position = account.positions.get(listing.contract.symbol)
         if position is not None and position.lots:
             liquidation.check(state, account, now_ms)
-            conditional.run_triggers(state, listing, now_ms)
+    # A liquidation trades in every symbol the account held.
+    for traded in state.listings.values():
+        if traded.pending_ticks:
+            conditional.run_triggers(state, traded, now_ms)
 
 
 def interval_ms(listing: Listing) -> int:

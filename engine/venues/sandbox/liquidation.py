@@ -77,23 +77,20 @@ def _close(state: State, account: Account, listing: Listing, now_ms: int) -> Non
     bound = take_bound_tick(listing, side)
     order = _system_order(state, listing, account, (side, abs(position.lots), bankrupt), now_ms)
     state.emit(account, order, "NEW", now_ms)
-    matching.execute(state, listing, order, max(bankrupt, bound) if side < 0 else min(bankrupt, bound), now_ms)
-    taken = abs(position.lots)
+    matching.take(state, listing, order, max(bankrupt, bound) if side < 0 else min(bankrupt, bound), now_ms)
+    taken = order.remaining_lots
     if taken:
-        _take_over(state, account, listing, order, now_ms)
+        _take_over(state, listing, order, now_ms)
     fee_q = _charge_fee(state, account, listing, order, now_ms)
     state.events.append(
         LiquidationEvent(account.account_id, listing.contract.symbol, order.snapshot(), taken, fee_q, now_ms)
     )
 
 
-def _take_over(state: State, account: Account, listing: Listing, order: Order, now_ms: int) -> None:
-    # The IOC order expired with a remainder; it is reopened so that the transfer is its last fill in the records.
-    position = state.position(account, listing)
+def _take_over(state: State, listing: Listing, order: Order, now_ms: int) -> None:
+    # The transfer is the forced order's last fill, so the account's records add up to its position.
     fund = state.accounts[INSURANCE]
-    lots, tick = abs(position.lots), order.price_tick
-    order.status = "PARTIALLY_FILLED"
-    account.remember(order)
+    lots, tick = order.remaining_lots, order.price_tick
     mirror = _system_order(state, listing, fund, (-order.side, lots, tick), now_ms)
     state.n_trades += 1
     matching.settle(state, listing, order, matching.Fill(lots, tick, state.n_trades, "CALCULATED", False, 0), now_ms)

@@ -25,7 +25,7 @@ def execute(state: State, listing: Listing, order: Order, limit_tick: int | None
     if order.tif == "FOK" and not _fillable(state, listing, order, limit_tick):
         finish(state, account, order, "EXPIRED", now_ms)
         return
-    _take(state, listing, account, order, limit_tick, now_ms)
+    take(state, listing, order, limit_tick, now_ms)
     if not order.is_open:
         return
     if order.type == "LIMIT" and order.tif in ("GTC", "GTX", "HIDDEN"):
@@ -128,7 +128,9 @@ def _record(state: State, account: Account, order: Order, fill: Fill, money: tup
     state.touch(account, order.symbol)
 
 
-def _take(state: State, listing: Listing, account: Account, taker: Order, limit_tick: int | None, now_ms: int) -> None:
+def take(state: State, listing: Listing, taker: Order, limit_tick: int | None, now_ms: int) -> None:
+    """Fill a live order from the book as far as price and depth allow; what is left stays open, in no book."""
+    account = state.accounts[taker.account_id]
     book, side = listing.book, taker.side
     # Liquidations report their fills as CALCULATED, as the venue's user stream does.
     kind = "CALCULATED" if taker.client_order_id.startswith("autoclose-") else "TRADE"
