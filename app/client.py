@@ -155,6 +155,10 @@ class EngineClient:
         """Return ``{"values": …, "fields": …}`` of ``SystemConfig``."""
         return self._ask("settings.get")
 
+    def performance(self, *, since_ns: int = 0) -> dict[str, Any]:
+        """Return the account's ratios, daily and monthly returns and drawdown since a moment; ``None`` is unknown."""
+        return self._ask("performance", since_ns=int(since_ns))
+
     def arming(self) -> dict[str, Any]:
         """Return the checklist that must be green before live trading: ``{"items": […], "ready": bool}``."""
         return self._ask("arming", timeout_s=COMMAND_TIMEOUT_S)

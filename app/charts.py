@@ -1,0 +1,218 @@
+"""Figures of the screens that do not stream. Pure: a table in, a plotly figure or a lightweight-charts description out.
+
+Backgrounds are left transparent and text to the theme of ``.streamlit/config.toml``; only colours that mean something
+are set here. Every axis carries its unit, every time is UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from app.formats import GROUP, signed, tick_decimals
+from app.performance import drawdown, known_points, rebased, thin_index, utc_times
+
+UP = "#2ebd85"
+DOWN = "#f6465d"
+ACCENT = "#4c8dff"
+SECOND = "#e8a33d"
+MUTED = "#8b95a7"
+BACKGROUND = "#0c1017"  # of an embedded chart, whose own page would be white; the theme's, where it is set
+GRID = "rgba(139, 149, 167, 0.14)"
+DIVERGING = ((0.0, DOWN), (0.5, "rgba(139, 149, 167, 0.10)"), (1.0, UP))
+
+CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+
+
+def equity_figure(equity: pd.DataFrame, comparison: pd.DataFrame | None = None, name: str = "") -> go.Figure:
+    """Draw equity over drawdown on one time axis.
+
+    Parameters
+    ----------
+    equity : DataFrame
+        ``ts`` ns, ``equity`` USDT and ``drawdown`` (fraction of the peak, either sign), oldest first.
+    comparison : DataFrame, optional
+        ``ts, equity`` of something to hold it against, drawn dotted in the upper panel under ``name``.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.72, 0.28], vertical_spacing=0.04)
+    kept = equity.iloc[thin_index(equity["equity"].to_numpy(dtype=float))]
+    times = utc_times(kept["ts"])
+    figure.add_scatter(
+        x=times, y=kept["equity"], name="Equity", line={"color": ACCENT, "width": 1.8}, row=1, col=1,
+        hovertemplate="%{y:,.2f} USDT",
+    )  # fmt: skip
+    if comparison is not None and len(comparison):
+        figure.add_scatter(
+            x=utc_times(comparison["ts"]), y=comparison["equity"], name=name, row=1, col=1,
+            line={"color": SECOND, "width": 1.4, "dash": "dot"}, hovertemplate="%{y:,.2f} USDT",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=times, y=-kept["drawdown"].abs(), name="Drawdown", fill="tozeroy", row=2, col=1, showlegend=False,
+        line={"color": DOWN, "width": 1.2}, fillcolor="rgba(246, 70, 93, 0.18)", hovertemplate="%{y:.2%}",
+    )  # fmt: skip
+    figure.update_yaxes(title_text="Equity, USDT", tickformat=",.0f", row=1, col=1)
+    figure.update_yaxes(title_text="Drawdown, %", tickformat=".1%", rangemode="tozero", row=2, col=1)
+    compared = comparison is not None and len(comparison) > 0
+    figure = _dress(figure, height=430)
+    return figure.update_layout(showlegend=compared, margin_t=28 if compared else 8)
+
+
+def exposure_figure(exposure: pd.DataFrame) -> go.Figure:
+    """Draw gross and net exposure (``ts, gross, net``) as multiples of equity."""
+    figure = go.Figure()
+    times = utc_times(exposure["ts"])
+    for column, colour, dash in (("gross", ACCENT, "solid"), ("net", SECOND, "dot")):
+        figure.add_scatter(
+            x=times, y=exposure[column], name=column.capitalize(), hovertemplate="%{y:+.3f} × equity",
+            line={"color": colour, "width": 1.5, "dash": dash, "shape": "hv"},
+        )  # fmt: skip
+    figure.add_hline(y=0, line={"color": MUTED, "width": 1})
+    figure.update_yaxes(title_text="Exposure, × equity", tickformat="+.2f")
+    return _dress(figure, height=306)
+
+
+def return_calendar(daily: pd.DataFrame, monthly: pd.DataFrame) -> go.Figure:
+    """Draw a heat table of returns: one row a month, one cell a day of it, the whole month in the last column.
+
+    Parameters
+    ----------
+    daily : DataFrame
+        ``date`` (YYYY-MM-DD, UTC) and ``return`` as a fraction; null where unknown.
+    monthly : DataFrame
+        ``month`` (YYYY-MM) and ``return``.
+    """
+    months = sorted(set(daily["date"].str[:7]), reverse=True)
+    days = [str(day) for day in range(1, 32)]
+    cells = pd.DataFrame(np.nan, index=months, columns=days)
+    for date, value in zip(daily["date"], daily["return"], strict=True):
+        cells.loc[date[:7], str(int(date[8:10]))] = np.nan if value is None else float(value)
+    whole = monthly.set_index("month")["return"].astype(float).reindex(months)
+    cells.insert(len(cells.columns), "Month", whole)
+    text = cells.map(lambda value: "" if np.isnan(value) else f"{value * 100:+.1f}".replace("-", "−"))
+    reach = max(float(np.nanquantile(cells[days].abs(), 0.95)) if cells[days].notna().any(axis=None) else 0.0, 1e-4)
+    figure = go.Figure(go.Heatmap(
+        z=cells.to_numpy(), x=list(cells.columns), y=months, text=text.to_numpy(), texttemplate="%{text}",
+        textfont={"color": "#e6e9ef", "size": 11}, colorscale=DIVERGING, zmid=0, zmin=-reach, zmax=reach,
+        showscale=False, xgap=2, ygap=2, hoverongaps=False, hovertemplate="%{y}, %{x}: %{z:+.2%}<extra></extra>",
+    ))  # fmt: skip
+    figure.update_xaxes(side="top", type="category", showgrid=False, title_text="Day of the month (UTC), returns in %")
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return _dress(figure, height=96 + 30 * len(months), unified=False)
+
+
+def weights_figure(weights: pd.DataFrame) -> go.Figure:
+    """Draw raw, sized and approved weight of each symbol (``symbol, raw, sized, approved``) as grouped bars."""
+    figure = go.Figure()
+    for column, colour in (("raw", MUTED), ("sized", SECOND), ("approved", ACCENT)):
+        figure.add_bar(
+            x=weights["symbol"], y=weights[column], name=column.capitalize(), marker_color=colour,
+            hovertemplate="%{y:+.3f}",
+        )  # fmt: skip
+    figure.add_hline(y=0, line={"color": MUTED, "width": 1})
+    figure.update_layout(barmode="group", bargap=0.35, bargroupgap=0.08)
+    figure.update_yaxes(title_text="Weight, × equity", tickformat="+.2f")
+    return _dress(figure, height=250)
+
+
+def backtest_spec(points: Any, trades: pd.DataFrame | None = None) -> list[dict[str, Any]]:
+    """Describe equity above drawdown for streamlit-lightweight-charts.
+
+    Parameters
+    ----------
+    points : (T, 2)
+        ``[[ts_ms, equity], …]``, oldest first.
+    trades : DataFrame, optional
+        ``ts_exit`` ns and ``pnl``: each becomes an arrow on the curve, up for a gain and down for a loss.
+    """
+    table = known_points(points)
+    falls = drawdown(table[:, 1])
+    kept = thin_index(table[:, 1])
+    # Both panels get the same times: the component keeps them in step by position, not by date.
+    seconds, kept = _unique_seconds(table[kept, 0], kept)
+    top = {
+        "type": "Area", "data": _series(seconds, table[kept, 1]), "markers": _markers(trades, seconds),
+        "options": {"lineColor": ACCENT, "topColor": "rgba(76, 141, 255, 0.28)",
+                    "bottomColor": "rgba(76, 141, 255, 0.02)", "lineWidth": 2,
+                    "priceFormat": _format(2 if table[:, 1].max(initial=0.0) < 1_000 else 0)},
+    }  # fmt: skip
+    bottom = {
+        "type": "Area", "data": _series(seconds, falls[kept] * 100),
+        "options": {"lineColor": DOWN, "topColor": "rgba(246, 70, 93, 0.02)", "invertFilledArea": True,
+                    "bottomColor": "rgba(246, 70, 93, 0.28)", "lineWidth": 1, "priceFormat": {"type": "percent"}},
+    }  # fmt: skip
+    return [
+        {"chart": _chart(300, time_axis=False, watermark="Equity, USDT"), "series": [top]},
+        {"chart": _chart(150, time_axis=True, watermark="Drawdown, %"), "series": [bottom]},
+    ]
+
+
+def compare_spec(runs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Describe several equity curves, each starting at 100, for streamlit-lightweight-charts."""
+    series = []
+    for (name, points), colour in zip(runs.items(), (ACCENT, SECOND, UP, DOWN), strict=False):
+        table = rebased(points)
+        kept = thin_index(table[:, 1])
+        seconds, kept = _unique_seconds(table[kept, 0], kept)
+        options = {"color": colour, "lineWidth": 2, "title": name, "priceFormat": _format(2)}
+        series.append({"type": "Line", "data": _series(seconds, table[kept, 1]), "options": options})
+    return [{"chart": _chart(300, time_axis=True, watermark="Equity, start = 100"), "series": series}]
+
+
+def _unique_seconds(times_ms: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # The library refuses two points in one second; of these the last is the settled one.
+    seconds = (times_ms // 1000).astype(np.int64)
+    last = np.append(seconds[1:] != seconds[:-1], True) if len(seconds) else np.zeros(0, dtype=bool)
+    return seconds[last], kept[last]
+
+
+def _series(seconds: np.ndarray, values: np.ndarray) -> list[dict[str, float]]:
+    return [{"time": int(t), "value": round(float(v), 6)} for t, v in zip(seconds, values, strict=True)]
+
+
+def _markers(trades: pd.DataFrame | None, seconds: np.ndarray) -> list[dict[str, Any]]:
+    if trades is None or trades.empty or not {"ts_exit", "pnl"} <= set(trades.columns) or not len(seconds):
+        return []
+    closed = trades.dropna(subset=["ts_exit", "pnl"]).sort_values("ts_exit")
+    spots = seconds[np.minimum(np.searchsorted(seconds, closed["ts_exit"] // 10**9), len(seconds) - 1)]
+    return [
+        {
+            "time": int(spot), "position": "belowBar" if pnl > 0 else "aboveBar", "color": UP if pnl > 0 else DOWN,
+            "shape": "arrowUp" if pnl > 0 else "arrowDown", "text": signed(pnl, 0)[2:] if len(closed) <= 12 else "",
+        }
+        for spot, pnl in zip(spots, closed["pnl"], strict=True)
+    ]  # fmt: skip
+
+
+def _format(decimals: int) -> dict[str, Any]:
+    step = 10.0**-decimals
+    return {"type": "price", "precision": tick_decimals(step), "minMove": step}
+
+
+def _chart(height: int, *, time_axis: bool, watermark: str) -> dict[str, Any]:
+    return {
+        "height": height,
+        "layout": {"background": {"type": "solid", "color": BACKGROUND}, "textColor": MUTED, "fontSize": 11},
+        "grid": {"vertLines": {"color": GRID}, "horzLines": {"color": GRID}},
+        "rightPriceScale": {"borderVisible": False, "scaleMargins": {"top": 0.12, "bottom": 0.08}},
+        "timeScale": {"visible": time_axis, "borderVisible": False, "timeVisible": True, "secondsVisible": False},
+        "crosshair": {"mode": 0},
+        "watermark": {"visible": True, "text": watermark, "fontSize": 12, "color": MUTED, "horzAlign": "left",
+                      "vertAlign": "top"},
+    }  # fmt: skip
+
+
+def _dress(figure: go.Figure, *, height: int, unified: bool = True) -> go.Figure:
+    figure.update_layout(
+        height=height, margin={"l": 8, "r": 8, "t": 28, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)", hovermode="x unified" if unified else "closest", dragmode="zoom",
+        separators=f".{GROUP}",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
+    )  # fmt: skip
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, title_font_size=11, automargin=True)
+    if unified:
+        figure.update_xaxes(gridcolor=GRID, zeroline=False)
+    return figure

@@ -1,0 +1,160 @@
+"""How ``SystemConfig`` looks as a form: groups, units, and the way between a shown and a stored value. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from app.backtests import number_list
+from app.formats import number
+from engine.domain import INTERVAL_S
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Account and goal": ("initial_balance", "target_annual_return"),
+    "Market": ("symbols", "decision_interval"),
+    "Strategy": (
+        "strategy", "use_trend", "trend_horizons_hours", "volatility_horizon_hours", "volatility_target", "ema_fast",
+        "ema_slow", "allow_short",
+    ),
+    "Risk": (
+        "max_daily_loss", "use_gate_daily_loss", "max_total_drawdown", "use_gate_drawdown", "max_symbol_weight",
+        "max_gross_weight", "max_leverage", "max_price_age_s", "use_protective_stops", "protective_stop_pct",
+    ),
+    "Execution": ("use_maker_orders", "maker_wait_s", "rebalance_band"),
+    "Stored data": ("tick_retention_days",),
+}  # fmt: skip
+OTHER_GROUP = "Other"
+
+# Unit as shown, and shown = stored x scale.
+_UNITS: dict[str, tuple[str, float]] = {
+    "initial_balance": ("USDT", 1), "target_annual_return": ("% a year", 100), "max_daily_loss": ("%", 100),
+    "max_total_drawdown": ("%", 100), "trend_horizons_hours": ("hours", 1), "volatility_horizon_hours": ("hours", 1),
+    "volatility_target": ("% a year", 100), "ema_fast": ("bars", 1), "ema_slow": ("bars", 1),
+    "max_symbol_weight": ("× equity", 1), "max_gross_weight": ("× equity", 1), "max_leverage": ("× equity", 1),
+    "max_price_age_s": ("s", 1), "rebalance_band": ("× equity", 1), "maker_wait_s": ("s", 1),
+    "protective_stop_pct": ("% of entry", 100), "tick_retention_days": ("days", 1),
+}  # fmt: skip
+_LABELS: dict[str, str] = {
+    "initial_balance": "Opening balance", "target_annual_return": "Goal", "max_daily_loss": "Daily loss limit",
+    "max_total_drawdown": "Drawdown limit", "trend_horizons_hours": "Trend horizons",
+    "volatility_horizon_hours": "Volatility memory", "ema_fast": "Fast EMA", "ema_slow": "Slow EMA",
+    "max_symbol_weight": "Symbol cap", "max_gross_weight": "Gross cap", "max_leverage": "Leverage limit",
+    "max_price_age_s": "Oldest price", "maker_wait_s": "Maker patience", "protective_stop_pct": "Stop distance",
+    "tick_retention_days": "Ticks kept", "use_trend": "Sleeve may open risk", "allow_short": "Short positions",
+    "use_protective_stops": "Protective stops", "use_maker_orders": "Post-only first",
+    "use_gate_daily_loss": "Enforce daily loss limit", "use_gate_drawdown": "Enforce drawdown limit",
+}  # fmt: skip
+
+
+class Field(NamedTuple):
+    """One setting as the form shows it."""
+
+    name: str
+    label: str  # with its unit
+    description: str
+    kind: str  # switch, choice, count, number, words, numbers, text
+    scale: float
+    value: Any  # in force, as stored
+    default: Any  # as stored
+    minimum: float | None  # as shown
+    maximum: float | None  # as shown
+    choices: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether the value in force differs from the default."""
+        return _plain(self.value) != _plain(self.default)
+
+
+def form_fields(answer: dict[str, Any]) -> dict[str, list[Field]]:
+    """Return the fields of ``settings.get`` by group, in the order of the groups; unknown names come last."""
+    values, specs = answer["values"], answer["fields"]
+    grouped = {group: [name for name in names if name in values] for group, names in GROUPS.items()}
+    placed = {name for names in grouped.values() for name in names}
+    grouped[OTHER_GROUP] = [name for name in values if name not in placed]
+    return {
+        group: [_field(name, values[name], specs.get(name, {})) for name in names]
+        for group, names in grouped.items()
+        if names
+    }
+
+
+def shown(field: Field, value: Any) -> Any:
+    """Return a stored value in the form's unit: 0.05 is 5.0 (%), a list of numbers is text."""
+    if field.kind == "numbers":
+        return ", ".join(f"{item:g}" for item in value)
+    if field.kind == "number":
+        return round(float(value) * field.scale, 10)
+    return list(value) if field.kind == "words" else value
+
+
+def stored(field: Field, entered: Any) -> Any:
+    """Return what was entered as the engine takes it. Words that are no number go as typed: the engine refuses them."""
+    if field.kind == "numbers":
+        return number_list(str(entered))
+    if field.kind == "number" and isinstance(entered, (int, float)):
+        return round(entered / field.scale, 12)
+    return entered
+
+
+def written(field: Field, value: Any) -> str:
+    """Write a stored value for people, in the form's unit."""
+    if field.kind == "switch":
+        return "on" if value else "off"
+    if field.kind == "words":
+        return ", ".join(value)
+    if field.kind in ("number", "count"):
+        entered = shown(field, value)
+        return number(entered, 0 if float(entered).is_integer() else 4).rstrip()
+    return str(shown(field, value))
+
+
+def changes(fields: list[Field], entered: dict[str, Any]) -> dict[str, Any]:
+    """Return the stored values that differ from those in force: only these are sent."""
+    wanted = {field.name: stored(field, entered[field.name]) for field in fields if field.name in entered}
+    return {field.name: wanted[field.name] for field in fields
+            if field.name in wanted and _plain(wanted[field.name]) != _plain(field.value)}  # fmt: skip
+
+
+def resets(fields: list[Field]) -> dict[str, Any]:
+    """Return the defaults of the settings that differ from them."""
+    return {field.name: field.default for field in fields if field.changed}
+
+
+def refused_fields(message: str, names: list[str]) -> list[str]:
+    """Return the settings that the engine's sentence names, to mark them in the form."""
+    return [name for name in names if re.search(rf"\b{re.escape(name)}\b", message)]
+
+
+def _field(name: str, value: Any, spec: dict[str, Any]) -> Field:
+    unit, scale = _UNITS.get(name, ("", 1))
+    label = _LABELS.get(name, name.replace("_", " ").capitalize())
+    choices = tuple(spec.get("choices") or (INTERVAL_S if name == "decision_interval" else ()))
+    return Field(
+        name=name, label=f"{label}, {unit}" if unit else label, description=spec.get("description") or "",
+        kind=_kind(value, choices, spec.get("type")), scale=scale, value=value, default=spec.get("default"),
+        minimum=_limit(spec.get("minimum"), scale), maximum=_limit(spec.get("maximum"), scale), choices=choices,
+    )  # fmt: skip
+
+
+def _kind(value: Any, choices: tuple[str, ...], declared: str | None) -> str:
+    if isinstance(value, bool):
+        return "switch"
+    if choices:
+        return "choice"
+    if isinstance(value, int) and declared != "number":  # JSON may have turned 3.0 into 3
+        return "count"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, (list, tuple)):
+        return "words" if all(isinstance(item, str) for item in value) else "numbers"
+    return "text"
+
+
+def _limit(value: float | None, scale: float) -> float | None:
+    return None if value is None else round(float(value) * scale, 10)
+
+
+def _plain(value: Any) -> Any:
+    # Over JSON a tuple becomes a list and 4.0 may become 4: the same setting.
+    return list(value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,39 @@
+"""Backtest: run the engine's own decision code over history and see what is left of it out of sample."""
+
+import streamlit as st
+
+from app import backtests, forms, results, widgets
+from app.client import engine_client
+
+client = engine_client()
+with widgets.known("Backtest"):
+    status = client.status()
+    instruments = client.instruments()
+    runs = client.runs()
+widgets.page_title("Backtest", status)
+
+active = results.active_run(client)
+form_at, result_at = st.columns([3, 8], gap="medium")
+with form_at:
+    forms.backtest_form(client, sorted(instruments), busy=active is not None)
+
+with result_at:
+    if active is not None:
+        results.progress(client, active)
+
+    rows = backtests.run_rows(runs)
+    if rows.empty:
+        widgets.empty("No backtest yet. Fill in the form and run one: it takes seconds.")
+        st.stop()
+    # Two chosen rows are compared with each other.
+    opened = widgets.pick_rows(
+        rows, backtests.RUN_COLUMNS, key="backtest.runs", name="run_id", chosen=results.newest_finished(rows),
+        several=True, max_rows=6,
+    )  # fmt: skip
+    shown = results.finished(rows, opened)
+    if len(shown) > 1:
+        results.comparison(client, shown)
+    elif shown:
+        results.result(client, shown[0])
+    else:
+        widgets.empty("Select a finished run to see it, or two to compare them.")

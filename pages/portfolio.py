@@ -1,0 +1,86 @@
+"""Portfolio: what the account did, what it holds, and how good that was."""
+
+import streamlit as st
+
+from app import charts, performance, tables, widgets
+from app.client import engine_client
+
+REFRESH_S = 5
+
+client = engine_client()
+with widgets.known("Portfolio"):
+    status = client.status()
+widgets.page_title("Portfolio", status)
+
+left, right = st.columns([3, 1], vertical_alignment="bottom")
+with left:
+    since_ns = performance.period_start(widgets.choose_period(key="portfolio.period"), status["now_ns"])
+benchmark = right.selectbox("Compare with holding", ["nothing", *status["symbols"]], key="portfolio.benchmark")
+
+with widgets.known("Equity"):
+    equity = client.equity(since_ns=since_ns)
+    measured = client.performance(since_ns=since_ns)
+if equity.empty:
+    widgets.empty("No equity recorded in this period yet. The engine writes one row a minute while it runs.")
+    st.stop()
+
+widgets.figures(tables.portfolio_figures(status, equity, measured["ratios"]))
+
+holding = None
+if benchmark != "nothing":
+    with widgets.known(f"Candles of {benchmark}"):
+        bars = client.bars(benchmark, performance.interval_over(equity), limit=1500)
+    holding = performance.buy_and_hold(bars, equity)
+widgets.figure(charts.equity_figure(equity, holding, f"Holding {benchmark}"), key="portfolio.equity")
+if holding is not None:
+    st.caption(
+        tables.comparison_sentence(benchmark, performance.total_return(equity), performance.total_return(holding))
+    )
+
+exposure_at, ratios_at = st.columns([1, 1])
+with exposure_at:
+    st.subheader("Exposure")
+    widgets.figure(charts.exposure_figure(performance.exposure(equity)), key="portfolio.exposure")
+with ratios_at:
+    st.subheader("Ratios")
+    widgets.table(tables.ratio_rows(measured), tables.RATIO_COLUMNS, key="portfolio.ratios")
+
+st.subheader("Positions")
+
+
+@st.fragment(run_every=REFRESH_S)
+def live_positions() -> None:
+    """Show the open positions, asked anew every few seconds."""
+    with widgets.known("Positions"):
+        positions = client.positions()
+    if positions.empty:
+        widgets.empty("No open position.")
+    else:
+        widgets.table(positions, tables.POSITION_COLUMNS, key="portfolio.positions")
+    st.caption(f"Asked every {REFRESH_S} s. The figures above are as of the time under the title.")
+
+
+live_positions()
+
+st.subheader("Returns")
+daily, monthly = tables.return_rows(measured)
+if daily.empty:
+    widgets.empty("No full day in this period yet, so there is no return to show.")
+else:
+    widgets.figure(charts.return_calendar(daily, monthly), key="portfolio.calendar")
+if measured.get("note"):
+    st.caption(measured["note"])
+
+st.subheader("Fills")
+with widgets.known("Fills"):
+    fills = client.fills(since_ns=since_ns)
+if fills.empty:
+    widgets.empty("No fill in this period.")
+else:
+    fills = tables.fill_rows(performance.with_slippage(fills))
+    widgets.table(fills, tables.FILL_COLUMNS, key="portfolio.fills", max_rows=10)
+
+with st.container(horizontal=True):
+    widgets.csv_download(equity, "equity", key="portfolio.equity_csv", label="Equity CSV")
+    widgets.csv_download(daily, "daily_returns", key="portfolio.daily_csv", label="Daily returns CSV")
+    widgets.csv_download(fills, "fills", key="portfolio.fills_csv", label="Fills CSV")

@@ -1,0 +1,117 @@
+"""What the backtest and settings forms send: stored units out of shown ones, only what changed."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from app import backtests, settings_form
+from app.formats import GROUP
+from engine.settings import SystemConfig
+
+FORM = {"source": "history", "path": "", "symbols": ["BTCUSDT"], "interval": "1h", "strategy": "trend", "file": "",
+        "free": "", "start": date(2026, 1, 1), "end": None, "cash": 5_000}  # fmt: skip
+
+
+def answer(**values) -> dict:
+    config = SystemConfig()
+    fields = {name: {"description": field.description, "default": getattr(config, name), "type": "number",
+                     "minimum": None, "maximum": None, "choices": None}
+              for name, field in SystemConfig.model_fields.items()}  # fmt: skip
+    return {"values": {**config.model_dump(mode="json"), **values}, "fields": fields}
+
+
+def test_config_is_in_the_engines_units():
+    config = backtests.build_config(FORM, {"volatility_target": 15.0, "fee": 4.0, "trend_horizons_hours": "4, 12"})
+    assert config["params"] == {"volatility_target": 0.15, "fee": 0.0004, "trend_horizons_hours": [4.0, 12.0]}
+    assert (config["start"], config["end"], config["cash"], config["path"]) == ("2026-01-01", None, 5_000.0, None)
+
+
+def test_users_strategy_sends_its_file_and_its_own_parameters():
+    form = {**FORM, "strategy": "file", "file": "mine.py", "free": "span=20\nname = abc\n\nbroken"}
+    config = backtests.build_config(form, {"fee": 0.0})
+    assert config["strategy"] == "mine.py"
+    assert config["params"] == {"fee": 0.0, "span": 20.0, "name": "abc"}
+
+
+@pytest.mark.parametrize(("change", "word"), [
+    ({"symbols": []}, "symbol"),
+    ({"source": "path"}, "path"),
+    ({"strategy": "file"}, "Python file"),
+    ({"start": date(2026, 2, 1), "end": date(2026, 1, 1)}, "before"),
+])  # fmt: skip
+def test_incomplete_form_says_what_is_missing(change, word):
+    assert word in backtests.missing(backtests.build_config({**FORM, **change}, {}))
+
+
+def test_complete_form_misses_nothing():
+    assert backtests.missing(backtests.build_config(FORM, {})) is None
+
+
+def test_measures_stand_side_by_side_and_absent_ones_are_dashes():
+    result = {"metrics": {"sharpe": 1.5, "total_return": 0.2}, "out_of_sample": {
+        "metrics": {"sharpe": 0.4}, "in_sample": {"sharpe": 2.1, "total_return": 0.3}}}  # fmt: skip
+    rows = backtests.metric_rows(result).set_index("name")
+    assert rows.loc["Sharpe ratio, per year", ["whole", "inside", "outside"]].tolist() == ["1.50", "2.10", "0.40"]
+    assert rows.loc["Total return, %", "outside"] == "—"
+    assert "Calmar ratio, per year" not in rows.index
+
+
+def test_sum_of_costs_is_unknown_when_one_is():
+    whole = backtests.cost_rows({"fees": 18.0, "slippage": 6.0, "funding": -2.0}).set_index("name")["amount"]
+    assert whole["All costs"] == 22.0  # 18 + 6 - 2
+    assert pd.isna(backtests.cost_rows({"fees": 18.0}).set_index("name").loc["All costs", "amount"])
+
+
+def test_luck_is_said_with_the_number_of_trials():
+    sentence = backtests.luck_sentence({"metrics": {"deflated_sharpe": 0.41, "pbo": 0.3}, "trials": 12})
+    assert sentence == f"12 trials on this data · deflated Sharpe 0.41 · probability of overfitting 30{GROUP}%"
+    assert "overfitting unknown" in backtests.luck_sentence({"metrics": {}, "trials": 1})
+
+
+def test_failed_canary_is_not_a_pass():
+    assert backtests.canary_rows({"canaries": {"lookahead": "fail", "time_shift": "pass"}}) == [
+        ("lookahead", False), ("time shift", True),
+    ]  # fmt: skip
+
+
+def test_trade_times_in_milliseconds_become_nanoseconds():
+    assert backtests.trade_rows({"trades": [{"ts_exit": 1_700_000_000_000}]})["ts_exit"].iloc[0] == 1.7e18
+    assert "pnl" in backtests.trade_rows({"trades": []}).columns
+
+
+def test_every_setting_is_in_exactly_one_group_with_a_unit_where_it_is_a_number():
+    groups = settings_form.form_fields(answer())
+    fields = [field for group in groups.values() for field in group]
+    assert sorted(field.name for field in fields) == sorted(SystemConfig.model_fields)
+    assert settings_form.OTHER_GROUP not in groups  # a new setting needs a place in the form
+    assert [field.name for field in fields if field.kind in ("number", "count") and "," not in field.label] == []
+
+
+def test_fractions_are_shown_in_per_cent_and_go_back_exactly():
+    (field,) = (f for f in settings_form.form_fields(answer())["Risk"] if f.name == "max_daily_loss")
+    assert settings_form.shown(field, 0.05) == 5.0
+    for per_cent in (0.07, 5.7, 14.3, 29.0):
+        assert settings_form.stored(field, per_cent) == round(per_cent / 100, 6)
+
+
+def test_only_what_differs_is_sent():
+    fields = [field for group in settings_form.form_fields(answer()).values() for field in group]
+    entered = {field.name: settings_form.shown(field, field.value) for field in fields}
+    assert settings_form.changes(fields, entered) == {}
+    entered.update(max_daily_loss=3.0, trend_horizons_hours="4, 12", allow_short=False)
+    assert settings_form.changes(fields, entered) == {
+        "max_daily_loss": 0.03, "trend_horizons_hours": [4.0, 12.0], "allow_short": False,
+    }  # fmt: skip
+
+
+def test_reset_names_the_settings_that_differ_from_their_default():
+    fields = [field for group in settings_form.form_fields(answer(ema_fast=30)).values() for field in group]
+    assert settings_form.resets(fields) == {"ema_fast": 20}
+
+
+def test_refusal_is_matched_to_the_settings_it_names():
+    names = ["ema_fast", "ema_slow", "max_leverage"]
+    assert settings_form.refused_fields("ema_fast 300 must be below ema_slow 100", names) == ["ema_fast", "ema_slow"]
