@@ -127,3 +127,20 @@ class Environment(BaseSettings):
     aster_user: str | None = None
     aster_api_key: SecretStr | None = None
     aster_api_secret: SecretStr | None = None
+
+
+def field_descriptions() -> dict[str, dict[str, object]]:
+    """Return what a form needs of every trading setting: description, default, type, range and choices."""
+    schema = SystemConfig.model_json_schema()["properties"]
+    defaults = SystemConfig().model_dump(mode="json")
+    return {
+        name: {
+            "description": field.get("description", ""),
+            "default": defaults[name],
+            "type": field.get("type", "string"),
+            "minimum": field.get("minimum", field.get("exclusiveMinimum")),
+            "maximum": field.get("maximum", field.get("exclusiveMaximum")),
+            "choices": list(INTERVAL_S) if name == "decision_interval" else field.get("enum"),
+        }
+        for name, field in schema.items()
+    }

@@ -31,8 +31,6 @@ from engine.errors import CommandRefused, Rejected, StateUnknown, Unreachable, V
 from engine.execution import orders as states
 from engine.execution.ids import client_order_id
 from engine.execution.orders import Order
-from engine.execution.planner import Policy, Target, plan
-from engine.execution.protect import protective_stop
 from engine.runtime.account import Account
 from engine.runtime.market import MarketState
 from engine.settings import SystemConfig
@@ -45,7 +43,9 @@ LOOKUP_EVERY_S = 1.0
 SETTLE_S = 5.0  # "no such order" counts only this long after sending
 NOT_FOUND_TWICE = 2
 ACK_WITHIN_S = 5.0
-RECENT_FINAL = 200
+FILL_WITHIN_S = 2.0
+BACK_OFF_S = 2.0
+RECENT_FINAL = 2000
 
 
 class Executor:
@@ -85,16 +85,15 @@ class Executor:
         self.instruments: dict[str, Instrument] = {}
         self.orders: dict[str, Order] = {}
         self.recent: dict[str, Order] = {}
-        self.targets: dict[str, Target] = {}
         self.kill_epoch = 0  # raised by the kill switch: what was planned before it is not sent
         self._filled: dict[str, float] = {}
         self._seen_trades: set[tuple[str, str]] = set()
         self._event_seq = store.rows("SELECT coalesce(max(seq), 0) AS n FROM order_events")[0]["n"]
-        self._busy: set[str] = set()
-        self._dirty: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._looking_up: set[str] = set()
-        self._place_failed_ns: dict[tuple[str, str], int] = {}
+        self._refused_ns: dict[tuple[str, str], int] = {}
+        self._fill_gaps: dict[str, int] = {}  # order said filled, fill not seen yet: client id -> since when
+        self.on_change: Callable[[str], None] = lambda symbol: None
 
     # state -------------------------------------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class Executor:
             raise CommandRefused("The kill switch was pressed before the order was sent.")
         self._keep(states.sent(order, self.now()), "SENT")
         await self._submit(approved)
-        return self.orders.get(client_id) or self.recent[client_id]
+        return self._known(client_id)
 
     async def _submit(self, approved: ApprovedOrder) -> None:
         client_id = approved.client_id
@@ -194,7 +193,7 @@ class Executor:
         order = self.orders.get(client_id)
         if order is None:
             return
-        self._place_failed_ns[(order.spec.symbol, str(order.spec.purpose))] = self.now()
+        self._refused_ns[(order.spec.symbol, str(order.spec.purpose))] = self.now()
         self._keep(change(order, reason, self.now()), event, reason)
         log.warning("order refused", client_id=client_id, symbol=order.spec.symbol, reason=reason)
 
@@ -242,8 +241,10 @@ class Executor:
             return
         changed = states.apply_update(order, update)
         if changed != order:
+            if changed.filled_qty > self._filled.get(update.client_id, 0.0) + states.QTY_EPSILON:
+                self._fill_gaps.setdefault(update.client_id, self.now())
             self._keep(changed, update.status)
-            self.poke(update.symbol)
+            self.on_change(update.symbol)
 
     def on_fill(self, fill: Fill) -> bool:
         """Apply one execution once; return False when it was known."""
@@ -254,6 +255,8 @@ class Executor:
         order = self.orders.get(fill.client_id) or self.recent.get(fill.client_id)
         before = self._filled.get(fill.client_id, 0.0)
         self._filled[fill.client_id] = before + abs(fill.qty)
+        if order is not None and self._filled[fill.client_id] >= order.filled_qty - states.QTY_EPSILON:
+            self._fill_gaps.pop(fill.client_id, None)
         instrument = self.instruments[fill.symbol]
         manual = order is None or order.spec.purpose in (Purpose.MANUAL, Purpose.EXTERNAL)
         self.account.apply_fill(fill, instrument.lot_size, manual)
@@ -269,8 +272,22 @@ class Executor:
         }  # fmt: skip
         self._write("fills", row)
         self.publish("fill", row)
-        self.poke(fill.symbol)
+        self.on_change(fill.symbol)
         return True
+
+    def awaits_fill(self, symbol: str) -> bool:
+        """Return whether an order of the symbol is known to have filled while the fill itself has not arrived.
+
+        Until it arrives the position is behind, and anything planned from it would be doubled.
+        """
+        return any(self._known(client_id).spec.symbol == symbol for client_id in self._fill_gaps)
+
+    def backing_off(self, symbol: str, purpose: Purpose) -> bool:
+        """Return whether such an order was refused just now: the same request would be refused again at once."""
+        return self.now() - self._refused_ns.get((symbol, purpose.value), 0) < BACK_OFF_S * NS_PER_S
+
+    def _known(self, client_id: str) -> Order:
+        return self.orders.get(client_id) or self.recent[client_id]
 
     # doubt -------------------------------------------------------------------------------------------------------
 
@@ -278,7 +295,24 @@ class Executor:
         """Start asking the venue about an order in doubt."""
         if client_id not in self._looking_up:
             self._looking_up.add(client_id)
-            self._spawn(self._look_up(client_id))
+            self.spawn(self._look_up(client_id))
+
+    def chase_doubts(self) -> None:
+        """Ask about orders without an answer and fills that are overdue; called a few times a second."""
+        now = self.now()
+        for order in list(self.orders.values()):
+            late = order.status == OrderStatus.SENT and now - order.ts_sent > ACK_WITHIN_S * NS_PER_S
+            if late or order.status == OrderStatus.UNKNOWN:
+                self.look_up(order.client_id)
+        for client_id, since in list(self._fill_gaps.items()):
+            if now - since > FILL_WITHIN_S * NS_PER_S:
+                self._fill_gaps[client_id] = now  # ask again after another pause
+                self.spawn(self._fetch_fills(self._known(client_id)))
+
+    async def _fetch_fills(self, order: Order) -> None:
+        with contextlib.suppress(VenueError):  # asked again after FILL_WITHIN_S
+            for fill in await self.venue.fills(order.spec.symbol, order.venue_order_id, order.client_id):
+                self.on_fill(fill)
 
     async def _look_up(self, client_id: str) -> None:
         try:
@@ -317,82 +351,10 @@ class Executor:
                 self.on_fill(fill)
         self.on_order(update)
 
-    # working -----------------------------------------------------------------------------------------------------
+    # tasks -----------------------------------------------------------------------------------------------------------
 
-    def set_target(self, target: Target) -> None:
-        """Work towards a position from now on. An unchanged target keeps its patience clock."""
-        old = self.targets.get(target.symbol)
-        if old is not None and abs(old.target_qty - target.target_qty) < states.QTY_EPSILON:
-            return
-        self.targets[target.symbol] = target
-        self.poke(target.symbol)
-
-    def poke(self, symbol: str) -> None:
-        """Look at a symbol again soon; several pokes make one look."""
-        if symbol in self._busy:
-            self._dirty.add(symbol)
-        elif symbol in self.instruments:
-            self._busy.add(symbol)
-            self._spawn(self._work(symbol))
-
-    def tick(self) -> None:
-        """Look at every symbol with a target, an order or a position; called a few times a second."""
-        now = self.now()
-        for order in list(self.orders.values()):
-            late = order.status == OrderStatus.SENT and now - order.ts_sent > ACK_WITHIN_S * NS_PER_S
-            if late or order.status == OrderStatus.UNKNOWN:
-                self.look_up(order.client_id)
-        for symbol in {*self.targets, *self.account.open_positions(), *(o.spec.symbol for o in self.orders.values())}:
-            self.poke(symbol)
-
-    async def _work(self, symbol: str) -> None:
-        try:
-            await self._work_target(symbol)
-            await self._work_stop(symbol)
-        except CommandRefused as refusal:
-            log.info("not sent", symbol=symbol, reason=str(refusal))
-        finally:
-            self._busy.discard(symbol)
-            if symbol in self._dirty:
-                self._dirty.discard(symbol)
-                self.poke(symbol)
-
-    async def _work_target(self, symbol: str) -> None:
-        target, top = self.targets.get(symbol), self.market.tops.get(symbol)
-        if target is None or top is None or self.market.age_s(symbol, self.now()) > self.config.max_price_age_s:
-            return
-        if self._backing_off(symbol, Purpose.TARGET):
-            return
-        position = self.account.position(symbol)
-        wanted = target._replace(target_qty=target.target_qty + position.manual_qty)
-        policy = Policy(self.config.use_maker_orders, self.config.maker_wait_s)
-        working = self.open_orders(symbol, Purpose.TARGET)
-        action = plan(wanted, position.qty, working, top, self.instruments[symbol], self.now(), policy)
-        await self._carry_out(action, target.decision_id, target.decision_px)
-
-    async def _work_stop(self, symbol: str) -> None:
-        if self._backing_off(symbol, Purpose.PROTECT):
-            return
-        position = self.account.position(symbol)
-        qty = position.qty if self.config.use_protective_stops else 0.0
-        action = protective_stop(
-            symbol, qty, position.entry_px, self.market.mark_px(symbol), self.open_orders(symbol, Purpose.PROTECT),
-            self.config.protective_stop_pct, self.instruments[symbol], self.now(),
-        )  # fmt: skip
-        await self._carry_out(action, 0, math.nan)
-
-    def _backing_off(self, symbol: str, purpose: Purpose) -> bool:
-        # after a refusal the same request would be refused again at once, many times a second
-        return self.now() - self._place_failed_ns.get((symbol, purpose.value), 0) < 2 * NS_PER_S
-
-    async def _carry_out(self, action: Any, decision_id: int, decision_px: float) -> None:
-        wanted = [self.orders[client_id] for client_id in action.cancel if client_id in self.orders]
-        if wanted:
-            await self.cancel_all(wanted)
-        if action.place is not None:
-            await self.place(action.place, decision_id, decision_px)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run something in the background; its failure is logged and published."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

@@ -145,7 +145,7 @@ class AsterVenue:
     # reads -------------------------------------------------------------------------------------------------------
 
     async def history(self, symbol: str, interval: str, n_bars: int, end_ns: int | None = None) -> list[Bar]:
-        """Return up to ``n_bars`` bars, oldest first; without ``end_ns`` the last one is still open. Pages backwards."""
+        """Return up to ``n_bars`` bars, oldest first; without ``end_ns`` the last one is still open."""
         bars: list[Bar] = []
         end_ms = None if end_ns is None else end_ns // 1_000_000
         while len(bars) < n_bars:

@@ -1,0 +1,291 @@
+"""What a person or a program can ask the engine to do. Each changing command carries a key and is carried out once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.domain import KillLevel, Purpose, Side
+from engine.errors import CommandRefused
+from engine.execution.ticket import Ticket, TicketContext, TicketRequest, judge
+from engine.runtime.arming import arming_checklist
+from engine.runtime.doctor import doctor
+from engine.runtime.engine import Engine
+from engine.runtime.jobs import Jobs
+from engine.runtime.performance import performance
+from engine.runtime.status import engine_status
+from engine.settings import SystemConfig, field_descriptions
+from storage.exports import export_table
+
+Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+TICKET_FIELDS = frozenset(TicketRequest.model_fields)
+
+
+class Commands:
+    """The engine's actions by name.
+
+    Parameters
+    ----------
+    engine : Engine
+    jobs : Jobs
+        Runs backtests in worker processes.
+    """
+
+    def __init__(self, engine: Engine, jobs: Jobs) -> None:
+        self._engine, self._loop, self._jobs = engine, engine.loop, jobs
+        self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._questions: dict[str, Handler] = {
+            "status": self._status,
+            "instruments": self._instruments,
+            "decision": self._decision,
+            "settings.get": self._settings_get,
+            "ticket.preview": self._ticket_preview,
+            "performance": self._performance,
+            "arming": self._arming,
+            "doctor": self._doctor,
+            "reconcile": self._reconcile,
+            "run.status": self._run_status,
+            "run.result": self._run_result,
+            "run.cancel": self._run_cancel,
+            "export": self._export,
+        }
+        self._orders: dict[str, Handler] = {
+            "settings.set": self._settings_set,
+            "kill": self._kill,
+            "resume": self._resume,
+            "ticket.submit": self._ticket_submit,
+            "order.cancel": self._order_cancel,
+            "orders.cancel_all": self._orders_cancel_all,
+            "position.close": self._position_close,
+            "run.start": self._run_start,
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """Every action's name."""
+        return sorted({*self._questions, *self._orders})
+
+    async def run(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one action.
+
+        Raises
+        ------
+        CommandRefused
+            Unknown action, missing key, bad values, or the engine's own refusal.
+        """
+        if name in self._questions:
+            return await self._questions[name](body)
+        if name not in self._orders:
+            raise CommandRefused(f"There is no action {name!r}.")
+        key = body.pop("idempotency_key", None)
+        if not isinstance(key, str) or not 8 <= len(key) <= 64:
+            raise CommandRefused("The command needs an idempotency_key of 8 to 64 characters.")
+        return await self._once(name, key, body)
+
+    async def _once(self, name: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        if key in self._keys:
+            return await asyncio.shield(self._keys[key])
+        stored = self._loop.store.rows("SELECT command, status, result FROM commands WHERE idempotency_key = ?", [key])
+        if stored:
+            if stored[0]["status"] != "done":
+                raise CommandRefused("This command was accepted before; what became of it is in the journal.")
+            return dict(json.loads(stored[0]["result"]))
+        outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._keys[key] = outcome
+        row = {"idempotency_key": key, "ts": self._loop.clock.now(), "command": name, "payload": json.dumps(body)}
+        if name != "kill":  # the switch does not wait for the disk
+            await asyncio.wrap_future(self._loop.store.append_durable("commands", [row | {"status": "accepted"}]))
+        try:
+            result = await self._orders[name](body)
+        except CommandRefused as refusal:
+            self._keys.pop(key)
+            self._loop.journal.append("commands", [row | {"status": "refused", "result": str(refusal)}])
+            outcome.set_exception(refusal)
+            outcome.exception()  # whoever waits with the same key gets it; nobody waiting is no fault
+            raise
+        except BaseException:
+            self._keys.pop(key)
+            outcome.cancel()
+            raise
+        self._loop.journal.append("commands", [row | {"status": "done", "result": json.dumps(result)}])
+        outcome.set_result(result)
+        return result
+
+    # questions ---------------------------------------------------------------------------------------------------
+
+    async def _status(self, body: dict[str, Any]) -> dict[str, Any]:
+        return engine_status(self._loop, self._engine.clock_skew_ms)
+
+    async def _instruments(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            symbol: {name: _null_if_nan(value) for name, value in instrument._asdict().items()}
+            for symbol, instrument in self._engine.instruments.items()
+        }
+
+    async def _decision(self, body: dict[str, Any]) -> dict[str, Any]:
+        store, decision_id = self._loop.store, int(body["decision_id"])
+        rows = store.rows("SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
+        if not rows:
+            raise CommandRefused(f"There is no decision {decision_id}.")
+        return rows[0] | {
+            "detail": json.loads(rows[0]["detail"]),
+            "orders": store.rows("SELECT * FROM orders WHERE decision_id = ? ORDER BY ts_intent", [decision_id]),
+            "fills": store.rows("SELECT * FROM fills WHERE decision_id = ? ORDER BY ts_filled", [decision_id]),
+        }
+
+    async def _settings_get(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"values": self._loop.config.model_dump(mode="json"), "fields": field_descriptions()}
+
+    async def _performance(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(performance, self._loop, int(body.get("since_ns") or 0))
+
+    async def _arming(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await arming_checklist(self._engine)
+
+    async def _doctor(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await doctor(self._engine)
+
+    async def _reconcile(self, body: dict[str, Any]) -> dict[str, Any]:
+        await self._loop.reconcile()
+        last = self._loop.reconciler.last
+        if last is None:
+            raise CommandRefused("The books have not been compared yet.")
+        return {"ok": last.ok, "mismatches": list(last.mismatches), "message": last.message, "ts": last.ts}
+
+    async def _run_status(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._jobs.status(str(body["run_id"]))
+
+    async def _run_result(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._jobs.result(str(body["run_id"]))
+
+    async def _run_cancel(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._jobs.cancel(str(body["run_id"]))
+
+    async def _export(self, body: dict[str, Any]) -> dict[str, Any]:
+        path = Path(str(body["path"])).expanduser()
+        file_format = str(body.get("format") or "parquet")
+        rows = await asyncio.to_thread(export_table, self._loop.store, str(body["table"]), path, file_format)
+        return {"rows": rows, "path": str(path)}
+
+    # commands ----------------------------------------------------------------------------------------------------
+
+    async def _settings_set(self, body: dict[str, Any]) -> dict[str, Any]:
+        changes = dict(body.get("values") or {})
+        old = self._loop.config.model_dump(mode="json")
+        try:
+            config = SystemConfig.model_validate(old | changes)
+        except ValidationError as error:
+            raise CommandRefused(_sentences(error)) from error
+        await self._engine.apply(config)
+        new = config.model_dump(mode="json")
+        applied = {name: new[name] for name in new if new[name] != old[name]}
+        await asyncio.wrap_future(self._loop.store.remember("config", new))
+        if applied:
+            before = {name: old[name] for name in applied}
+            self._loop.store.audit(str(body.get("actor", "desk")), "settings.set", {"from": before, "to": applied})
+        return {"applied": applied, "values": new}
+
+    async def _kill(self, body: dict[str, Any]) -> dict[str, Any]:
+        level = int(body.get("level", 0))
+        if level not in (1, 2, 3, 4):
+            raise CommandRefused(f"Kill level {level} is not 1 (pause), 2 (cancel), 3 (flatten) or 4 (halt).")
+        reason, actor = str(body.get("reason") or "by hand"), str(body.get("actor") or "desk")
+        result = await self._loop.kill.press(KillLevel(level), reason, actor)
+        self._engine.publish_status()
+        return result
+
+    async def _resume(self, body: dict[str, Any]) -> dict[str, Any]:
+        was_halted = self._loop.kill.level == KillLevel.HALT
+        result = await self._loop.kill.resume(str(body.get("confirm") or ""), str(body.get("actor") or "desk"))
+        if was_halted and self._loop.decider is not None and math.isfinite(self._loop.equity_now()):
+            self._loop.decider.rearm(self._loop.equity_now())
+        self._engine.publish_status()
+        return result
+
+    def _judge(self, body: dict[str, Any]) -> Ticket:
+        try:
+            request = TicketRequest.model_validate({name: body[name] for name in body if name in TICKET_FIELDS})
+        except ValidationError as error:
+            raise CommandRefused(_sentences(error)) from error
+        return judge(request, self._ticket_context(request.symbol), self._loop.config)
+
+    def _ticket_context(self, symbol: str) -> TicketContext:
+        loop = self._loop
+        instrument, top = self._engine.instruments.get(symbol), loop.market.tops.get(symbol)
+        if instrument is None:
+            raise CommandRefused(f"{symbol} is not traded at this venue.")
+        equity = loop.equity_now()
+        if top is None or not math.isfinite(equity):
+            raise CommandRefused(f"There is no price for {symbol} or no balance yet, so nothing can be sized.")
+        book = loop.decider.state.book[0] if loop.decider is not None else None
+        day_open = float(book["day_open_equity"]) if book is not None and book["day_open_equity"] > 0 else equity
+        peak = max(float(book["peak_equity"]), equity) if book is not None else equity
+        position = loop.account.position(symbol)
+        gross = sum(abs(p.qty) * loop.market.mark_px(s) for s, p in loop.account.open_positions().items())
+        return TicketContext(
+            instrument, top, loop.market.mark_px(symbol), position.qty, position.entry_px, equity, gross,
+            loop.account.maintenance_margin, loop.trading_state(), equity - day_open, day_open, 1.0 - equity / peak,
+            loop.market.age_s(symbol, loop.clock.now()),
+        )  # fmt: skip
+
+    async def _ticket_preview(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._judge(body).answer
+
+    async def _ticket_submit(self, body: dict[str, Any]) -> dict[str, Any]:
+        ticket = self._judge(body)
+        if ticket.spec is None:
+            raise CommandRefused(" ".join(ticket.answer["problems"]))
+        actor = str(body.get("actor") or "desk")
+        self._loop.store.audit(actor, "ticket.submit", {name: body[name] for name in body if name in TICKET_FIELDS})
+        order = await self._loop.executor.place(ticket.spec, 0, ticket.answer["px"])
+        return {
+            "client_id": order.client_id, "status": str(order.status), "filled_qty": order.filled_qty,
+            "avg_px": _null_if_nan(order.avg_px), "reason": order.reason,
+        }  # fmt: skip
+
+    async def _order_cancel(self, body: dict[str, Any]) -> dict[str, Any]:
+        order = self._loop.executor.orders.get(str(body.get("client_id")))
+        if order is None:
+            raise CommandRefused("That order is not open any more.")
+        await self._loop.executor.cancel(order)
+        return {"client_id": order.client_id}
+
+    async def _orders_cancel_all(self, body: dict[str, Any]) -> dict[str, Any]:
+        symbol = body.get("symbol")
+        orders = [o for o in self._loop.executor.open_orders(symbol) if o.spec.purpose != Purpose.PROTECT]
+        await self._loop.executor.cancel_all(orders)
+        return {"cancelled": len(orders)}
+
+    async def _position_close(self, body: dict[str, Any]) -> dict[str, Any]:
+        symbol = str(body.get("symbol"))
+        qty = self._loop.account.position(symbol).qty
+        if qty == 0.0:
+            raise CommandRefused(f"There is no open position in {symbol}.")
+        side = Side.SELL if qty > 0 else Side.BUY
+        ticket = {
+            "symbol": symbol, "side": "sell" if side == Side.SELL else "buy", "kind": "market",
+            "size": {"unit": "base", "value": abs(qty)}, "reduce_only": True, "actor": body.get("actor"),
+        }  # fmt: skip
+        return await self._ticket_submit(ticket)
+
+    async def _run_start(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))
+
+
+def _sentences(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in item["loc"])
+        sentence = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{place}: {sentence}" if place else sentence)
+    return "; ".join(parts)
+
+
+def _null_if_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,84 @@
+"""Self-checks, each with what to do when it is red."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from engine.errors import VenueError
+
+if TYPE_CHECKING:
+    from engine.runtime.engine import Engine
+
+MIN_FREE_GB = 1.0
+MIN_MEMORY_GB = 1.0
+PACKAGES = ("ccxt", "duckdb", "numba", "pyarrow", "streamlit")
+
+
+def local_checks(home: Path) -> list[dict[str, Any]]:
+    """Return the checks that need no running engine."""
+    home.mkdir(parents=True, exist_ok=True)
+    free_gb = shutil.disk_usage(home).free / 1e9
+    memory_gb = psutil.virtual_memory().available / 1e9
+    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    missing = [name for name in PACKAGES if _version(name) == "missing"]
+    return [
+        _check("Python", sys.version_info >= (3, 11), f"{sys.version.split()[0]}; 3.11 or newer is needed."),
+        _check("Packages", not missing, versions + (": run make run to install." if missing else "")),
+        _check("Disk", free_gb > MIN_FREE_GB, f"{free_gb:.1f} GB free for {home}; {MIN_FREE_GB:.0f} GB is the least."),
+        _check("Memory", memory_gb > MIN_MEMORY_GB, f"{memory_gb:.1f} GB available; {MIN_MEMORY_GB:.0f} GB is the least."),
+        _check("Chart library", chart_library() is not None, "Installed." if chart_library() else "Run: python scripts/fetch_assets.py"),
+    ]  # fmt: skip
+
+
+def chart_library() -> Path | None:
+    """Return the chart library's file when it has been installed."""
+    root = Path(__file__).resolve().parents[2]
+    found = sorted(root.glob("**/lightweight-charts.standalone.production.mjs"))
+    return found[0] if found else None
+
+
+async def doctor(engine: Engine) -> dict[str, Any]:
+    """Return every check of a running engine: ``{"checks": [{"name", "ok", "detail"}]}``."""
+    loop = engine.loop
+    checks = await asyncio.to_thread(local_checks, loop.store.path.parent)
+    try:
+        await engine.venue.server_time_ms()
+        reach = _check("Venue reachable", True, "It answered just now.")
+    except VenueError as trouble:
+        reach = _check("Venue reachable", False, str(trouble))
+    skew = engine.clock_skew_ms
+    last = loop.reconciler.last
+    checks += [
+        reach,
+        _check("Clock", math.isfinite(skew) and abs(skew) < 2000, f"{skew:+.0f} ms against the venue; NTP cures it."),
+        _check("Record", loop.storage_trouble is None, loop.storage_trouble or "The last write reached the disk."),
+        _check("Market stream", _up(loop, "market"), "Events arrive." if _up(loop, "market") else "No events: see the log."),
+        _check("Account stream", _up(loop, "account"), "Connected." if _up(loop, "account") else "Not connected: see the log."),
+        _check("Books", last is not None and last.ok, "Not compared yet." if last is None else last.message),
+        _check("Orders in doubt", not any(o.status == "UNKNOWN" for o in loop.executor.orders.values()), "Looked up until the venue has answered."),
+    ]  # fmt: skip
+    return {"checks": checks}
+
+
+def _up(loop: Any, stream: str) -> bool:
+    state = loop.streams.get(stream)
+    return state is not None and bool(state.up)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
+    return {"name": name, "ok": bool(ok), "detail": detail}

@@ -1,0 +1,313 @@
+"""The engine's life: start in the safe order, keep its jobs, stop without leaving anything open.
+
+Start: clock → filters → reconcile → stops verified → strategies. Until the last step nothing new is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import subprocess
+import sys
+import time
+from typing import Any
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from engine.core.step import compile_kernels
+from engine.domain import NS_PER_S, Instrument, Mode, Purpose
+from engine.errors import CommandRefused, ConfigError, VenueError
+from engine.runtime.decider import Decider
+from engine.runtime.loop import Loop, cancelled
+from engine.runtime.session import Session
+from engine.runtime.status import engine_status
+from engine.settings import SystemConfig
+from engine.venues.aster import KLINES_PER_CALL, AsterVenue
+from storage.database import Database, StorageError
+from storage.exports import export_old_ticks
+
+log = structlog.get_logger("engine")
+
+RECONCILE_EVERY_S = 30
+CLOCK_TOLERANCE_MS = 5_000
+CONNECT_RETRY_S = 2.0
+HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
+STRUCTURAL = ("symbols", "strategy", "decision_interval", "trend_horizons_hours", "volatility_horizon_hours", "ema_fast", "ema_slow")  # fmt: skip # noqa: E501
+
+
+class Engine:
+    """A running engine.
+
+    Parameters
+    ----------
+    session, config, venue, store : see ``Loop``
+    new_market : bool
+        The market source began anew, so candles stored from an earlier one do not belong to it.
+    """
+
+    def __init__(
+        self, session: Session, config: SystemConfig, venue: AsterVenue, store: Database, *, new_market: bool
+    ) -> None:
+        self.loop = Loop(session, config, venue, store)
+        self.session, self.venue, self.store = session, venue, store
+        self.instruments: dict[str, Instrument] = {}
+        self._new_market = new_market
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 5})  # fmt: skip # noqa: E501
+        self._market_task: asyncio.Task[None] | None = None
+        self._account_task: asyncio.Task[None] | None = None
+        self._history_task: asyncio.Task[None] | None = None
+        self.clock_skew_ms = math.nan
+
+    # start -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bring everything up; returns when the engine trades.
+
+        Raises
+        ------
+        ConfigError
+            A configured symbol does not exist at the venue, or the clock is wrong.
+        """
+        loop = self.loop
+        self._schedule()
+        kernels = asyncio.create_task(asyncio.to_thread(load_kernels))
+        if self._new_market:
+            for table in ("bars", "ticks", "book_tops", "funding"):
+                self.store.execute(f"DELETE FROM {table}")
+        await self._connect()
+        loop.executor.instruments = self.instruments
+        self._market_task = asyncio.create_task(self._guard(loop.run_market(loop.config.symbols), "market"))
+        self._account_task = asyncio.create_task(self._guard(loop.run_account(), "account"))
+        newest = asyncio.create_task(loop.fetch_history("1m", KLINES_PER_CALL))
+        loop.phase = "reconciling"
+        await self._first_reconcile()
+        await newest
+        self._history_task = asyncio.create_task(self._guard(self._fetch_hourly(), "history"))
+        await kernels
+        loop.decider, newest_ts = await self._warm_decider(loop.config, hold_back=True)
+        self._restore_risk(loop.decider)
+        await self._stops_verified()
+        loop.kill.take_up()
+        loop.phase = "trading"
+        log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
+        await loop.decide(newest_ts)
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                self.clock_skew_ms = await self.venue.server_time_ms() - time.time_ns() / 1e6
+                if abs(self.clock_skew_ms) > CLOCK_TOLERANCE_MS and self.session.speed == 1.0:
+                    raise ConfigError(
+                        f"This clock differs from the venue's by {self.clock_skew_ms / 1e3:+.1f} s and signatures "
+                        "would be refused. Synchronise it (NTP) and start again."
+                    )
+                self.instruments = await self.venue.instruments()
+                break
+            except VenueError as trouble:
+                self.loop.incident("warning", "connect", f"venue not reachable: {trouble}")
+                await asyncio.sleep(CONNECT_RETRY_S)
+        self.check_symbols(self.loop.config)
+
+    def check_symbols(self, config: SystemConfig) -> None:
+        """Raise ConfigError when the venue does not trade a configured symbol."""
+        missing = [symbol for symbol in config.symbols if symbol not in self.instruments]
+        if missing:
+            raise ConfigError(
+                f"The venue does not trade {', '.join(missing)}. It trades {', '.join(sorted(self.instruments))}."
+            )
+
+    async def _first_reconcile(self) -> None:
+        loop = self.loop
+        self._restore_orders()
+        while not (outcome := await loop.reconciler.run(first=True)).ok:
+            loop.incident("warning", "reconcile", outcome.message)
+            await asyncio.sleep(CONNECT_RETRY_S)
+        self._restore_manual()
+
+    def _restore_orders(self) -> None:
+        final = "('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')"
+        rows = self.store.rows(f"SELECT * FROM orders WHERE status NOT IN {final}")
+        fills = self.store.rows("SELECT symbol, trade_id, client_id, qty FROM fills")
+        filled: dict[str, float] = {}
+        for fill in fills:
+            filled[fill["client_id"]] = filled.get(fill["client_id"], 0.0) + abs(fill["qty"])
+        self.loop.executor.restore(rows, {(fill["symbol"], fill["trade_id"]) for fill in fills}, filled)
+
+    def _restore_manual(self) -> None:
+        """Give back to each position the part that a person made; a new practice account has none."""
+        if not self.store.recall(self.session.risk_key):
+            return
+        began = self.store.recall(f"began:{self.session.account_key}", 0)
+        rows = self.store.rows(
+            "SELECT f.symbol, sum(f.qty) AS qty FROM fills f JOIN orders o USING (client_id) "
+            "WHERE o.purpose IN ('manual', 'external') AND f.ts_received >= ? GROUP BY f.symbol",
+            [began],
+        )
+        positions = self.loop.account.positions
+        for row in rows:
+            position = self.loop.account.position(row["symbol"])
+            positions[row["symbol"]] = type(position)(
+                position.qty, position.entry_px, float(row["qty"]), position.liq_px, position.leverage
+            )
+
+    def _restore_risk(self, decider: Decider) -> None:
+        memory = self.store.recall(self.session.risk_key)
+        if memory is None:
+            self.store.remember(f"began:{self.session.account_key}", self.session.started_ns)
+            return
+        self.loop.began_ns = self.store.recall(f"began:{self.session.account_key}", self.session.started_ns)
+        decider.restore_book(memory["peak_equity"], memory["day_open_equity"], memory["ts"])
+        self.loop.already_decided(memory["ts_open"])
+
+    async def _stops_verified(self) -> None:
+        loop = self.loop
+        for symbol in loop.account.open_positions():
+            loop.worker.poke(symbol)
+        for _ in range(50):
+            unprotected = [
+                symbol for symbol in loop.account.open_positions()
+                if not loop.executor.open_orders(symbol, Purpose.PROTECT)
+            ]  # fmt: skip
+            if not unprotected or not loop.config.use_protective_stops:
+                return
+            await asyncio.sleep(0.1)
+        loop.incident("error", "protect", f"no protective stop yet for {', '.join(unprotected)}")
+
+    async def _warm_decider(self, config: SystemConfig, *, hold_back: bool = False) -> tuple[Decider, int]:
+        """Return a decider that has seen the history, and when the newest closed bar opened.
+
+        With ``hold_back`` that newest bar is left for ``decide``, so that the first decision need not wait for another.
+        """
+        decider = Decider(config, self.instruments)
+        while True:
+            try:
+                history = await self.loop.fetch_history(config.decision_interval, decider.warm_up_bars + 1)
+                break
+            except VenueError as trouble:
+                self.loop.incident("warning", "warm-up", f"history not available: {trouble}")
+                await asyncio.sleep(CONNECT_RETRY_S)
+        newest_ts = max((bar.ts_open for bars in history.values() for bar in bars if bar.is_closed), default=0)
+        if hold_back:
+            history = {s: [bar for bar in bars if bar.ts_open < newest_ts] for s, bars in history.items()}
+        decider.warm_up(history)
+        return decider, newest_ts
+
+    async def _fetch_hourly(self) -> None:
+        await self.loop.fetch_history("1h", HOURLY_BARS)
+
+    # jobs --------------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        loop, add = self.loop, self._scheduler.add_job
+        add(loop.worker.tick, "interval", seconds=0.25, id="work")
+        add(loop.screen.orders, "interval", seconds=0.1, id="publish-orders")
+        add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
+        add(self.publish_status, "interval", seconds=1, id="publish-status")
+        add(loop.risk_sweep, "interval", seconds=1, id="risk-sweep")
+        add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")
+        add(self._reconcile, "interval", seconds=RECONCILE_EVERY_S, id="reconcile")
+        add(loop.record_equity, "interval", seconds=60, id="record-equity")
+        add(self._retire_ticks, "cron", hour=0, minute=10, id="retire-ticks")
+        add(self._probe_storage, "interval", seconds=5, id="probe-storage")
+        self._scheduler.start()
+
+    def publish_status(self) -> None:
+        """Send the status to the screens."""
+        self.loop.screen.publish("status", **engine_status(self.loop, self.clock_skew_ms))
+
+    async def _reconcile(self) -> None:
+        if self.loop.phase == "trading":
+            await self.loop.reconcile()
+
+    async def _retire_ticks(self) -> None:
+        keep_from = time.time_ns() - self.loop.config.tick_retention_days * 86_400 * NS_PER_S
+        folder = self.store.path.parent / "ticks"
+        await asyncio.to_thread(export_old_ticks, self.store, folder, keep_from)
+
+    async def _probe_storage(self) -> None:
+        """Lift the storage block once a durable write works again."""
+        if self.loop.storage_trouble is None:
+            return
+        try:
+            await asyncio.wrap_future(self.store.append_durable("metrics", []))
+            self.loop.storage_trouble = None
+        except StorageError:
+            return
+
+    async def _guard(self, work: Any, name: str) -> None:
+        try:
+            await work
+        except VenueError as trouble:
+            self.loop.incident("warning", name, str(trouble))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # Nothing may fail in silence: new risk stops, the record keeps the reason, and a person is told.
+            log.exception("task died", task=name)
+            self.loop.phase = "failed"
+            self.loop.incident("critical", name, f"{type(error).__name__}: {error}")
+
+    # settings ----------------------------------------------------------------------------------------------------
+
+    async def apply(self, config: SystemConfig) -> None:
+        """Put new settings in force from the next decision on.
+
+        Raises
+        ------
+        CommandRefused
+            The venue does not trade a symbol, or live mode forbids switching a gate off.
+        """
+        loop, old = self.loop, self.loop.config
+        try:
+            self.check_symbols(config)
+        except ConfigError as error:
+            raise CommandRefused(str(error)) from error
+        if self.session.mode == Mode.LIVE and not (config.use_gate_daily_loss and config.use_gate_drawdown):
+            raise CommandRefused("In live mode the daily loss and drawdown limits cannot be switched off.")
+        dropped = set(old.symbols) - set(config.symbols)
+        loop.config = loop.executor.config = config
+        if any(getattr(old, name) != getattr(config, name) for name in STRUCTURAL) or loop.decider is None:
+            before = loop.decider
+            fresh, _ = await self._warm_decider(config)
+            if before is not None:
+                fresh.adopt_book(before)
+            loop.decider = fresh
+        else:
+            fresh = Decider(config, self.instruments)
+            fresh.state, fresh.ts_open_newest = loop.decider.state, loop.decider.ts_open_newest
+            loop.decider = fresh
+        loop.worker.retire(dropped)
+        if set(old.symbols) != set(config.symbols) or old.decision_interval != config.decision_interval:
+            await cancelled(self._market_task)
+            watched = tuple(dict.fromkeys((*config.symbols, *loop.account.open_positions())))
+            self._market_task = asyncio.create_task(self._guard(loop.run_market(watched), "market"))
+
+    # stop --------------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Cancel working orders, leave protective stops on the exchange, write everything, close."""
+        loop = self.loop
+        loop.phase = "stopping"
+        loop.worker.suspended = True
+        self._scheduler.shutdown(wait=False)
+        entries = [order for order in loop.executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
+        try:
+            await asyncio.wait_for(loop.executor.cancel_all(entries), timeout=5.0)
+            await asyncio.sleep(0.2 if entries else 0.0)  # the cancels' own news is worth recording
+        except (TimeoutError, VenueError) as trouble:
+            log.warning("working orders may still rest at the venue", reason=str(trouble))
+        for task in (self._market_task, self._account_task, self._history_task):
+            await cancelled(task)
+        await loop.executor.close()
+        loop.record_equity()
+        loop.journal.flush()
+        loop.broadcaster.close()
+        await self.venue.close()
+
+
+def load_kernels() -> None:
+    """Make the compiled core ready. The first compilation runs in a process of its own, so that nothing here stalls."""
+    command = [sys.executable, "-c", "from engine.core.step import compile_kernels; compile_kernels()"]
+    subprocess.run(command, check=False, capture_output=True, timeout=300)
+    compile_kernels()

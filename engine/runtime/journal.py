@@ -1,0 +1,70 @@
+"""What goes on the record besides orders: bars, ticks, tops, equity. Samples where a row per event would be waste."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from engine.domain import NS_PER_S, Bar, BookTop, MarketTrade
+from storage.database import Database, StorageError
+
+log = structlog.get_logger("journal")
+
+TOP_EVERY_NS = NS_PER_S
+
+
+class Journal:
+    """Appends market data to the store; a full disk is reported once and never stops the engine.
+
+    Parameters
+    ----------
+    store : Database
+    """
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+        self._next_top: dict[str, int] = {}
+        self._ticks: list[dict[str, Any]] = []
+
+    def append(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Queue rows; trouble is logged."""
+        try:
+            self._store.append(table, rows)
+        except StorageError as error:
+            log.error("rows not written", table=table, reason=str(error))
+
+    def bars(self, bars: list[Bar]) -> None:
+        """Keep closed candles."""
+        rows = [
+            {
+                "symbol": bar.symbol, "interval": bar.interval, "ts_open": bar.ts_open, "open_px": bar.open_px,
+                "high_px": bar.high_px, "low_px": bar.low_px, "close_px": bar.close_px, "volume": bar.volume,
+            }
+            for bar in bars
+            if bar.is_closed
+        ]  # fmt: skip
+        if rows:
+            self.append("bars", rows)
+
+    def tick(self, trade: MarketTrade) -> None:
+        """Keep one market trade; written with the next ``flush``."""
+        self._ticks.append({
+            "symbol": trade.symbol, "ts_exchange": trade.ts_exchange, "ts_received": trade.ts_received,
+            "px": trade.px, "qty": trade.qty, "side": trade.side,
+        })  # fmt: skip
+
+    def flush(self) -> None:
+        """Queue the ticks gathered so far."""
+        if self._ticks:
+            rows, self._ticks = self._ticks, []
+            self.append("ticks", rows)
+
+    def top(self, top: BookTop) -> None:
+        """Keep the best bid and ask, at most once a second per symbol."""
+        if top.ts_received >= self._next_top.get(top.symbol, 0):
+            self._next_top[top.symbol] = top.ts_received + TOP_EVERY_NS
+            self.append("book_tops", [{
+                "symbol": top.symbol, "ts_exchange": top.ts_exchange, "ts_received": top.ts_received,
+                "bid_px": top.bid_px, "bid_qty": top.bid_qty, "ask_px": top.ask_px, "ask_qty": top.ask_qty,
+            }])  # fmt: skip

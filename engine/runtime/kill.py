@@ -1,0 +1,147 @@
+"""The kill switch: pause entries, cancel all, flatten, halt. It is durable before it acts and survives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Any
+
+import structlog
+
+from engine.domain import KillLevel, OrderSpec, OrderType, Purpose, Side, Tif, TradingState
+from engine.errors import CommandRefused, VenueError
+from engine.execution.planner import tradable_qty
+from engine.runtime.executor import Executor
+from engine.runtime.worker import Worker
+from storage.database import Database, StorageError
+
+log = structlog.get_logger("kill")
+
+RETRY_S = 0.5
+FLATTEN_GIVE_UP_S = 600.0
+
+
+class KillSwitch:
+    """Holds the level and carries it out.
+
+    Parameters
+    ----------
+    executor, worker : the only paths by which orders leave.
+    store : Database
+        Keeps the level over restarts.
+    """
+
+    def __init__(self, executor: Executor, worker: Worker, store: Database) -> None:
+        self._executor, self._worker, self._store = executor, worker, store
+        kept = store.recall("kill", {})
+        self.level = KillLevel(kept.get("level", 0))
+        self.reason: str | None = kept.get("reason")
+        self._flattening: asyncio.Task[None] | None = None
+        self.last_flatten_s = math.nan
+
+    def trading_state(self) -> TradingState:
+        """Return what the level allows."""
+        if self.level == KillLevel.HALT:
+            return TradingState.HALTED
+        return TradingState.RUNNING if self.level == KillLevel.NONE else TradingState.REDUCE_ONLY
+
+    async def press(self, level: KillLevel, reason: str, actor: str) -> dict[str, Any]:
+        """Raise the level and act on it. Pressing it again, or a milder level, repeats the action and lowers nothing.
+
+        Returns
+        -------
+        dict
+            ``kill_level``, ``accepted_ns`` and ``cancels_sent_ms``: milliseconds until every cancel was answered.
+        """
+        began = time.monotonic()
+        accepted_ns = self._executor.now()
+        self.level = max(self.level, level)
+        self.reason = reason
+        self._executor.kill_epoch += 1
+        try:
+            await asyncio.wrap_future(self._store.remember("kill", {"level": int(self.level), "reason": reason}))
+            self._store.audit(actor, "kill", {"level": level.name, "reason": reason})
+        except StorageError as error:  # a full disk must not keep the switch from working
+            log.error("kill level not recorded", reason=str(error))
+        log.warning("kill switch", level=level.name, reason=reason, actor=actor)
+        if self.level >= KillLevel.CANCEL:
+            await self._cancel_entries()
+        cancels_ms = (time.monotonic() - began) * 1e3
+        if self.level >= KillLevel.FLATTEN:
+            self.flatten_in_background()
+        return {"kill_level": int(self.level), "accepted_ns": accepted_ns, "cancels_sent_ms": round(cancels_ms, 1)}
+
+    async def resume(self, confirm: str, actor: str) -> dict[str, Any]:
+        """Lower the level to NONE. After HALT a person must type RESUME."""
+        if self.level == KillLevel.HALT and confirm != "RESUME":
+            raise CommandRefused("Trading is halted: type RESUME to re-arm it.")
+        if self._flattening is not None and not self._flattening.done():
+            raise CommandRefused("The book is still being flattened. Resume when it is flat.")
+        await asyncio.wrap_future(self._store.remember("kill", {"level": 0, "reason": None}))
+        self._store.audit(actor, "resume", {"from": self.level.name})
+        self.level, self.reason = KillLevel.NONE, None
+        self._worker.suspended = False
+        return {"kill_level": 0}
+
+    def take_up(self) -> None:
+        """Carry on, after a restart, with what the stored level demands."""
+        if self.level >= KillLevel.CANCEL:
+            self._executor.spawn(self._cancel_entries())
+        if self.level >= KillLevel.FLATTEN:
+            self.flatten_in_background()
+
+    async def _cancel_entries(self) -> None:
+        self._worker.clear()
+        executor = self._executor
+        entries = [order for order in executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
+        await executor.cancel_all(entries)
+
+    def flatten_in_background(self) -> None:
+        """Close every position with reduce-only orders and retry until the venue shows none."""
+        if self._flattening is None or self._flattening.done():
+            self._flattening = asyncio.ensure_future(self._flatten())
+
+    async def _flatten(self) -> None:
+        executor = self._executor
+        self._worker.suspended = True
+        began = time.monotonic()
+        while time.monotonic() - began < FLATTEN_GIVE_UP_S:
+            try:
+                await self._cancel_entries()
+                await self._close_positions()
+                if await self._verified_flat():
+                    await executor.cancel_all(executor.open_orders(purpose=Purpose.PROTECT))
+                    self.last_flatten_s = time.monotonic() - began
+                    self._store.append("metrics", [{"ts": executor.now(), "name": "time_to_flat_s", "value": self.last_flatten_s, "labels": self.level.name}])  # fmt: skip # noqa: E501
+                    log.warning("flat", seconds=round(self.last_flatten_s, 3))
+                    return
+            except (VenueError, CommandRefused, StorageError) as trouble:
+                log.warning("flatten retries", reason=str(trouble))
+            await asyncio.sleep(RETRY_S)
+        executor.publish("fault", f"not flat after {FLATTEN_GIVE_UP_S:.0f} s: close the rest by hand")
+
+    async def _close_positions(self) -> None:
+        executor = self._executor
+        closing = []
+        for symbol, position in executor.account.open_positions().items():
+            busy = executor.awaits_fill(symbol) or executor.open_orders(symbol, Purpose.FLATTEN)
+            top = executor.market.tops.get(symbol)
+            if busy or top is None:
+                continue
+            qty = tradable_qty(-position.qty, position.qty, top, executor.instruments[symbol])
+            if qty > 0:
+                side = Side.SELL if position.qty > 0 else Side.BUY
+                spec = OrderSpec(symbol, int(side), OrderType.MARKET.value, qty, math.nan, math.nan, Tif.GTC.value, True, False, Purpose.FLATTEN.value)  # fmt: skip # noqa: E501
+                closing.append(executor.place(spec))
+        await asyncio.gather(*closing)
+
+    async def _verified_flat(self) -> bool:
+        executor = self._executor
+        if executor.account.open_positions():
+            return False
+        orders, positions, _ = await executor.venue.snapshot()
+        for report in positions:
+            executor.account.adopt(report)
+        entries = [order for order in orders if not order.close_position]
+        return not positions and not entries

@@ -1,0 +1,353 @@
+"""The loop: one event in, state and a decision out. Everything that happens to the engine passes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from typing import Any
+
+import numpy as np
+import structlog
+
+from engine.domain import (
+    INTERVAL_S,
+    NS_PER_S,
+    BalanceReport,
+    Bar,
+    BookSnapshot,
+    BookTop,
+    Decision,
+    Fill,
+    KillLevel,
+    MarketTrade,
+    MarkPrice,
+    OrderUpdate,
+    PositionReport,
+    Rule,
+    StreamState,
+    TradingState,
+    Verdict,
+)
+from engine.errors import VenueError
+from engine.execution.planner import Target
+from engine.ports import FeedEvent, VenueEvent
+from engine.runtime.account import Account
+from engine.runtime.broadcast import Broadcaster
+from engine.runtime.clock import WallClock
+from engine.runtime.decider import Decider, decision_detail, summary
+from engine.runtime.executor import Executor
+from engine.runtime.journal import Journal
+from engine.runtime.kill import KillSwitch
+from engine.runtime.market import MarketState
+from engine.runtime.reconcile import Reconciler
+from engine.runtime.screen import Screen, finite
+from engine.runtime.session import Session
+from engine.runtime.worker import Worker
+from engine.settings import SystemConfig
+from engine.venues.aster import AsterVenue
+from storage.database import Database, StorageError
+
+log = structlog.get_logger("loop")
+
+LATE_BAR_S = 1.5  # how long a decision waits for the other symbols' bars
+CHART_INTERVALS = ("1m", "1h")
+
+
+class Loop:
+    """The engine's heart: holds the parts, feeds them events, decides at bar close.
+
+    Parameters
+    ----------
+    session : Session
+        Mode, market source and whose account this is.
+    config : SystemConfig
+    venue : AsterVenue
+    store : Database
+    """
+
+    def __init__(self, session: Session, config: SystemConfig, venue: AsterVenue, store: Database) -> None:
+        self.session, self.config, self.venue, self.store = session, config, venue, store
+        self.clock = WallClock()
+        self.market = MarketState()
+        self.account = Account()
+        self.journal = Journal(store)
+        self.executor = Executor(
+            venue, store, self.market, self.account,
+            tag=session.tag, sequence=session.sequence, now=self.clock.now, trading_state=self.trading_state,
+            publish=self._on_change,
+        )  # fmt: skip
+        self.executor.config = config
+        self.broadcaster = Broadcaster()
+        self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
+        self.worker = Worker(self.executor)
+        self.kill = KillSwitch(self.executor, self.worker, store)
+        self.reconciler = Reconciler(self.executor)
+        self.decider: Decider | None = None
+        self.phase = "starting"
+        self.streams: dict[str, StreamState] = {}
+        self.last_event_ns: dict[str, int] = {}
+        self.last_decision: dict[str, Any] | None = None
+        self.next_decision_id = 1 + store.rows("SELECT coalesce(max(decision_id), 0) AS n FROM decisions")[0]["n"]
+        self._bars_due: dict[int, set[str]] = {}
+        self._decided_ts_open = 0
+        self._deciding = asyncio.Lock()
+        self._incident_id = store.rows("SELECT coalesce(max(incident_id), 0) AS n FROM incidents")[0]["n"]
+        self.storage_trouble: str | None = None
+        self.began_ns = session.started_ns  # when this account was first traded
+
+    # what is allowed ---------------------------------------------------------------------------------------------
+
+    def trading_state(self) -> TradingState:
+        """Return the strictest of kill switch, record, streams and books."""
+        state = self.kill.trading_state()
+        account = self.streams.get("account")
+        last = self.reconciler.last
+        blind = account is None or not account.up or self.storage_trouble is not None
+        if (blind or last is None or not last.ok) and state == TradingState.RUNNING:
+            return TradingState.REDUCE_ONLY
+        return state
+
+    # events ------------------------------------------------------------------------------------------------------
+
+    async def run_market(self, symbols: tuple[str, ...]) -> None:
+        """Consume market events until cancelled."""
+        intervals = tuple(dict.fromkeys((*CHART_INTERVALS, self.config.decision_interval)))
+        async for event in self.venue.stream(symbols, intervals):
+            self.on_market(event)
+
+    async def run_account(self) -> None:
+        """Consume account events until cancelled."""
+        async for event in self.venue.events():
+            await self.on_account(event)
+
+    def on_market(self, event: FeedEvent) -> None:
+        """Take one market event."""
+        self.last_event_ns["market"] = event.ts_received
+        if isinstance(event, BookTop):
+            self.market.on_top(event)
+            self.journal.top(event)
+            self.screen.top(event)
+        elif isinstance(event, MarketTrade):
+            self.journal.tick(event)
+            self.screen.trade(event)
+        elif isinstance(event, BookSnapshot):
+            self.market.on_book(event)
+            self.screen.book(event)
+        elif isinstance(event, MarkPrice):
+            self.market.on_mark(event)
+        elif isinstance(event, Bar):
+            self._on_bar(event)
+        elif isinstance(event, StreamState):
+            self._on_stream(event)
+
+    async def on_account(self, event: VenueEvent) -> None:
+        """Take one event of our own account."""
+        self.last_event_ns["account"] = event.ts_received
+        if isinstance(event, Fill):
+            self.executor.on_fill(event)
+        elif isinstance(event, OrderUpdate):
+            self.executor.on_order(event)
+        elif isinstance(event, BalanceReport):
+            self.account.apply_balance(event)
+        elif isinstance(event, PositionReport):
+            self.account.note(event)
+        elif isinstance(event, StreamState):
+            self._on_stream(event)
+
+    def _on_stream(self, event: StreamState) -> None:
+        before = self.streams.get(event.stream)
+        self.streams[event.stream] = event
+        if not event.up:
+            self.incident("warning", event.stream, f"{event.stream} stream is down: {event.reason}")
+        elif before is not None and not before.up and self.phase == "trading":
+            self.executor.spawn(self.reconcile())
+
+    def _on_bar(self, bar: Bar) -> None:
+        closed = self.market.on_bar(bar)
+        self.screen.bar(bar)
+        if not closed:
+            return
+        self.journal.bars([bar])
+        if bar.interval == self.config.decision_interval and bar.symbol in self.config.symbols:
+            self._bar_is_due(bar)
+
+    def _bar_is_due(self, bar: Bar) -> None:
+        if bar.ts_open <= self._decided_ts_open:
+            return
+        arrived = self._bars_due.setdefault(bar.ts_open, set())
+        arrived.add(bar.symbol)
+        if arrived >= set(self.config.symbols):
+            self.executor.spawn(self.decide(bar.ts_open))
+        elif len(arrived) == 1:
+            asyncio.get_running_loop().call_later(LATE_BAR_S, lambda: self.executor.spawn(self.decide(bar.ts_open)))
+
+    # deciding ----------------------------------------------------------------------------------------------------
+
+    async def decide(self, ts_open: int) -> None:
+        """Decide on the bars that opened at ``ts_open``, record it, then act. Each bar is decided on once."""
+        async with self._deciding:
+            if ts_open <= self._decided_ts_open or self.phase != "trading" or self.decider is None:
+                return
+            began = time.perf_counter()
+            if not self.decider.is_next(ts_open):
+                await self._fill_gap(ts_open)
+            self._decided_ts_open = ts_open
+            self._bars_due = {ts: symbols for ts, symbols in self._bars_due.items() if ts > ts_open}
+            await self._decide_now(self.decider, ts_open, began)
+
+    def already_decided(self, ts_open: int) -> None:
+        """Take up, after a restart, which bar was decided on last."""
+        self._decided_ts_open = max(self._decided_ts_open, ts_open)
+
+    async def _fill_gap(self, ts_open: int) -> None:
+        """Let the sleeves see the bars that a lost connection swallowed."""
+        assert self.decider is not None
+        span = INTERVAL_S[self.config.decision_interval] * NS_PER_S
+        missing = (ts_open - self.decider.ts_open_newest) // span
+        if missing < 1:
+            return
+        try:
+            history = await self.fetch_history(self.config.decision_interval, int(missing) + 2, end_ns=ts_open - 1)
+        except VenueError as trouble:
+            self.incident("warning", "decide", f"{missing} bars are missing and could not be fetched: {trouble}")
+            return
+        self.decider.warm_up(history)
+
+    async def _decide_now(self, decider: Decider, ts_open: int, began: float) -> None:
+        epoch = self.executor.kill_epoch
+        market = self.market.slice_at(decider.symbols, self.config.decision_interval, ts_open, self.clock.now())
+        in_flight = np.array([self.executor.in_flight_qty(symbol) for symbol in decider.symbols])
+        decision, view = decider.decide(market, self.account, self.market, in_flight, self.trading_state())
+        decision_id = self.next_decision_id
+        self.next_decision_id += 1
+        acting = [symbol for index, symbol in enumerate(decider.symbols) if decision.act[index]]
+        row = {
+            "decision_id": decision_id, "ts_close": decision.ts_close, "ts_decided": self.clock.now(),
+            "strategy": self.config.strategy, "params_hash": decider.params_hash, "equity": finite(decision.equity),
+            "drawdown": finite(decision.drawdown), "day_pnl": finite(decision.day_pnl),
+            "gross_weight": finite(decision.gross_weight), "portfolio_vol": finite(decision.portfolio_vol),
+            "n_orders": len(acting), "summary": summary(decision, decider.symbols),
+            "detail": decision_detail(decision, market, view, decider.symbols, self.config),
+            "elapsed_ms": (time.perf_counter() - began) * 1e3,
+        }  # fmt: skip
+        try:
+            await asyncio.wrap_future(self.store.append_durable("decisions", [row]))
+        except StorageError as error:
+            self.on_storage_error(str(error))
+            return  # an unrecorded decision is not acted on
+        self.last_decision = {key: row[key] for key in ("decision_id", "ts_close", "summary", "n_orders")}
+        self.screen.publish("decision", **self.last_decision)
+        self._remember_risk(decision)
+        self.record_equity()
+        if epoch == self.executor.kill_epoch:
+            self._act(decider, decision, decision_id, market.close_px)
+
+    def _act(self, decider: Decider, decision: Decision, decision_id: int, close_px: Any) -> None:
+        for index, symbol in enumerate(decider.symbols):
+            if decision.act[index]:
+                verdicts = decision.verdict[index]
+                urgent = Verdict.REFUSE in (verdicts[Rule.DAILY_LOSS], verdicts[Rule.DRAWDOWN])
+                ts_set = 0 if urgent else self.clock.now()
+                self.worker.set_target(
+                    Target(symbol, float(decision.target_qty[index]), decision_id, float(close_px[index]), ts_set)
+                )
+
+    def _remember_risk(self, decision: Decision) -> None:
+        day_open = decision.equity - decision.day_pnl
+        memory = {"peak_equity": decision.peak_equity, "day_open_equity": day_open, "ts": decision.ts_close}
+        memory["ts_open"] = self._decided_ts_open
+        if all(math.isfinite(value) for value in (decision.peak_equity, day_open)):
+            self.store.remember(self.session.risk_key, memory)
+
+    # upkeep ------------------------------------------------------------------------------------------------------
+
+    async def fetch_history(self, interval: str, n_bars: int, end_ns: int | None = None) -> dict[str, list[Bar]]:
+        """Return history of every configured symbol, and keep it."""
+        symbols = self.config.symbols
+        pages = await asyncio.gather(*(self.venue.history(symbol, interval, n_bars, end_ns) for symbol in symbols))
+        for bars in pages:
+            self.journal.bars(bars)
+            for bar in bars[-2:]:
+                if not (bar.is_closed and (bar.symbol, interval) in self.market.last_closed):
+                    self.market.on_bar(bar)
+        return dict(zip(symbols, pages, strict=True))
+
+    async def reconcile(self) -> None:
+        """Compare with the venue; differences become incidents."""
+        before = self.reconciler.last
+        outcome = await self.reconciler.run()
+        for mismatch in outcome.mismatches:
+            self.incident("error", "reconcile", mismatch)
+        if not outcome.ok and not outcome.mismatches and (before is None or before.ok):
+            self.incident("warning", "reconcile", outcome.message)
+
+    def equity_now(self) -> float:
+        """Return cash plus unrealised profit at mark prices; NaN when unknown."""
+        return self.account.cash + self.account.unrealized({s: self.market.mark_px(s) for s in self.account.positions})
+
+    async def risk_sweep(self) -> None:
+        """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten."""
+        equity = self.equity_now()
+        if self.decider is None or not math.isfinite(equity) or self.phase != "trading":
+            return
+        book = self.decider.state.book[0]
+        peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])
+        drawdown = 1.0 - equity / peak if peak > 0 else 0.0
+        day_loss = 1.0 - equity / day_open if day_open > 0 else 0.0
+        if (
+            self.config.use_gate_drawdown
+            and drawdown >= self.config.max_total_drawdown
+            and self.kill.level < KillLevel.HALT
+        ):
+            limit = self.config.max_total_drawdown
+            self.incident("critical", "risk", f"drawdown {drawdown:.2%} reached its limit {limit:.2%}: halted")
+            await self.kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
+        elif self.config.use_gate_daily_loss and day_loss >= self.config.max_daily_loss:
+            for symbol, position in self.account.open_positions().items():
+                self.worker.set_target(Target(symbol, -position.manual_qty, 0, self.market.mark_px(symbol), 0))
+
+    def record_equity(self) -> None:
+        """Append the account as it is now."""
+        equity = self.equity_now()
+        if not math.isfinite(equity):
+            return
+        notionals = [p.qty * self.market.mark_px(s) for s, p in self.account.open_positions().items()]
+        book = self.decider.state.book[0] if self.decider is not None else None
+        peak = float(book["peak_equity"]) if book is not None else 0.0
+        day_open = float(book["day_open_equity"]) if book is not None else 0.0
+        self.journal.append("equity", [{
+            "ts": self.clock.now(), "equity": equity, "cash": self.account.cash,
+            "pnl_unrealized": equity - self.account.cash, "gross_notional": sum(abs(n) for n in notionals),
+            "net_notional": sum(notionals), "drawdown": max(1.0 - equity / peak, 0.0) if peak > 0 else None,
+            "day_pnl": equity - day_open if day_open > 0 else None,
+        }])  # fmt: skip
+
+    def incident(self, severity: str, source: str, message: str) -> None:
+        """Record and log what went wrong."""
+        self._incident_id += 1
+        log.warning("incident", severity=severity, source=source, message=message)
+        self.journal.append("incidents", [{
+            "incident_id": self._incident_id, "ts": self.clock.now(), "severity": severity, "source": source,
+            "message": message, "detail": "",
+        }])  # fmt: skip
+
+    def _on_change(self, kind: str, row: Any) -> None:
+        if kind == "fault":
+            self.incident("error", "engine", row)
+        else:
+            self.screen.on_change(kind, row)
+
+    def on_storage_error(self, sentence: str) -> None:
+        """Allow only reducing while the record cannot be written."""
+        self.storage_trouble = sentence
+        log.error("storage", reason=sentence)
+
+
+async def cancelled(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task and wait until it has ended."""
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task

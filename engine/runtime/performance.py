@@ -1,0 +1,97 @@
+"""How the account has done, from its own record. What the record is too short for stays unknown."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.core import metrics
+from engine.domain import NS_PER_DAY
+from engine.runtime.loop import Loop
+from engine.runtime.screen import finite
+
+MIN_DAYS = 20  # fewer daily returns say nothing about a ratio
+
+
+def performance(loop: Loop, since_ns: int) -> dict[str, Any]:
+    """Return ratios, daily and monthly returns and the drawdown curve since a moment.
+
+    Ratios are of daily returns, annualised with 365, and None with fewer than ``MIN_DAYS`` of them.
+    """
+    since = max(since_ns, loop.began_ns)
+    rows = loop.store.read("SELECT ts, equity FROM equity WHERE ts >= ? ORDER BY ts", [since])
+    ts, equity = rows.column("ts").to_numpy(), rows.column("equity").to_numpy()
+    daily = _daily(ts, equity)
+    returns = np.array([row["return"] for row in daily], dtype=np.float64)
+    enough = len(returns) >= MIN_DAYS
+    ratios = {**_ratios(equity, returns, enough), **_costs(loop, since, equity), "n_days": len(daily)}
+    peak = np.maximum.accumulate(equity) if len(equity) else equity
+    step = max(math.ceil(len(ts) / 2000), 1)
+    drawdown = [[int(ts[i]) // 1_000_000, float(1.0 - equity[i] / peak[i])] for i in range(0, len(ts), step)]
+    note = "" if enough else f"Ratios need {MIN_DAYS} daily returns; there are {len(daily)} so far."
+    return {
+        "ratios": ratios, "daily": daily, "monthly": _monthly(daily), "drawdown": drawdown, "enough": enough,
+        "note": note, "as_of_ns": int(ts[-1]) if len(ts) else None,
+    }  # fmt: skip
+
+
+def _daily(ts: np.ndarray, equity: np.ndarray) -> list[dict[str, Any]]:
+    """Return one row a UTC day: its return against the day before's last equity (the first day's: its first)."""
+    rows: list[dict[str, Any]] = []
+    if not len(ts):
+        return rows
+    days = ts // NS_PER_DAY
+    last_of_day = np.flatnonzero(np.append(days[1:] != days[:-1], True))
+    before = float(equity[0])
+    for index in last_of_day:
+        value = float(equity[index])
+        date = str(np.datetime64(int(days[index]), "D"))
+        rows.append({"date": date, "return": value / before - 1.0, "pnl": value - before})
+        before = value
+    return rows
+
+
+def _monthly(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    growth: dict[str, float] = {}
+    for row in daily:
+        month = row["date"][:7]
+        growth[month] = growth.get(month, 1.0) * (1.0 + row["return"])
+    return [{"month": month, "return": value - 1.0} for month, value in growth.items()]
+
+
+def _ratios(equity: np.ndarray, returns: np.ndarray, enough: bool) -> dict[str, float | None]:
+    names = ("sharpe", "sortino", "calmar", "cvar_95", "volatility", "win_rate", "profit_factor")
+    ratios: dict[str, float | None] = dict.fromkeys(names)
+    ratios["total_return"] = finite(equity[-1] / equity[0] - 1.0) if len(equity) > 1 else None
+    ratios["max_drawdown"] = finite(metrics.max_drawdown(equity)) if len(equity) > 1 else None
+    if not enough:
+        return ratios
+    gains, losses = returns[returns > 0].sum(), -returns[returns < 0].sum()
+    ratios["sharpe"] = finite(metrics.sharpe(returns, 365.0))
+    ratios["sortino"] = finite(metrics.sortino(returns, 365.0))
+    years = len(returns) / 365.0
+    cagr = float((equity[-1] / equity[0]) ** (1.0 / years) - 1.0)
+    fall = ratios["max_drawdown"] or 0.0
+    ratios["calmar"] = finite(cagr / fall) if fall > 0 else None
+    ratios["cvar_95"] = finite(metrics.cvar(returns, 0.95))
+    ratios["volatility"] = finite(float(returns.std(ddof=1)) * math.sqrt(365.0))
+    ratios["win_rate"] = float((returns > 0).mean())
+    ratios["profit_factor"] = finite(float(gains / losses)) if losses > 0 else None
+    return ratios
+
+
+def _costs(loop: Loop, since: int, equity: np.ndarray) -> dict[str, float | None]:
+    """Return fees, funding and turnover; positive is paid. Funding is what explains the cash besides fills."""
+    row = loop.store.rows(
+        "SELECT coalesce(sum(fee), 0) AS fees, coalesce(sum(pnl_realized), 0) AS pnl, "
+        "coalesce(sum(abs(qty * px)), 0) AS traded FROM fills WHERE ts_received >= ?",
+        [since],
+    )[0]
+    first = loop.store.rows("SELECT cash FROM equity WHERE ts >= ? ORDER BY ts LIMIT 1", [since])
+    funding = None
+    if first and since <= loop.began_ns:
+        funding = finite(first[0]["cash"] + row["pnl"] - row["fees"] - loop.account.cash)
+    mean = float(equity.mean()) if len(equity) else math.nan
+    return {"fees": row["fees"], "funding": funding, "traded": row["traded"], "turnover": finite(row["traded"] / mean)}

@@ -1,0 +1,52 @@
+"""Whose account this is, and what must be remembered about it over a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from engine.domain import Mode
+from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One engine on one account.
+
+    ``account_key`` names the account at the venue: after a restart against the same account the peak equity and the
+    day's opening equity count on; a new practice account starts anew.
+    """
+
+    engine_id: str
+    mode: Mode
+    market_source: str
+    speed: float
+    account_key: str
+    tag: str
+    sequence: int
+    started_ns: int
+
+    @property
+    def risk_key(self) -> str:
+        """Key of the risk memory in table ``settings``."""
+        return f"risk:{self.account_key}"
+
+
+def open_session(
+    store: Database, mode: Mode, market_source: str, speed: float, account: str, started_ns: int
+) -> Session:
+    """Return the session of an account, with this data folder's tag and order sequence.
+
+    Parameters
+    ----------
+    account : str
+        What distinguishes the account: its address and, for a practice exchange, when that exchange started.
+    """
+    tag = store.recall("order_tag")
+    if tag is None:
+        tag = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
+        store.remember("order_tag", tag).result(10)
+    made = store.rows("SELECT count(*) AS n FROM orders")[0]["n"]
+    key = hashlib.sha256(f"{mode}:{account}".encode()).hexdigest()[:16]
+    return Session(secrets.token_hex(6), mode, market_source, speed, key, tag, int(made), started_ns)

@@ -1,0 +1,90 @@
+"""The status that every page shows. None in it means unknown, never zero."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from engine.domain import INTERVAL_S, NS_PER_S, OrderStatus
+from engine.runtime.loop import Loop
+from engine.runtime.screen import finite
+
+VERSION = "0.1.0"
+STALE_S = 5.0
+
+
+def engine_status(loop: Loop, clock_skew_ms: float) -> dict[str, Any]:
+    """Return the engine's state as one JSON-ready object. Money in the quote currency, times in ns."""
+    now = time.time_ns()
+    market_ns = loop.market.ts_exchange or now
+    interval_ns = INTERVAL_S[loop.config.decision_interval] * NS_PER_S
+    orders = loop.executor.orders.values()
+    return {
+        "engine_id": loop.session.engine_id,
+        "mode": str(loop.session.mode),
+        "market_source": loop.session.market_source,
+        "speed": loop.session.speed,
+        "started_ns": loop.session.started_ns,
+        "now_ns": now,
+        "market_ns": market_ns,
+        "phase": loop.phase,
+        "trading_state": int(loop.trading_state()),
+        "kill_level": int(loop.kill.level),
+        "kill_reason": loop.kill.reason,
+        **_money(loop),
+        "max_daily_loss": loop.config.max_daily_loss,
+        "max_total_drawdown": loop.config.max_total_drawdown,
+        "last_event_age_s": _age_s(loop, "market", now),
+        "feeds": [_feed(loop, "market", now), _feed(loop, "account", now)],
+        "last_decision": loop.last_decision,
+        "next_decision_ns": (market_ns // interval_ns + 1) * interval_ns,
+        "last_reconcile": _reconciliation(loop),
+        "symbols": list(loop.config.symbols),
+        "decision_interval": loop.config.decision_interval,
+        "open_orders": len(orders),
+        "unknown_orders": sum(order.status == OrderStatus.UNKNOWN for order in orders),
+        "clock_skew_ms": finite(clock_skew_ms),
+        "storage_trouble": loop.storage_trouble,
+        "last_time_to_flat_s": finite(loop.kill.last_flatten_s),
+        "version": VERSION,
+    }
+
+
+def _money(loop: Loop) -> dict[str, float | None]:
+    equity, cash = loop.equity_now(), loop.account.cash
+    peak = day_open = math.nan
+    if loop.decider is not None and loop.decider.state.book[0]["peak_equity"] > 0:
+        book = loop.decider.state.book[0]
+        peak, day_open = max(float(book["peak_equity"]), equity), float(book["day_open_equity"])
+    gross = sum(abs(p.qty) * loop.market.mark_px(s) for s, p in loop.account.open_positions().items())
+    return {
+        "equity": finite(equity),
+        "cash": finite(cash),
+        "pnl_unrealized": finite(equity - cash),
+        "day_pnl": finite(equity - day_open),
+        "day_pnl_pct": finite(equity / day_open - 1.0),
+        "drawdown": finite(1.0 - equity / peak),
+        "peak_equity": finite(peak),
+        "gross_weight": finite(gross / equity),
+        "margin_ratio": finite(loop.account.maintenance_margin / equity),
+    }
+
+
+def _age_s(loop: Loop, stream: str, now: int) -> float | None:
+    last = loop.last_event_ns.get(stream)
+    return None if last is None else (now - last) / NS_PER_S
+
+
+def _feed(loop: Loop, stream: str, now: int) -> dict[str, Any]:
+    state, age_s = loop.streams.get(stream), _age_s(loop, stream, now)
+    down = state is None or not state.up
+    stale = stream == "market" and (age_s is None or age_s > STALE_S)  # the account may rightly be silent
+    return {"name": stream, "age_s": age_s, "state": "down" if down else "stale" if stale else "ok"}
+
+
+def _reconciliation(loop: Loop) -> dict[str, Any] | None:
+    last = loop.reconciler.last
+    if last is None:
+        return None
+    return {"ts": last.ts, "ok": last.ok, "mismatches": len(last.mismatches), "message": last.message}

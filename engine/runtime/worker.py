@@ -1,0 +1,123 @@
+"""The worker: asks the planner what each symbol needs now, and has the executor do it."""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+
+from engine.domain import Purpose
+from engine.errors import CommandRefused
+from engine.execution.orders import QTY_EPSILON
+from engine.execution.planner import Plan, Policy, Target, plan
+from engine.execution.protect import protective_stop
+from engine.runtime.executor import Executor
+
+log = structlog.get_logger("worker")
+
+
+class Worker:
+    """Works targets and keeps stops, one look at a time per symbol.
+
+    Parameters
+    ----------
+    executor : Executor
+        Sends what is planned; pokes this worker when something changed.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.targets: dict[str, Target] = {}
+        self.suspended = False  # the kill switch is flattening: nothing else may send
+        self._busy: set[str] = set()
+        self._dirty: set[str] = set()
+        executor.on_change = self.poke
+
+    def set_target(self, target: Target) -> None:
+        """Work towards a position from now on. An unchanged target keeps its patience clock."""
+        old = self.targets.get(target.symbol)
+        if old is not None and abs(old.target_qty - target.target_qty) < QTY_EPSILON:
+            return
+        self.targets[target.symbol] = target
+        self.poke(target.symbol)
+
+    def clear(self) -> None:
+        """Forget every target; positions and stops stay."""
+        self.targets.clear()
+
+    def retire(self, symbols: set[str]) -> None:
+        """Close what the strategy holds in symbols that it no longer trades."""
+        for symbol in symbols:
+            mark_px = self._executor.market.mark_px(symbol)
+            self.set_target(Target(symbol, 0.0, 0, mark_px, self._executor.now()))
+
+    def poke(self, symbol: str) -> None:
+        """Look at a symbol soon; several pokes make one look."""
+        if symbol in self._busy:
+            self._dirty.add(symbol)
+        elif symbol in self._executor.instruments and not self.suspended:
+            self._busy.add(symbol)
+            self._executor.spawn(self._look(symbol))
+
+    def tick(self) -> None:
+        """Look at every symbol with a target, an order or a position; called a few times a second."""
+        executor = self._executor
+        executor.chase_doubts()
+        for symbol in {
+            *self.targets,
+            *executor.account.open_positions(),
+            *(order.spec.symbol for order in executor.orders.values()),
+        }:
+            self.poke(symbol)
+
+    async def _look(self, symbol: str) -> None:
+        try:
+            await self._work_target(symbol)
+            await self._keep_stop(symbol)
+        except CommandRefused as refusal:
+            log.info("not sent", symbol=symbol, reason=str(refusal))
+        finally:
+            self._busy.discard(symbol)
+            if symbol in self._dirty:
+                self._dirty.discard(symbol)
+                self.poke(symbol)
+
+    async def _work_target(self, symbol: str) -> None:
+        executor = self._executor
+        target, top = self.targets.get(symbol), executor.market.tops.get(symbol)
+        if target is None or top is None or executor.awaits_fill(symbol):
+            return
+        too_old = executor.market.age_s(symbol, executor.now()) > executor.config.max_price_age_s
+        if too_old or executor.backing_off(symbol, Purpose.TARGET):
+            return
+        position = executor.account.position(symbol)
+        wanted = target._replace(target_qty=target.target_qty + position.manual_qty)
+        policy = Policy(executor.config.use_maker_orders, executor.config.maker_wait_s)
+        working = executor.open_orders(symbol, Purpose.TARGET)
+        action = plan(wanted, position.qty, working, top, executor.instruments[symbol], executor.now(), policy)
+        await self._carry_out(action, target.decision_id, target.decision_px)
+
+    async def _keep_stop(self, symbol: str) -> None:
+        executor = self._executor
+        if executor.awaits_fill(symbol) or executor.backing_off(symbol, Purpose.PROTECT):
+            return
+        position = executor.account.position(symbol)
+        action = protective_stop(
+            symbol,
+            position.qty if executor.config.use_protective_stops else 0.0,
+            position.entry_px,
+            executor.market.mark_px(symbol),
+            executor.open_orders(symbol, Purpose.PROTECT),
+            executor.config.protective_stop_pct,
+            executor.instruments[symbol],
+            executor.now(),
+        )
+        await self._carry_out(action, 0, math.nan)
+
+    async def _carry_out(self, action: Plan, decision_id: int, decision_px: float) -> None:
+        executor = self._executor
+        if self.suspended:
+            return
+        await executor.cancel_all([executor.orders[i] for i in action.cancel if i in executor.orders])
+        if action.place is not None:
+            await executor.place(action.place, decision_id, decision_px)
