@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from engine.errors import ConfigError
+from engine.venues.sandbox.contracts import CONTRACTS
 from engine.venues.sandbox.market.bars import BAR_DTYPE, INTERVALS, Bars
 from engine.venues.sandbox.market.candles import CandleStore
 
@@ -79,7 +80,7 @@ def make_market(
     ----------
     kind : "simulated", "replay" or "mirror"
     symbols : sequence of str or None
-        Contracts to offer; None means all known ones (replay: all that have a file).
+        Contracts to offer; None or all of them means all known ones (replay: all that have a file).
     seed : int
         Seed of every random draw.
     start_ms : int
@@ -105,7 +106,8 @@ def make_market(
 
         if path is None:
             raise ConfigError("the replay market needs a path: a Parquet/CSV file or a folder of SYMBOL.parquet")
-        return ReplayMarket(path, symbols, seed, start_ms)
+        everything = symbols is None or {s.upper() for s in symbols} >= set(CONTRACTS)
+        return ReplayMarket(path, None if everything else symbols, seed, start_ms)
     if kind == "mirror":
         from engine.venues.sandbox.market.mirror import MirrorMarket
 
