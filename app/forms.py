@@ -147,8 +147,9 @@ def reset_button(client: EngineClient, fields: list[Field]) -> None:
         for field in fields:
             if field.changed:
                 st.markdown(f"{field.label}: {written(field, field.value)} → **{written(field, field.default)}**")
-        st.button(f"Reset {len(wanted)} settings", type="primary", key="settings.reset", on_click=_send,
-                  args=(client, wanted, [field.name for field in fields]))  # fmt: skip
+        label = f"Reset {len(wanted)} setting{'' if len(wanted) == 1 else 's'}"
+        names = [field.name for field in fields]
+        st.button(label, type="primary", key="settings.reset", on_click=_send, args=(client, wanted, names))
 
 
 def _group(group: str, fields: list[Field], stamp: str, symbols: list[str], refused: list[str]) -> None:

@@ -30,8 +30,8 @@ def period_start(period: str, now_ns: int | None) -> int:
 
 
 def utc_times(ns: pd.Series | np.ndarray) -> pd.DatetimeIndex:
-    """Return nanoseconds since the epoch as UTC times."""
-    return pd.to_datetime(np.asarray(ns, dtype="int64"), unit="ns", utc=True)
+    """Return nanoseconds since the epoch as UTC times, cut to whole milliseconds as charts show no finer ones."""
+    return pd.to_datetime(np.asarray(ns, dtype="int64"), unit="ns", utc=True).floor("ms")
 
 
 def drawdown(equity: F8) -> F8:

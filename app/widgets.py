@@ -6,6 +6,7 @@ an "unknown" notice and ends the script there, so that nothing after it can mist
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -118,6 +119,7 @@ def pick_rows(
     key: str,
     name: str,
     chosen: Sequence[str],
+    pattern: str = r"[\w.-]{1,64}",
     several: bool = False,
     max_rows: int = 10,
 ) -> list[str]:
@@ -129,6 +131,8 @@ def pick_rows(
         Has the text column ``name``, whose values are the ids.
     chosen : sequence of str
         What is open when nothing was ever picked.
+    pattern : str
+        What an id in the URL must look like; others are ignored, because anybody can write a link.
 
     Notes
     -----
@@ -136,7 +140,8 @@ def pick_rows(
     table is drawn anew with the same ids selected whenever its rows change.
     """
     ids = list(rows[name])
-    opened = [item for item in st.query_params.get(name, "").split(",") if item] or list(chosen)
+    asked = [item for item in st.query_params.get(name, "").split(",") if re.fullmatch(pattern, item)]
+    opened = asked or list(chosen)
     widget_key = f"{key}.{hash(tuple(ids)) & 0xFFFFFFFF:08x}"
 
     def picked() -> None:

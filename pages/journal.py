@@ -26,7 +26,9 @@ if rows.empty:
     st.stop()
 
 newest = rows["decision_id"].iloc[0]
-opened = widgets.pick_rows(rows, tables.DECISION_COLUMNS, key="journal.decisions", name="decision_id", chosen=[newest])
+opened = widgets.pick_rows(
+    rows, tables.DECISION_COLUMNS, key="journal.decisions", name="decision_id", chosen=[newest], pattern=r"\d{1,19}"
+)
 st.caption(f"{len(rows)} of the {len(decisions)} newest decisions. Select one to see all of it.")
 
 

@@ -1,0 +1,235 @@
+"""What the slower pages do besides showing: commands, deep links, filters, refusals."""
+
+from __future__ import annotations
+
+import pytest
+from page_engine import PageEngine, page, texts
+from test_pages_states import finish_run
+
+from app.formats import GROUP
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    running = PageEngine(tmp_path).start()
+    yield running
+    running.stop()
+
+
+def button(script, label: str):
+    return next(item for item in script.button if item.label == label)
+
+
+def sent(engine: PageEngine, name: str) -> list[dict]:
+    return [body for action, body in engine.calls if action == name]
+
+
+# ---- portfolio ----------------------------------------------------------------------------------------------------
+
+
+def test_portfolio_shows_the_accounts_numbers_with_units(engine):
+    script = page("portfolio").run()
+    metrics = {metric.label: metric.value for metric in script.metric}
+    assert metrics["Equity, USDT"] == f"{engine.books.equity():,.2f}".replace(",", GROUP)
+    assert metrics["Fees paid, USDT"] == "12.34"
+    assert metrics["Funding paid, USDT"] == "−1.50"
+    ratios, positions = script.dataframe[0].value, script.dataframe[1].value
+    assert ratios.set_index("name").loc["Sharpe ratio", "value"] == "1.42"
+    assert positions["symbol"].tolist() == [row["symbol"] for row in engine.books.positions()]
+
+
+def test_portfolio_with_few_days_says_so_and_shows_no_ratio(engine):
+    engine.enough = False
+    script = page("portfolio").run()
+    values = script.dataframe[0].value["value"].tolist()
+    assert set(values) == {"not enough data yet (3 days)"}
+
+
+def test_portfolio_period_reaches_the_engine_as_a_time(engine):
+    page("portfolio", period="7 d").run()
+    since = sent(engine, "performance")[-1]["since_ns"]
+    assert abs(since - (engine.started_ns - 7 * 86_400 * 10**9)) < 60 * 10**9
+
+
+def test_portfolio_compares_with_holding_and_says_what_that_leaves_out(engine):
+    script = page("portfolio", period="24 h").run()
+    script.selectbox[0].set_value("BTCUSDT").run()
+    assert not script.exception
+    assert "for holding BTCUSDT with the whole account" in texts(script) or "do not reach back" in texts(script)
+
+
+# ---- journal ------------------------------------------------------------------------------------------------------
+
+
+def test_journal_opens_the_decision_of_the_link(engine):
+    script = page("journal", decision_id="55").run()
+    assert not script.exception
+    said = texts(script)
+    assert "Decision 55" in said
+    orders, fills = script.dataframe[3].value, script.dataframe[4].value
+    assert orders["client_id"].tolist() == [o["client_id"] for o in engine.books.orders if o["decision_id"] == 55]
+    assert fills["slippage_bp"].iloc[0] == pytest.approx(2.0)
+
+
+def test_journal_says_why_nothing_was_done(engine):
+    said = texts(page("journal", decision_id="60").run())
+    assert "**BTCUSDT**: Today's loss of 3.10 % leaves no room for new risk." in said
+    assert "This decision sent no order" in said
+
+
+def test_journal_shows_a_rule_with_its_number_and_limit(engine):
+    script = page("journal", decision_id="60").run()
+    rules = script.dataframe[2].value.set_index("rule")
+    assert rules.loc["Daily loss", ["measured", "limit", "BTCUSDT"]].tolist() == [
+        f"3.10{GROUP}%", f"5.00{GROUP}%", "✕ refuse",
+    ]  # fmt: skip
+
+
+def test_journal_filters_by_orders_and_words(engine):
+    script = page("journal").run()
+    script.toggle[0].set_value(True).run()
+    assert (script.dataframe[0].value["n_orders"] > 0).all()
+    script.text_input[0].set_value("no such word").run()
+    assert "matches the filter" in texts(script)
+    assert "No decisions yet" not in texts(script)
+
+
+def test_journal_link_to_a_decision_that_is_not_there(engine):
+    script = page("journal", decision_id="999").run()
+    assert not script.exception
+    assert "There is no decision 999" in texts(script)
+
+
+def test_journal_link_that_is_no_number(engine):
+    script = page("journal", decision_id="<b>x</b>").run()
+    assert not script.exception
+    assert "Decision 60" in texts(script)  # falls back to the newest
+
+
+# ---- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_settings_send_only_what_changed_in_stored_units(engine):
+    script = page("settings").run()
+    next(box for box in script.number_input if box.label == "Daily loss limit, %").set_value(3.0)
+    button(script, "Apply").click()
+    script.run()
+    (body,) = sent(engine, "settings.set")
+    assert body["values"] == {"max_daily_loss": 0.03}
+    assert engine.config.max_daily_loss == 0.03
+    assert "**1 of 26** settings differ" in texts(script)
+    assert "changed · default 5" in texts(script)
+    assert script.dataframe[0].value["action"].tolist() == ["settings.set"]
+    script.run()
+    assert len(sent(engine, "settings.set")) == 1  # drawing the page again sends nothing
+
+
+def test_settings_refused_are_explained_and_kept_in_the_form(engine):
+    script = page("settings").run()
+    next(box for box in script.number_input if box.label == "Fast EMA, bars").set_value(300)
+    button(script, "Apply").click()
+    script.run()
+    assert "ema_fast 300 must be below ema_slow 100" in script.error[0].value
+    assert sum("Refused" in caption.value for caption in script.caption) == 2  # beside both fields it names
+    assert next(box for box in script.number_input if box.label == "Fast EMA, bars").value == 300
+    assert engine.config.ema_fast == 20
+
+
+def test_settings_are_reset_to_their_defaults(engine):
+    engine.config = engine.config.model_copy(update={"max_leverage": 2.0})
+    script = page("settings").run()
+    button(script, "Reset 1 setting").click()
+    script.run()
+    assert sent(engine, "settings.set")[0]["values"] == {"max_leverage": 3.0}
+    assert "**0 of 26** settings differ" in texts(script)
+
+
+def test_settings_without_a_change_send_nothing(engine):
+    script = page("settings").run()
+    button(script, "Apply").click()
+    script.run()
+    assert sent(engine, "settings.set") == []
+    assert "Nothing differs" in texts(script)
+
+
+# ---- backtest -----------------------------------------------------------------------------------------------------
+
+
+def test_backtest_starts_once_with_a_key_and_shows_progress(engine):
+    script = page("backtest").run()
+    button(script, "Run backtest").click()
+    script.run()
+    (body,) = sent(engine, "run.start")
+    assert body["kind"] == "backtest"
+    assert len(body["idempotency_key"]) >= 16
+    config = body["config"]
+    assert (config["strategy"], config["symbols"], config["interval"], config["cash"]) == (
+        "trend", ["BTCUSDT"], "1h", 10_000.0,
+    )  # fmt: skip
+    assert config["params"]["fee"] == 0.0004
+    assert config["params"]["volatility_target"] == 0.2
+    script.run()
+    assert len(sent(engine, "run.start")) == 1
+    assert button(script, "Run backtest").disabled
+    engine.books.runs["run-0001"]["ts_started"] -= 3_000_000_000
+    script.run()
+    assert not script.exception
+    assert "trend · BTCUSDT · run-0001" in texts(script)
+    assert not button(script, "Run backtest").disabled
+
+
+def test_backtest_can_be_cancelled(engine):
+    script = page("backtest").run()
+    button(script, "Run backtest").click()
+    script.run()
+    button(script, "Cancel").click()
+    script.run()
+    assert engine.books.runs["run-0001"]["cancelled"]
+    assert "Run run-0001 cancelled" in texts(script)
+
+
+def test_backtest_that_fails_says_why(engine):
+    script = page("backtest").run()
+    script.segmented_control[0].set_value("path").run()
+    next(box for box in script.text_input if box.label.startswith("Path of a file")).set_value("/no/such")
+    button(script, "Run backtest").click()
+    script.run()
+    assert "No such file: /no/such" in texts(script)
+
+
+def test_backtest_form_that_lacks_something_sends_nothing(engine):
+    script = page("backtest").run()
+    script.multiselect[0].set_value([])
+    button(script, "Run backtest").click()
+    script.run()
+    assert sent(engine, "run.start") == []
+    assert "Choose at least one symbol." in texts(script)
+
+
+def test_backtest_result_has_out_of_sample_beside_it(engine):
+    run_id = finish_run(engine)
+    script = page("backtest", run_id=run_id).run()
+    metrics = {metric.label: (metric.value, metric.delta) for metric in script.metric}
+    assert metrics["Sharpe, per year"] == ("1.10", "0.40 out of sample")
+    measures = next(f.value for f in script.dataframe if "outside" in f.value.columns).set_index("name")
+    assert measures.loc["Total return, %", "outside"] == f"▲ +3.00{GROUP}%"
+    assert measures.loc["Largest drawdown, %", "outside"] == "—"
+    assert "1 trial on this data · deflated Sharpe 0.41" in texts(script)
+
+
+def test_backtest_with_a_failed_canary_warns_in_words(engine, monkeypatch):
+    run_id = finish_run(engine)
+    plain = engine.books.run_result
+    monkeypatch.setattr(engine.books, "run_result", lambda run: {**plain(run), "canaries": {"lookahead": "fail"}})
+    script = page("backtest", run_id=run_id).run()
+    assert "Do not believe this result: lookahead failed." in texts(script)
+
+
+def test_two_runs_are_compared(engine):
+    first, second = finish_run(engine), finish_run(engine, symbols=["ETHUSDT"])
+    script = page("backtest", run_id=f"{first},{second}").run()
+    assert not script.exception
+    assert f"trend · BTCUSDT · {first} against trend · ETHUSDT · {second}" in texts(script)
+    table = script.table[0].value
+    assert list(table.columns)[1:] == [first, second]

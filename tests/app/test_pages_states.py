@@ -1,0 +1,93 @@
+"""Portfolio, Backtest, Journal and Settings each tell a value, nothing and the unknown apart."""
+
+from __future__ import annotations
+
+import pytest
+from page_engine import PageEngine, page, texts
+
+EMPTY_SENTENCES = {
+    "portfolio": "No equity recorded in this period yet",
+    "backtest": "No backtest yet",
+    "journal": "No decisions yet",
+    "settings": "No change recorded yet",
+}
+VALUE_SENTENCES = {
+    "portfolio": "Ratios from daily returns",
+    "backtest": "trend · BTCUSDT · run-0001",
+    "journal": "Decision 60",
+    "settings": "Applied from the next decision on",
+}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def engine(home):
+    running = PageEngine(home).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def empty_engine(home):
+    running = PageEngine(home, empty=True).start()
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("name", EMPTY_SENTENCES)
+def test_engine_that_is_down_is_unknown_and_not_empty(home, name):
+    script = page(name).run()
+    assert not script.exception
+    said = texts(script)
+    assert "unknown since" in said
+    assert EMPTY_SENTENCES[name] not in said
+    assert "0.00" not in said
+    assert not script.dataframe
+
+
+@pytest.mark.parametrize("name", EMPTY_SENTENCES)
+def test_nothing_there_is_empty_and_not_unknown(empty_engine, name):
+    script = page(name).run()
+    assert not script.exception
+    said = texts(script)
+    assert EMPTY_SENTENCES[name] in said
+    assert "unknown since" not in said
+
+
+@pytest.mark.parametrize("name", VALUE_SENTENCES)
+def test_values_are_neither_empty_nor_unknown(engine, name):
+    if name == "backtest":
+        finish_run(engine)
+    script = page(name).run()
+    if name == "settings":
+        leverage = next(box for box in script.number_input if box.label.startswith("Leverage"))
+        leverage.set_value(2.0)
+        next(button for button in script.button if button.label == "Apply").click()
+        script.run()
+    assert not script.exception
+    said = texts(script)
+    assert VALUE_SENTENCES[name] in said
+    assert "PAPER · simulated market · as of 20" in said
+    assert EMPTY_SENTENCES[name] not in said
+    assert "unknown since" not in said
+
+
+@pytest.mark.parametrize("name", EMPTY_SENTENCES)
+def test_engine_that_dies_while_a_page_is_open_becomes_unknown(engine, name):
+    script = page(name).run()
+    assert "unknown since" not in texts(script)
+    engine.stop()
+    script.run()
+    assert "unknown since" in texts(script)
+
+
+def finish_run(engine: PageEngine, **config) -> str:
+    """Start a run that began long enough ago to be over."""
+    answer = engine.act_run_start({"config": {"symbols": ["BTCUSDT"], "strategy": "trend", "interval": "1h", **config}})
+    engine.books.runs[answer["run_id"]]["ts_started"] -= 3_000_000_000
+    return answer["run_id"]
