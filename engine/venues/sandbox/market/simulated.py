@@ -21,7 +21,7 @@ from engine.venues.sandbox.contracts import CONTRACTS
 from engine.venues.sandbox.market.assets import ASSETS, choose_symbols
 from engine.venues.sandbox.market.bars import MINUTE_MS, Bars
 from engine.venues.sandbox.market.history import FundingRows, build_history, premium_trend
-from engine.venues.sandbox.market.process import F8, activity, simulate
+from engine.venues.sandbox.market.process import F8, activity, extremes, simulate
 from engine.venues.sandbox.market.traders import (
     GAP,
     MOMENTUM,
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 _STEP_MS = 150
 _MAX_STEPS = 6
-_COARSE_MS = 1_000
+_COARSE_MS, _COARSE_STEPS = 1_000, 3
+# How a coarse step's volume is split over its first extreme, its second one, and its end.
+_LEGS = (0.3, 0.3, 0.4)
 _MOMENTUM_SHARE = 0.25
 _SAME_SIDE = 0.65
 _REACH_BPS = 15.0
@@ -128,12 +130,17 @@ class SimulatedMarket:
             self._ladders[j].requote(exchange, self._touch(j, px), self._thickness(j), now_ms, refill=1.0)
 
     def advance(self, exchange: Exchange, now_ms: int) -> None:
-        """Move to `now_ms` in at most six steps, whatever the distance; fine steps trade against the ladders,
-        coarse ones (over a second each) print their volume at the touch."""
+        """Move to `now_ms` in at most six steps, whatever the distance.
+
+        Fine steps trade order by order against the ladders. Coarse ones (over a second each) visit the highest and the
+        lowest price of the step and print their volume in three trades at the touch.
+        """
         elapsed = now_ms - self._now_ms
         if elapsed <= 0:
             return
         n_steps = min(_MAX_STEPS, -(-elapsed // _STEP_MS))
+        if elapsed > n_steps * _COARSE_MS:
+            n_steps = _COARSE_STEPS
         dt_ms = elapsed / n_steps
         steps = simulate(self._past.par, self._past.state, self._now_ms, n_steps, dt_ms / 1e3, self._rng)
         for i in range(n_steps):
@@ -141,7 +148,11 @@ class SimulatedMarket:
             self._vol_ratio = steps.vol_ratio[i]
             self._drift_state(steps.log_return[i], steps.deviation[i], dt_ms / 1e3)
             # A step trades just before its end, so that a minute's last step belongs to that minute.
-            self._step(exchange, moment_ms - 1, dt_ms, i == n_steps - 1)
+            if dt_ms > _COARSE_MS:
+                legs = self._legs(steps.log_return[i], steps.deviation[i])
+                self._coarse_step(exchange, legs, moment_ms - 1, dt_ms, i == n_steps - 1)
+            else:
+                self._fine_step(exchange, moment_ms - 1, dt_ms)
         self._now_ms = now_ms
 
     def _drift_state(self, log_return: F8, deviation: F8, dt_s: float) -> None:
@@ -153,23 +164,50 @@ class SimulatedMarket:
         shock = self._rng.standard_normal(len(self.symbols)) * (_PREMIUM_NOISE * math.sqrt(1 - keep * keep))
         self._premium_noise = keep * self._premium_noise + shock
 
-    def _step(self, exchange: Exchange, now_ms: int, dt_ms: float, last: bool) -> None:
+    def _counts(self, now_ms: int, dt_ms: float) -> list[int]:
         busy = activity(now_ms, self._vol_ratio)
-        counts = self._rng.poisson(busy * self._rates * (dt_ms / 1e3)).tolist()
+        return self._rng.poisson(busy * self._rates * (dt_ms / 1e3)).tolist()
+
+    def _fine_step(self, exchange: Exchange, now_ms: int, dt_ms: float) -> None:
+        counts = self._counts(now_ms, dt_ms)
         refill = 1.0 - 0.5 ** (dt_ms / 100.0)
-        coarse = dt_ms > _COARSE_MS
         for j, px in enumerate(np.exp(self._log_px).tolist()):
-            touch = self._touch(j, px)
-            deep = last or not coarse
-            self._ladders[j].requote(exchange, touch, self._thickness(j), now_ms, refill=refill, deep=deep)
-            if abs(px / (exchange.mark(self.symbols[j]) or px) - 1.0) > GAP:
-                self._set_index(exchange, j, px, now_ms)
-            if coarse:
-                self._print(exchange, j, touch, counts[j], now_ms)
-            else:
-                for _ in range(counts[j]):
-                    self._take(exchange, j, touch, now_ms)
+            touch = self._quote(exchange, j, px, now_ms, refill=refill, deep=True)
+            for _ in range(counts[j]):
+                self._take(exchange, j, touch, now_ms)
             self._set_index(exchange, j, px, now_ms)
+
+    def _legs(self, log_return: F8, deviation: F8) -> tuple[F8, F8, F8]:
+        """Prices visited within a coarse step that has just been taken: rising assets see their low first."""
+        before = self._log_px - log_return
+        high, low = extremes(before, self._log_px, deviation, self._rng)
+        rose = log_return >= 0
+        return np.where(rose, low, high), np.where(rose, high, low), self._log_px
+
+    def _coarse_step(self, exchange: Exchange, legs: tuple[F8, F8, F8], now_ms: int, dt_ms: float, last: bool) -> None:
+        counts = self._counts(now_ms, dt_ms)
+        noise = np.exp(0.3 * self._rng.standard_normal(len(counts)) - 0.045).tolist()
+        rose = (legs[1] >= legs[0]).tolist()
+        for leg, (log_px, share) in enumerate(zip(legs, _LEGS, strict=True)):
+            end = leg == len(legs) - 1
+            for j, px in enumerate(np.exp(log_px).tolist()):
+                touch = self._quote(exchange, j, px, now_ms, refill=1.0, deep=last and end)
+                if counts[j] >= len(legs) or (end and counts[j]):
+                    usdt = self._assets[j].taker_usdt * counts[j] * noise[j] * share
+                    # Buyers lift the price to its high, sellers push it to its low; the end goes either way.
+                    sold = self._rng.random() < 0.5 if end else rose[j] == (leg == 0)
+                    self._print(exchange, j, touch[0] if sold else touch[1], usdt, sold, now_ms)
+                self._set_index(exchange, j, px, now_ms)
+
+    def _quote(
+        self, exchange: Exchange, j: int, px: float, now_ms: int, *, refill: float, deep: bool
+    ) -> tuple[int, int]:
+        """Let the makers follow the fair value; a large move is shown to the mark at once (see `GAP`)."""
+        touch = self._touch(j, px)
+        self._ladders[j].requote(exchange, touch, self._thickness(j), now_ms, refill=refill, deep=deep)
+        if abs(px / (exchange.mark(self.symbols[j]) or px) - 1.0) > GAP:
+            self._set_index(exchange, j, px, now_ms)
+        return touch
 
     def _touch(self, j: int, px: float) -> tuple[int, int]:
         """Best bid and ask in ticks: the half spread grows with the square root of volatility, more in stress."""
@@ -204,14 +242,7 @@ class SimulatedMarket:
         reach = max(2, round(tick * _REACH_BPS * 1e-4))
         exchange.quote(account, contract.symbol, side, tick + side * reach, lots, now_ms, "IOC")
 
-    def _print(self, exchange: Exchange, j: int, touch: tuple[int, int], count: int, now_ms: int) -> None:
-        """Print the volume of a coarse step in one trade per side of the touch, or one alone when few traded."""
-        if not count:
-            return
+    def _print(self, exchange: Exchange, j: int, tick: int, usdt: float, sold: bool, now_ms: int) -> None:
         contract = self._contracts[j]
-        usdt = self._assets[j].taker_usdt * count * math.exp(0.3 * float(self._rng.standard_normal()) - 0.045)
-        buys = 0.5 + 0.2 * math.tanh(float(self._trend[j]))
-        for tick, share, sold in ((touch[0], 1.0 - buys, True), (touch[1], buys, False)):
-            if count > 1 or sold == (self._rng.random() < 0.5):
-                lots = max(1, round(usdt * share / (tick * contract.tick_size * contract.lot_size)))
-                print_trade(exchange, contract, tick, lots, sold, now_ms)
+        lots = max(1, round(usdt / (tick * contract.tick_size * contract.lot_size)))
+        print_trade(exchange, contract, tick, lots, sold, now_ms)
