@@ -12,7 +12,7 @@ from engine.venues.sandbox.market.bars import BAR_DTYPE, HOUR_MS, MINUTE_MS
 
 MIDS = {"BTCUSDT": 50_000.0, "ETHUSDT": 3_000.0}
 LEVELS = 30
-MAKER = "scripted-maker"
+MAKER, TAKER = "scripted-maker", "scripted-taker"
 
 
 class ScriptedMarket:
@@ -49,7 +49,8 @@ class ScriptedMarket:
         return [(self.market_start_ms - 8 * HOUR_MS, 0.0001, MIDS[symbol])]
 
     def start(self, exchange, now_ms):
-        exchange.open_account(MAKER, 1e9, now_ms, internal=True)
+        for account_id in (MAKER, TAKER):
+            exchange.open_account(account_id, 1e9, now_ms, internal=True)
         for symbol in self.symbols:
             mid = CONTRACTS[symbol].nearest_tick(MIDS[symbol])
             exchange.set_prices(symbol, index=MIDS[symbol], now_ms=now_ms)
