@@ -74,7 +74,7 @@ class Database:
     def __init__(self, path: Path, on_error: Callable[[str], None] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._on_error = on_error
+        self.on_error = on_error
         self._schemas = {name: _arrow_schema(table) for name, table in metadata.tables.items()}
         self._keys = {name: [c.name for c in table.primary_key] for name, table in metadata.tables.items()}
         try:
@@ -180,8 +180,8 @@ class Database:
         for write in writes:
             if write.done is not None:
                 write.done.set_result(None) if failure is None else write.done.set_exception(failure)
-        if failure is not None and self._on_error is not None:
-            self._on_error(str(failure))
+        if failure is not None and self.on_error is not None:
+            self.on_error(str(failure))
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
         key = self._keys[name]

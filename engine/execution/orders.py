@@ -159,11 +159,13 @@ def apply_fill(order: Order, fill: Fill, filled_before: float) -> Order:
     filled = filled_before + abs(fill.qty)
     if filled <= order.filled_qty + QTY_EPSILON:
         return order
+    known_px = order.avg_px if filled_before > 0 and not math.isnan(order.avg_px) else 0.0
+    avg_px = (known_px * filled_before + fill.px * abs(fill.qty)) / filled
     full = not order.spec.close_position and filled >= order.spec.qty - QTY_EPSILON
     status = OrderStatus.FILLED if full else OrderStatus.PARTIALLY_FILLED
     if order.is_final and not full:
         status = order.status
     return replace(
-        order, filled_qty=filled, status=status, ts_acked=order.ts_acked or fill.ts_received,
+        order, filled_qty=filled, avg_px=avg_px, status=status, ts_acked=order.ts_acked or fill.ts_received,
         ts_final=fill.ts_received if full else order.ts_final,
     )  # fmt: skip

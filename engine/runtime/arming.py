@@ -27,37 +27,52 @@ def offline_items() -> list[dict[str, Any]]:
         _item(
             "Credentials",
             credentials_present(),
-            "Found in the environment." if credentials_present()
+            "Found in the environment."
+            if credentials_present()
             else "Set ASTER_SIGNER_KEY and ASTER_USER (an agent key without withdrawal right), or ASTER_PRIVATE_KEY.",
         ),
         _item("Encrypted vault", False, "Not available in this version: keys can only come from the environment."),
         _item("Two-factor code", False, "Not available in this version: live trading cannot be armed without it."),
         _item(
-            "Verified on the real venue", False,
+            "Verified on the real venue",
+            False,
             "This version has been run against the practice exchange only; see docs/sandbox.md.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 async def arming_checklist(engine: Engine) -> dict[str, Any]:
     """Return ``items`` with name, ok and detail, and ``ready`` when all are green."""
-    loop = engine.loop
+    loop, skew_ms = engine.loop, engine.clock_skew_ms
+    config = loop.config
     last = loop.reconciler.last
     drills = loop.store.rows("SELECT max(ts) AS ts FROM metrics WHERE name = 'time_to_flat_s'")[0]["ts"]
     drill_age = None if drills is None else (loop.clock.now() - drills) / NS_PER_DAY
     items = [
         *offline_items(),
-        _item("Clock", abs(engine.clock_skew_ms) < CLOCK_LIMIT_MS, f"Off by {engine.clock_skew_ms:+.0f} ms; {CLOCK_LIMIT_MS:.0f} ms is the limit."),
-        _item("Books reconciled", last is not None and last.ok, "Not compared yet." if last is None else last.message),
-        _item("Record writable", loop.storage_trouble is None, loop.storage_trouble or "The last write reached the disk."),
-        _item("Protective stops on", loop.config.use_protective_stops, "Set on the Settings page."),
-        _item("Loss limits on", loop.config.use_gate_daily_loss and loop.config.use_gate_drawdown, "Daily loss and drawdown."),
         _item(
-            "Flatten rehearsed", drill_age is not None and drill_age < DRILL_DAYS,
-            "Flatten has never been used here: press it once in paper mode." if drill_age is None
+            "Clock",
+            abs(skew_ms) < CLOCK_LIMIT_MS,
+            f"Off by {skew_ms:+.0f} ms; {CLOCK_LIMIT_MS:.0f} ms is the limit.",
+        ),
+        _item("Books reconciled", last is not None and last.ok, "Not compared yet." if last is None else last.message),
+        _item(
+            "Record writable", loop.storage_trouble is None, loop.storage_trouble or "The last write reached the disk."
+        ),
+        _item("Protective stops on", config.use_protective_stops, "Set on the Settings page."),
+        _item(
+            "Loss limits on",
+            loop.config.use_gate_daily_loss and loop.config.use_gate_drawdown,
+            "Daily loss and drawdown.",
+        ),
+        _item(
+            "Flatten rehearsed",
+            drill_age is not None and drill_age < DRILL_DAYS,
+            "Flatten has never been used here: press it once in paper mode."
+            if drill_age is None
             else f"Last flatten {drill_age:.1f} days ago; {DRILL_DAYS} days is the limit.",
         ),
-    ]  # fmt: skip
+    ]
     return {"items": items, "ready": all(item["ok"] for item in items)}
 
 

@@ -33,9 +33,15 @@ def local_checks(home: Path) -> list[dict[str, Any]]:
         _check("Python", sys.version_info >= (3, 11), f"{sys.version.split()[0]}; 3.11 or newer is needed."),
         _check("Packages", not missing, versions + (": run make run to install." if missing else "")),
         _check("Disk", free_gb > MIN_FREE_GB, f"{free_gb:.1f} GB free for {home}; {MIN_FREE_GB:.0f} GB is the least."),
-        _check("Memory", memory_gb > MIN_MEMORY_GB, f"{memory_gb:.1f} GB available; {MIN_MEMORY_GB:.0f} GB is the least."),
-        _check("Chart library", chart_library() is not None, "Installed." if chart_library() else "Run: python scripts/fetch_assets.py"),
-    ]  # fmt: skip
+        _check(
+            "Memory", memory_gb > MIN_MEMORY_GB, f"{memory_gb:.1f} GB available; {MIN_MEMORY_GB:.0f} GB is the least."
+        ),
+        _check(
+            "Chart library",
+            chart_library() is not None,
+            "Installed." if chart_library() else "Run: python scripts/fetch_assets.py",
+        ),
+    ]
 
 
 def chart_library() -> Path | None:
@@ -60,11 +66,21 @@ async def doctor(engine: Engine) -> dict[str, Any]:
         reach,
         _check("Clock", math.isfinite(skew) and abs(skew) < 2000, f"{skew:+.0f} ms against the venue; NTP cures it."),
         _check("Record", loop.storage_trouble is None, loop.storage_trouble or "The last write reached the disk."),
-        _check("Market stream", _up(loop, "market"), "Events arrive." if _up(loop, "market") else "No events: see the log."),
-        _check("Account stream", _up(loop, "account"), "Connected." if _up(loop, "account") else "Not connected: see the log."),
+        _check(
+            "Market stream", _up(loop, "market"), "Events arrive." if _up(loop, "market") else "No events: see the log."
+        ),
+        _check(
+            "Account stream",
+            _up(loop, "account"),
+            "Connected." if _up(loop, "account") else "Not connected: see the log.",
+        ),
         _check("Books", last is not None and last.ok, "Not compared yet." if last is None else last.message),
-        _check("Orders in doubt", not any(o.status == "UNKNOWN" for o in loop.executor.orders.values()), "Looked up until the venue has answered."),
-    ]  # fmt: skip
+        _check(
+            "Orders in doubt",
+            not any(o.status == "UNKNOWN" for o in loop.executor.orders.values()),
+            "Looked up until the venue has answered.",
+        ),
+    ]
     return {"checks": checks}
 
 

@@ -6,10 +6,12 @@ Start: clock → filters → reconcile → stops verified → strategies. Until 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -33,7 +35,16 @@ RECONCILE_EVERY_S = 30
 CLOCK_TOLERANCE_MS = 5_000
 CONNECT_RETRY_S = 2.0
 HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
-STRUCTURAL = ("symbols", "strategy", "decision_interval", "trend_horizons_hours", "volatility_horizon_hours", "ema_fast", "ema_slow")  # fmt: skip # noqa: E501
+STRUCTURAL = (
+    "symbols",
+    "strategy",
+    "decision_interval",
+    "trend_horizons_hours",
+    "volatility_horizon_hours",
+    "ema_fast",
+    "ema_slow",
+)
+JOB_DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": 5}
 
 
 class Engine:
@@ -53,7 +64,7 @@ class Engine:
         self.session, self.venue, self.store = session, venue, store
         self.instruments: dict[str, Instrument] = {}
         self._new_market = new_market
-        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 5})  # fmt: skip # noqa: E501
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=JOB_DEFAULTS)
         self._market_task: asyncio.Task[None] | None = None
         self._account_task: asyncio.Task[None] | None = None
         self._history_task: asyncio.Task[None] | None = None
@@ -199,7 +210,11 @@ class Engine:
     # jobs --------------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        loop, add = self.loop, self._scheduler.add_job
+        loop = self.loop
+
+        def add(work: Callable[[], Any], trigger: str, **when: Any) -> None:
+            self._scheduler.add_job(_on_event_loop(work), trigger, **when)
+
         add(loop.worker.tick, "interval", seconds=0.25, id="work")
         add(loop.screen.orders, "interval", seconds=0.1, id="publish-orders")
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
@@ -304,6 +319,17 @@ class Engine:
         loop.journal.flush()
         loop.broadcaster.close()
         await self.venue.close()
+
+
+def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
+    """Return ``work`` as a coroutine function: plain functions would run in threads."""
+
+    async def run() -> None:
+        result = work()
+        if inspect.isawaitable(result):
+            await result
+
+    return run
 
 
 def load_kernels() -> None:

@@ -1,4 +1,4 @@
-"""Long jobs in processes of their own: the engine's loop never waits for a backtest, and a crash stays in its process."""
+"""Long jobs in processes of their own: the engine never waits for a backtest, and a crash stays where it happened."""
 
 from __future__ import annotations
 

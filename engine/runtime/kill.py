@@ -113,13 +113,27 @@ class KillSwitch:
                 if await self._verified_flat():
                     await executor.cancel_all(executor.open_orders(purpose=Purpose.PROTECT))
                     self.last_flatten_s = time.monotonic() - began
-                    self._store.append("metrics", [{"ts": executor.now(), "name": "time_to_flat_s", "value": self.last_flatten_s, "labels": self.level.name}])  # fmt: skip # noqa: E501
+                    self._store.append(
+                        "metrics",
+                        [
+                            {
+                                "ts": executor.now(),
+                                "name": "time_to_flat_s",
+                                "value": self.last_flatten_s,
+                                "labels": self.level.name,
+                            }
+                        ],
+                    )
                     log.warning("flat", seconds=round(self.last_flatten_s, 3))
                     return
             except (VenueError, CommandRefused, StorageError) as trouble:
                 log.warning("flatten retries", reason=str(trouble))
             await asyncio.sleep(RETRY_S)
         executor.publish("fault", f"not flat after {FLATTEN_GIVE_UP_S:.0f} s: close the rest by hand")
+
+    def _record_time_to_flat(self) -> None:
+        row = {"ts": self._executor.now(), "name": "time_to_flat_s", "value": self.last_flatten_s}
+        self._store.append("metrics", [row | {"labels": self.level.name}])
 
     async def _close_positions(self) -> None:
         executor = self._executor
@@ -132,8 +146,7 @@ class KillSwitch:
             qty = tradable_qty(-position.qty, position.qty, top, executor.instruments[symbol])
             if qty > 0:
                 side = Side.SELL if position.qty > 0 else Side.BUY
-                spec = OrderSpec(symbol, int(side), OrderType.MARKET.value, qty, math.nan, math.nan, Tif.GTC.value, True, False, Purpose.FLATTEN.value)  # fmt: skip # noqa: E501
-                closing.append(executor.place(spec))
+                closing.append(executor.place(_closing_order(symbol, side, qty)))
         await asyncio.gather(*closing)
 
     async def _verified_flat(self) -> bool:
@@ -145,3 +158,10 @@ class KillSwitch:
             executor.account.adopt(report)
         entries = [order for order in orders if not order.close_position]
         return not positions and not entries
+
+
+def _closing_order(symbol: str, side: Side, qty: float) -> OrderSpec:
+    return OrderSpec(
+        symbol, int(side), OrderType.MARKET.value, qty, math.nan, math.nan, Tif.GTC.value, True, False,
+        Purpose.FLATTEN.value,
+    )  # fmt: skip

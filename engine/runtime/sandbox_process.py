@@ -73,7 +73,7 @@ async def start_sandbox(choice: SandboxChoice, log_path: Path) -> SandboxProcess
             sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=log_file, start_new_session=True
         )
     try:
-        assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+        assert process.stdout is not None  # PIPE was asked for
         line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
         return SandboxProcess(process, json.loads(line))
     except (TimeoutError, json.JSONDecodeError) as error:

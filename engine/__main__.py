@@ -1,0 +1,280 @@
+"""The command line: ``python -m engine COMMAND``. Every command prints for people, or JSON with ``--json``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.errors import WorkstationError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+errors = Console(stderr=True)
+
+HomeOption = Annotated[Path | None, typer.Option("--data-dir", help="Data folder [ASTROLABE_HOME or ~/.astrolabe]")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
+KILL_LEVELS = {"pause": 1, "cancel": 2, "flatten": 3, "halt": 4}
+REFUSED, UNREACHABLE = 3, 4
+
+
+def _home(data_dir: Path | None) -> Path:
+    return (data_dir or Path(os.environ.get("ASTROLABE_HOME") or Path.home() / ".astrolabe")).expanduser()
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+def _engine_action(home: Path, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    from engine.runtime.remote import ask
+
+    return ask(home, action, body)
+
+
+def _show(result: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+def _pairs(title: str) -> Callable[[dict[str, Any]], None]:
+    def show(result: dict[str, Any]) -> None:
+        table = Table(title=title, show_header=False)
+        for name, value in result.items():
+            shown = "unknown" if value is None else json.dumps(value) if isinstance(value, dict | list) else str(value)
+            table.add_row(name, shown)
+        console.print(table)
+
+    return show
+
+
+def _checks(name: str) -> Callable[[dict[str, Any]], None]:
+    def show(result: dict[str, Any]) -> None:
+        table = Table("check", "", "detail")
+        for item in result[name]:
+            table.add_row(item["name"], "[green]ok[/]" if item["ok"] else "[red]not ok[/]", item["detail"])
+        console.print(table)
+
+    return show
+
+
+@app.command()
+def paper(
+    market: Annotated[str, typer.Option(help="simulated, replay or mirror")] = "simulated",
+    speed: Annotated[float, typer.Option(min=0.1, max=3600, help="Market time per wall time")] = 1.0,
+    path: Annotated[Path | None, typer.Option(help="Candles or ticks to replay")] = None,
+    upstream: Annotated[str | None, typer.Option(help="Base URL that a mirror follows")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market")] = 7,
+    faults: Annotated[Path | None, typer.Option(help="JSON file of faults to inject")] = None,
+    data_dir: HomeOption = None,
+) -> None:
+    """Trade on paper: the real engine against a practice exchange that it starts itself."""
+    from engine.compose import folder_lock, run_engine
+    from engine.domain import Mode
+    from engine.runtime.sandbox_process import SandboxChoice
+
+    _log_to_stderr()
+    home = _home(data_dir)
+    choice = SandboxChoice(
+        market, None if path is None else str(path), upstream, speed, seed,
+        faults=None if faults is None else str(faults),
+    )  # fmt: skip
+    with folder_lock(home):
+        asyncio.run(run_engine(Mode.PAPER, home, choice))
+
+
+@app.command()
+def live(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Trade live. Refuses unless every item of the arming checklist is green."""
+    from engine.runtime.arming import offline_items
+
+    items = offline_items()
+    _show({"items": items, "ready": False}, as_json, _checks("items"))
+    errors.print("Live trading is not armed: the items above must be green first.")
+    raise typer.Exit(REFUSED)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one")] = 0,
+    market: Annotated[str, typer.Option(help="simulated, replay or mirror")] = "simulated",
+    path: Annotated[str | None, typer.Option(help="Candles or ticks to replay")] = None,
+    upstream: Annotated[str | None, typer.Option(help="Base URL that a mirror follows")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of market, keys and faults")] = 7,
+    speed: Annotated[float, typer.Option(min=0.1, max=3600, help="Market time per wall time")] = 1.0,
+    balance: Annotated[float, typer.Option(min=1, help="Opening balance of the test account, USDT")] = 10_000.0,
+    symbols: Annotated[str | None, typer.Option(help="Comma-separated; all by default")] = None,
+    faults: Annotated[str | None, typer.Option(help="JSON file of faults to inject")] = None,
+    parent_pid: Annotated[int | None, typer.Option(help="End when this process is gone")] = None,
+) -> None:
+    """Run the practice exchange alone; its first line is JSON with the URLs and a funded test key."""
+    from engine.venues.sandbox.options import DEFAULT_SYMBOLS, SandboxOptions
+    from engine.venues.sandbox.server import main as serve
+
+    _log_to_stderr()
+    listed = tuple(symbols.upper().split(",")) if symbols else DEFAULT_SYMBOLS
+    serve(
+        SandboxOptions(
+            port=port, market=market, path=path, upstream=upstream, seed=seed, speed=speed, balance=balance,
+            faults=faults, symbols=listed, parent_pid=parent_pid,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def backtest(
+    data: Annotated[Path, typer.Option(help="Parquet or CSV file, or a folder of SYMBOL.parquet")],
+    strategy: Annotated[str, typer.Option(help="trend, ema-cross or a Python file")] = "trend",
+    param: Annotated[list[str] | None, typer.Option(help="k=v, may be repeated")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Comma-separated; all by default")] = None,
+    start: Annotated[str | None, typer.Option(help="First day, UTC")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day, UTC")] = None,
+    cash: Annotated[float, typer.Option(min=1, help="Opening cash")] = 10_000.0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here")] = None,
+) -> None:
+    """Backtest with the same decision code that trades."""
+    from engine.research.backtest import BacktestConfig, run_backtest
+    from engine.research.report import print_table
+
+    config = BacktestConfig(
+        data=str(data), strategy=strategy, params=_params(param or []), start=start, end=end, cash=cash,
+        symbols=tuple(symbols.upper().split(",")) if symbols else (),
+    )  # fmt: skip
+    result = run_backtest(config)
+    print_table(result)
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(result.to_json(), allow_nan=False))
+        console.print(f"Written to {json_path}")
+
+
+def _params(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--param")
+        found[name.strip()] = value.strip()
+    return found
+
+
+@app.command()
+def status(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what the running engine is doing."""
+    _show(_engine_action(_home(data_dir), "status"), as_json, _pairs("Engine"))
+
+
+@app.command()
+def kill(
+    level: Annotated[str, typer.Argument(help="pause, cancel, flatten or halt")],
+    reason: Annotated[str, typer.Option(help="Kept in the record")] = "command line",
+    data_dir: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Press the kill switch."""
+    if level not in KILL_LEVELS:
+        raise typer.BadParameter(f"{level!r} is not one of {', '.join(KILL_LEVELS)}", param_hint="LEVEL")
+    body = {"level": KILL_LEVELS[level], "reason": reason, "actor": "command line", "idempotency_key": uuid.uuid4().hex}
+    _show(_engine_action(_home(data_dir), "kill", body), as_json, _pairs("Kill switch"))
+
+
+@app.command()
+def resume(
+    confirm: Annotated[str, typer.Option(help="RESUME, needed after a halt")] = "",
+    data_dir: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Release the kill switch."""
+    body = {"confirm": confirm, "actor": "command line", "idempotency_key": uuid.uuid4().hex}
+    _show(_engine_action(_home(data_dir), "resume", body), as_json, _pairs("Kill switch"))
+
+
+@app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="fills, orders, decisions, equity, …")],
+    path: Annotated[Path, typer.Argument(help="File to write")],
+    file_format: Annotated[str, typer.Option("--format", help="parquet or csv")] = "parquet",
+    data_dir: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one table to a file; works with and without a running engine."""
+    from engine.errors import Unreachable
+
+    home, body = _home(data_dir), {"table": table, "path": str(path.absolute()), "format": file_format}
+    try:
+        result = _engine_action(home, "export", body)
+    except Unreachable:
+        result = _export_offline(home, table, path, file_format)
+    _show(result, as_json, _pairs("Export"))
+
+
+def _export_offline(home: Path, table: str, path: Path, file_format: str) -> dict[str, Any]:
+    from engine.compose import folder_lock
+    from storage.database import Database
+    from storage.exports import export_table
+
+    database = home / "paper.duckdb"
+    if not database.exists():
+        raise WorkstationError(f"There is no record in {home} yet.")
+    with folder_lock(home):
+        store = Database(database)
+        try:
+            return {"rows": export_table(store, table, path, file_format), "path": str(path)}
+        finally:
+            store.close()
+
+
+@app.command()
+def doctor(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check this machine and, when one runs, the engine. Exit code 1 when something is not ok."""
+    from engine.errors import Unreachable
+    from engine.runtime.doctor import local_checks
+
+    home = _home(data_dir)
+    try:
+        result = _engine_action(home, "doctor")
+    except Unreachable as nobody:
+        checks = [*local_checks(home), {"name": "Engine", "ok": True, "detail": str(nobody)}]
+        result = {"checks": checks}
+    _show(result, as_json, _checks("checks"))
+    if not all(item["ok"] for item in result["checks"]):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one sentence and an exit code, never a traceback."""
+    from engine.errors import Unreachable
+    from storage.database import StorageError
+
+    try:
+        app()
+    except (WorkstationError, StorageError, ValueError) as error:
+        errors.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        raise SystemExit(UNREACHABLE if isinstance(error, Unreachable) else 1) from None
+
+
+if __name__ == "__main__":
+    main()

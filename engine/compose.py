@@ -1,0 +1,212 @@
+"""The only knot: picks clock, venue and store for a mode, and wires one engine together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from engine.domain import Mode
+from engine.errors import ConfigError, EngineRunning
+from engine.runtime.commands import Commands
+from engine.runtime.engine import Engine
+from engine.runtime.jobs import Jobs
+from engine.runtime.queries import Queries
+from engine.runtime.sandbox_process import SandboxChoice, SandboxProcess, start_sandbox
+from engine.runtime.server import FlightServer
+from engine.runtime.session import Session, open_session
+from engine.runtime.status import VERSION
+from engine.settings import Environment, SystemConfig
+from engine.venues.aster import AsterVenue
+from engine.venues.aster_client import client_config
+from storage.database import Database
+
+log = structlog.get_logger("compose")
+
+
+@dataclass(frozen=True, slots=True)
+class Venueplace:
+    """Where orders go and for whom."""
+
+    config: dict[str, Any]
+    account: str
+    market_source: str
+    speed: float
+    is_new: bool
+
+
+@contextlib.contextmanager
+def folder_lock(home: Path) -> Iterator[None]:
+    """Own the data folder for as long as the block lasts.
+
+    Raises
+    ------
+    EngineRunning
+        Another engine owns it. The lock belongs to the process, so a crash leaves none behind.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "engine.lock").open("a+") as lock_file:
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock_file.seek(0)
+            owner = lock_file.read().strip() or "unknown"
+            raise EngineRunning(
+                f"An engine (process {owner}) already runs on the data folder {home}. Stop it first, or choose another "
+                "folder with --data-dir."
+            ) from None
+        lock_file.truncate(0)
+        lock_file.write(str(os.getpid()))
+        lock_file.flush()
+        yield
+
+
+async def run_engine(mode: Mode, home: Path, choice: SandboxChoice) -> None:
+    """Run one engine until it is told to stop (SIGINT or SIGTERM)."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    store = Database(home / f"{mode}.duckdb")
+    sandbox: SandboxProcess | None = None
+    try:
+        config = load_config(store)
+        place, sandbox = await _place(mode, home, choice, config)
+        session = open_session(store, mode, place.market_source, place.speed, place.account, time.time_ns())
+        await _serve(session, config, place, store, home, stopping, sandbox)
+    finally:
+        if sandbox is not None:
+            await sandbox.stop()
+        store.close()
+
+
+def load_config(store: Database) -> SystemConfig:
+    """Return the stored settings; what a newer or older version does not know falls back to its default, visibly."""
+    stored = store.recall("config", {})
+    known = {name: value for name, value in stored.items() if name in SystemConfig.model_fields}
+    for name in set(stored) - set(known):
+        log.warning("setting is unknown to this version", setting=name)
+    try:
+        return SystemConfig.model_validate(known)
+    except ValueError as error:
+        raise ConfigError(f"The stored settings cannot be used: {error}") from error
+
+
+async def _place(
+    mode: Mode, home: Path, choice: SandboxChoice, config: SystemConfig
+) -> tuple[Venueplace, SandboxProcess | None]:
+    """Return where orders go. Paper without ASTER_BASE_URL starts a practice exchange of its own."""
+    environment = Environment()
+    if mode == Mode.LIVE or environment.aster_base_url:
+        return _environment_place(environment, mode, choice), None
+    symbols = choice.symbols or tuple(dict.fromkeys((*config.symbols, *SANDBOX_SYMBOLS)))
+    chosen = SandboxChoice(
+        choice.market, choice.path, choice.upstream, choice.speed, choice.seed, config.initial_balance, choice.faults,
+        symbols if choice.market == "simulated" else choice.symbols,
+    )  # fmt: skip
+    sandbox = await start_sandbox(chosen, home / "sandbox.log")
+    hello = sandbox.hello
+    venue_config = client_config(private_key=hello["private_key"], base_url=hello["base_url"], ws_url=hello["ws_url"])
+    account = f"{hello['address']}@{time.time_ns()}"
+    return Venueplace(venue_config, account, choice.market, choice.speed, True), sandbox
+
+
+SANDBOX_SYMBOLS = (
+    "BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT", "ADAUSDT", "LINKUSDT", "AVAXUSDT", "LTCUSDT",
+)  # fmt: skip
+
+
+def _environment_place(environment: Environment, mode: Mode, choice: SandboxChoice) -> Venueplace:
+    def secret(value: Any) -> str | None:
+        return None if value is None else str(value.get_secret_value())
+
+    own, agent = secret(environment.aster_private_key), secret(environment.aster_signer_key)
+    if own is None and agent is None:
+        raise ConfigError("Set ASTER_PRIVATE_KEY, or ASTER_SIGNER_KEY with ASTER_USER, to trade at that address.")
+    if agent is not None and not environment.aster_user:
+        raise ConfigError("ASTER_SIGNER_KEY is an agent's key: set ASTER_USER to the account's address as well.")
+    config = client_config(
+        private_key=own, signer_key=agent, user=environment.aster_user,
+        base_url=environment.aster_base_url, ws_url=environment.aster_ws_url,
+    )  # fmt: skip
+    source = "aster" if environment.aster_base_url is None else choice.market
+    # the key's fingerprint, not the key, names the account in the record
+    fingerprint = environment.aster_user or _address(own or "")
+    return Venueplace(config, f"{fingerprint}@{environment.aster_base_url or 'aster'}", source, choice.speed, False)
+
+
+def _address(private_key: str) -> str:
+    from eth_account import Account as EthAccount
+
+    return str(EthAccount.from_key(private_key).address)
+
+
+async def _serve(
+    session: Session,
+    config: SystemConfig,
+    place: Venueplace,
+    store: Database,
+    home: Path,
+    stopping: asyncio.Event,
+    sandbox: SandboxProcess | None,
+) -> None:
+    faults: list[Any] = []
+    venue = AsterVenue(place.config, lambda sentence: faults[0](sentence) if faults else None)
+    engine = Engine(session, config, venue, store, new_market=place.is_new)
+    faults.append(lambda sentence: engine.loop.incident("warning", "venue", sentence))
+    event_loop = asyncio.get_running_loop()
+    store.on_error = lambda sentence: event_loop.call_soon_threadsafe(engine.loop.on_storage_error, sentence)
+    jobs = Jobs(store, home / "runs")
+    commands = Commands(engine, jobs)
+    token = secrets.token_urlsafe(32)
+    server = FlightServer(commands, Queries(engine.loop), engine.loop.broadcaster, event_loop, token)
+    _announce(home, session, server.port, token)
+    starting = asyncio.create_task(engine.start())
+    waits = [asyncio.create_task(stopping.wait())]
+    if sandbox is not None:
+        waits.append(asyncio.create_task(_sandbox_gone(sandbox, engine)))
+    try:
+        await asyncio.wait([starting, *waits], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()  # a failed start ends the engine with its sentence
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (starting, *waits):
+            task.cancel()
+        (home / "engine.json").unlink(missing_ok=True)
+        jobs.close()
+        await engine.stop()
+        await asyncio.to_thread(server.shutdown)
+
+
+async def _sandbox_gone(sandbox: SandboxProcess, engine: Engine) -> None:
+    code = await sandbox.process.wait()
+    engine.loop.incident("critical", "sandbox", f"the practice exchange ended (exit code {code}); see sandbox.log")
+
+
+def _announce(home: Path, session: Session, port: int, token: str) -> None:
+    """Write ``engine.json``, by which clients find the engine. Only this user can read the token in it."""
+    path = home / "engine.json"
+    part = home / "engine.json.part"
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(
+            {
+                "pid": os.getpid(), "flight_url": f"grpc://127.0.0.1:{port}", "token": token,
+                "mode": str(session.mode), "started_ns": session.started_ns, "version": VERSION,
+                "engine_id": session.engine_id,
+            },
+            file,
+        )  # fmt: skip
+    part.replace(path)
