@@ -115,8 +115,10 @@ class MarketMessages:
             f'"a":"{contract.price_text(top[2])}","A":"{contract.qty_text(top[3])}"}}'
         )
 
-    def mark(self, symbol: str, now_ms: int) -> str:
-        """Return a markPrice message. ``r`` is the rate that the next settlement would use now."""
+    def mark(self, symbol: str, now_ms: int) -> str | None:
+        """Return a markPrice message, None before the first price. ``r`` is the running funding estimate."""
+        if self._exchange.mark(symbol) is None:
+            return None
         view = self._exchange.premium(symbol, now_ms)
         return (
             f'{{"e":"markPriceUpdate","E":{now_ms},"s":"{symbol}","p":"{trimmed(view.mark)}",'
@@ -124,8 +126,10 @@ class MarketMessages:
             f'"T":{view.next_funding_ms}}}'
         )
 
-    def premium_row(self, symbol: str, now_ms: int) -> Json:
-        """Return a premiumIndex row. As at the venue, ``lastFundingRate`` is the running estimate."""
+    def premium_row(self, symbol: str, now_ms: int) -> Json | None:
+        """Return a premiumIndex row, None before the first price; ``lastFundingRate`` is the running estimate."""
+        if self._exchange.mark(symbol) is None:
+            return None
         view = self._exchange.premium(symbol, now_ms)
         return {
             "symbol": symbol,

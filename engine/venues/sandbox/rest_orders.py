@@ -154,7 +154,9 @@ def cancel_batch(call: Call) -> list[Json]:
     """Cancel up to ten orders; unknown ones answer -2011 in their place."""
     symbol = call.contract().symbol
     if call.params.get("orderIdList"):
-        wanted = [{"order_id": int(item)} for item in _json_list(call.params, "orderIdList") if str(item).isdigit()]
+        wanted: list[dict[str, Any]] = [
+            {"order_id": int(item)} for item in _json_list(call.params, "orderIdList") if str(item).isdigit()
+        ]
     else:
         wanted = [{"client_order_id": str(item)} for item in _json_list(call.params, "origClientOrderIdList")]
     if not 1 <= len(wanted) <= CANCEL_BATCH_LIMIT:

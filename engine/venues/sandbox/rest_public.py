@@ -137,14 +137,18 @@ def _one_or_all(call: Call, rows: list[Json]) -> Json | list[Json]:
 
 def premium_index(call: Call) -> Json | list[Json]:
     """Return mark, index and the running funding estimate."""
-    return _one_or_all(call, [call.venue.messages.premium_row(symbol, call.now_ms) for symbol in call.symbols()])
+    rows = [call.venue.messages.premium_row(symbol, call.now_ms) for symbol in call.symbols()]
+    known = [row for row in rows if row is not None]
+    if not known and call.params.get("symbol"):
+        raise Refusal(-1000, "The contract has no price yet.")
+    return _one_or_all(call, known)
 
 
 def funding_rate(call: Call) -> list[Json]:
     """Return past settlements, oldest first; without bounds the newest."""
     start, end = call.params.integer("startTime"), call.params.integer("endTime")
     limit = call.params.limit(100, 1000)
-    rows = [
+    rows: list[Json] = [
         {"symbol": symbol, "fundingRate": f"{rate:.8f}", "fundingTime": time_ms, "markPrice": f"{mark:.8f}"}
         for symbol in call.symbols()
         for time_ms, rate, mark in call.venue.funding[symbol]

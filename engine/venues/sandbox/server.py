@@ -12,15 +12,16 @@ import sys
 import time
 from collections.abc import Callable
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from aiohttp import web
 
+from engine.errors import ConfigError
 from engine.venues.sandbox.admin import Admin
 from engine.venues.sandbox.clock import wall_ms
 from engine.venues.sandbox.dispatch import Dispatcher
 from engine.venues.sandbox.gateway import Gateway
 from engine.venues.sandbox.market import Market, make_market
-from engine.venues.sandbox.options import SandboxOptions
+from engine.venues.sandbox.options import DEFAULT_SYMBOLS, SandboxOptions
 from engine.venues.sandbox.venue import PracticeVenue
 from engine.venues.sandbox.wire import to_json
 
@@ -66,9 +67,13 @@ class SandboxServer:
         if self._market is None:
             start_ms = options.start_ms if options.start_ms is not None else wall_ms()
             self._market = make_market(
-                options.market, symbols=options.symbols, seed=options.seed, start_ms=start_ms, path=options.path,
+                options.market,
+                symbols=_wanted_symbols(options),
+                seed=options.seed,
+                start_ms=start_ms,
+                path=options.path,
                 upstream=options.upstream,
-            )  # fmt: skip
+            )
         await self._market.open()
         self.venue = PracticeVenue(options, self._market)
         self.private_key, self.address = self.venue.private_key, self.venue.address
@@ -77,7 +82,10 @@ class SandboxServer:
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, options.port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(f"port {options.port} on {HOST} cannot be opened: {error.strerror}") from error
         port = self._runner.addresses[0][1]
         self.base_url, self.ws_url = f"http://{HOST}:{port}", f"ws://{HOST}:{port}"
         self.venue.open()
@@ -144,6 +152,11 @@ class SandboxServer:
             log.error("the market loop of the practice exchange has failed", exc_info=self.failure)
 
 
+def _wanted_symbols(options: SandboxOptions) -> tuple[str, ...] | None:
+    """Return the contracts to list; a replay without a choice lists whatever it has a recording of."""
+    return None if options.market == "replay" and options.symbols == DEFAULT_SYMBOLS else options.symbols
+
+
 async def serve(options: SandboxOptions) -> None:
     """Run a practice exchange until a signal, the parent's end or a failure. The first line of output says where."""
     server = SandboxServer(options)
@@ -153,8 +166,8 @@ async def serve(options: SandboxOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopping.set)
-    await server.start()
     try:
+        await server.start()
         sys.stdout.write(to_json(server.hello()) + "\n")
         sys.stdout.flush()
         # two years of bars live for the whole run: the collector need not look at them again and again

@@ -162,7 +162,8 @@ class MarketStreams:
     def _due(self, channel: _Channel, now_ms: int) -> list[str]:
         what = channel.what
         if what.kind == "markPrice":
-            return [self._messages.mark(what.symbol, now_ms)]
+            mark = self._messages.mark(what.symbol, now_ms)
+            return [] if mark is None else [mark]
         if what.kind == "ticker":
             return [self._messages.ticker(what.symbol, now_ms)]
         if not channel.dirty:

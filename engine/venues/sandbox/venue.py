@@ -103,9 +103,13 @@ class PracticeVenue:
     def step_to(self, target_ms: int) -> bool:
         """Move market time forward, at most to the next minute; return whether ``target_ms`` was reached.
 
+        A finished replay stays where it ended: time stands still, requests and streams go on.
+
         Minutes are never crossed in one go: a bar closes on its boundary, with its final message, before anything of
         the next one happens.
         """
+        if self.market.finished:
+            target_ms = self.market_ms
         boundary_ms = self.market_ms - self.market_ms % MINUTE_MS + MINUTE_MS
         now_ms = min(target_ms, boundary_ms)
         if now_ms > self.market_ms:

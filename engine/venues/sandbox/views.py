@@ -175,7 +175,7 @@ def account_view(account: AccountView, contracts: dict[str, Contract]) -> Json:
         "CrossUnPnl": account.unrealized,
     }
     fields = {name: f"{value:.8f}" for name, value in totals.items()}
-    asset = {name[0].lower() + name[1:]: text for name, text in fields.items()}
+    asset: Json = {name[0].lower() + name[1:]: text for name, text in fields.items()}
     asset |= {
         "asset": "USDT",
         "availableBalance": f"{account.available:.8f}",
