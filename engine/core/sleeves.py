@@ -23,13 +23,17 @@ def ema_alpha(span_bars: float) -> float:
 
 @kernel
 def bars_needed(params: Params) -> int:
-    """Return after how many bars the sleeve's weights are valid."""
+    """Return after how many bars the sleeve's weights are valid.
+
+    Trend: half of the longest horizon, or the volatility horizon if that is longer. An EMA of span n has then forgotten
+    63 % of its start, and a trail that starts at 0 is too small rather than too large until the rest is forgotten.
+    """
     if params.sleeve == _EMA_CROSS:
         return params.ema_slow
     if params.sleeve == _TREND:
         longest = params.vol_horizon_bars
         for h in range(params.trend_horizon_bars.shape[0]):
-            longest = max(longest, params.trend_horizon_bars[h])
+            longest = max(longest, 0.5 * params.trend_horizon_bars[h])
         return math.ceil(longest)
     return 1
 

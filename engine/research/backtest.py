@@ -1,0 +1,296 @@
+"""One backtest: load, simulate with the decision core, judge. ``run_backtest`` is what everything else calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.core.metrics import deflated_sharpe, sharpe_ratio
+from engine.core.simulate import Scan, SimBars, SimResult, stretches
+from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
+from engine.errors import CommandRefused, WorkstationError
+from engine.research.canaries import run_canaries
+from engine.research.config import BacktestConfig, Resolved, resolve
+from engine.research.figures import OUT_OF_SAMPLE_SHARE, Periods, Stretch, figures, periods_of
+from engine.research.ledger import Ledger, overfitting_probability
+from engine.research.loading import BarTable, cut, load_bars, load_funding
+from engine.research.trades import RoundTrip, round_trips
+from engine.settings import Environment
+from engine.strategies.user import PastBuffer, load_strategy, weights_from
+
+__all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
+
+CANARY_BARS = 50_000
+CANARY_BARS_USER = 2_000
+USER_PROGRESS_BARS = 500
+
+Progress = Callable[[float], None]
+Cancelled = Callable[[], bool]
+
+
+class BacktestResult(NamedTuple):
+    """A finished backtest with everything that its report says."""
+
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    out_of_sample: dict[str, Any]
+    canaries: dict[str, str]
+    rules: dict[str, dict[str, Any]]  # how often the gate clipped or refused
+    trials: int
+    elapsed_s: float
+    bars: BarTable
+    simulation: SimResult
+    trips: list[RoundTrip]
+
+    def to_json(self, max_points: int | None = None) -> dict[str, Any]:
+        """Return the result as plain JSON types; NaN becomes null.
+
+        Parameters
+        ----------
+        max_points : int, optional
+            Thin the equity curve to about so many points, always keeping the last. Default: every bar.
+        """
+        ts_ms = self.bars.ts_close // 1_000_000
+        every = 1 if max_points is None else max(1, math.ceil(len(ts_ms) / max_points))
+        rows = np.arange(0, len(ts_ms), every)
+        if rows[-1] != len(ts_ms) - 1:
+            rows = np.append(rows, len(ts_ms) - 1)
+        equity = [[int(ts), _plain(value)] for ts, value in zip(ts_ms[rows], self.simulation.track.equity[rows])]  # noqa: B905
+        return {
+            "config": self.config,
+            "metrics": {name: _plain(value) for name, value in self.metrics.items()},
+            "equity": equity,
+            "trades": [{name: _plain(value) for name, value in trip._asdict().items()} for trip in self.trips],
+            "fills": self._fill_rows(),
+            "canaries": self.canaries,
+            "out_of_sample": {name: _plain(value) for name, value in self.out_of_sample.items()},
+            "rules": self.rules,
+            "trials": self.trials,
+            "elapsed_s": self.elapsed_s,
+        }
+
+    def _fill_rows(self) -> list[dict[str, Any]]:
+        fills = self.simulation.fills
+        ts_ms = (self.bars.ts_open[fills.bar] // 1_000_000).tolist()
+        names = [self.bars.symbols[i] for i in fills.symbol]
+        columns = (fills.qty.tolist(), fills.px.tolist(), fills.fee.tolist(), fills.slippage.tolist())
+        return [
+            {"ts_ms": ts, "symbol": name, "qty": qty, "px": px, "fee": fee, "slippage": slippage, "pnl_realized": pnl}
+            for ts, name, qty, px, fee, slippage, pnl in zip(
+                ts_ms, names, *columns, fills.pnl_realized.tolist(), strict=True
+            )
+        ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _ns(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp()) * NS_PER_S
+
+
+def _load(config: BacktestConfig) -> BarTable:
+    table = config.bars if config.bars is not None else load_bars(config.data, config.symbols)  # type: ignore[arg-type]
+    return cut(table, _ns(config.start), _ns(config.end))
+
+
+def _sim_bars(bars: BarTable, funding: F8 | None) -> SimBars:
+    rates = np.zeros((0, len(bars.symbols))) if funding is None else funding
+    return SimBars(bars.ts_close, bars.open_px, bars.close_px, rates)
+
+
+def _stop_if(cancelled: Cancelled | None) -> None:
+    if cancelled is not None and cancelled():
+        raise CommandRefused("the backtest was cancelled")
+
+
+def _scan_built_in(scan: Scan, progress: Progress, cancelled: Cancelled | None) -> None:
+    n_bars = len(scan.bars.ts_close)
+    for stop in stretches(n_bars):
+        scan.advance(stop)
+        progress(stop / n_bars)
+        _stop_if(cancelled)
+
+
+def _scan_user(
+    scan: Scan, bars: BarTable, config: BacktestConfig, user_params: dict[str, Any], progress: Progress,
+    cancelled: Cancelled | None,
+) -> None:  # fmt: skip
+    strategy = load_strategy(Path(config.strategy), user_params)
+    n_bars = len(bars.ts_open)
+    buffer = PastBuffer(bars.symbols, n_bars)
+    columns = (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)
+    equity = config.cash
+    for t in range(n_bars):
+        buffer.append(int(scan.bars.ts_close[t]), [column[t] for column in columns])
+        account = scan.account
+        qty = account.position_qty + np.where(np.isfinite(bars.open_px[t]), account.in_flight_qty, 0.0)
+        closes = np.where(np.isfinite(bars.close_px[t]), bars.close_px[t], account.mark_px)
+        weight = np.where(qty != 0.0, qty * closes / equity, 0.0)
+        where = f"on_bar in {config.strategy} at bar {t}"
+        try:
+            answer = strategy.on_bar(buffer.past(weight, float(equity)))
+        except WorkstationError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            raise CommandRefused(f"{where} failed: {type(error).__name__}: {error}") from error
+        scan.external_weight[t] = weights_from(answer, bars.symbols, where)
+        scan.advance(t + 1)
+        equity = scan.track.equity[t]
+        if t % USER_PROGRESS_BARS == 0:
+            progress(t / n_bars)
+            _stop_if(cancelled)
+
+
+def _simulate(
+    bars: BarTable, funding: F8 | None, config: BacktestConfig, resolved: Resolved, progress: Progress,
+    cancelled: Cancelled | None,
+) -> tuple[SimResult, float]:  # fmt: skip
+    scan = Scan(_sim_bars(bars, funding), resolved.instruments, resolved.costs, resolved.params, config.cash)
+    scan.advance(0)  # compiles, or loads the kernel from disk, outside the measured time
+    started = time.perf_counter()
+    if resolved.params.sleeve == Sleeve.EXTERNAL:
+        _scan_user(scan, bars, config, resolved.user_params, progress, cancelled)
+    else:
+        _scan_built_in(scan, progress, cancelled)
+    return scan.result(), time.perf_counter() - started
+
+
+def _trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str:
+    source = Path(config.strategy).read_bytes() if config.is_file else config.strategy.encode()
+    listed = json.dumps(resolved.listed, sort_keys=True, default=str)
+    span = f"{bars.symbols}{bars.ts_open[0]}{bars.ts_open[-1]}{config.cash}"
+    return hashlib.sha256(source + listed.encode() + span.encode()).hexdigest()[:24]
+
+
+def _judge_trials(
+    config: BacktestConfig, key: str, dataset: str, periods: Periods | None
+) -> tuple[int, float, float | None]:
+    """Count this run and return trials, deflated Sharpe ratio and probability of overfitting."""
+    if periods is None:
+        return 1, math.nan, None
+    sharpe = sharpe_ratio(periods.returns, 1.0)
+    trials = []
+    if config.keep_ledger:
+        ledger = Ledger(config.home or Environment().astrolabe_home)
+        ledger.record(dataset, key, sharpe, periods.returns)
+        trials = ledger.trials(dataset)
+    sharpes = np.array([trial.sharpe for trial in trials] or [sharpe])
+    comparable = [trial.returns for trial in trials if len(trial.returns) == len(periods.returns)]
+    pbo = overfitting_probability(np.column_stack(comparable)) if len(comparable) >= 2 else None
+    return max(len(trials), 1), deflated_sharpe(periods.returns, sharpes), pbo
+
+
+def _funding_paid(result: SimResult, bars: BarTable, funding: F8 | None, stretch: Stretch) -> float:
+    """Funding paid inside a stretch, from the recorded weights, so that parts add up to the whole."""
+    if funding is None:
+        return 0.0
+    part = slice(stretch.first, stretch.last)
+    notional = result.track.weight[part] * result.track.equity[part, None]
+    return float(np.sum(np.where(np.isfinite(bars.close_px[part]), notional, 0.0) * funding[part]))
+
+
+def run_backtest(
+    config: BacktestConfig, progress: Progress | None = None, cancelled: Cancelled | None = None
+) -> BacktestResult:
+    """Run one backtest and judge it.
+
+    Parameters
+    ----------
+    config : BacktestConfig
+    progress : callable, optional
+        Called with the finished share, 0 to 1.
+    cancelled : callable, optional
+        Asked now and then; True stops the run with ``CommandRefused``.
+
+    Returns
+    -------
+    BacktestResult
+        Includes the last 30 % apart as ``out_of_sample``, canaries, and the number of trials on this data set.
+
+    Raises
+    ------
+    ConfigError
+        Unknown or impossible parameters.
+    DataError
+        Bars that cannot be used.
+    """
+    report = progress or (lambda share: None)
+    bars = _load(config)
+    funding = load_funding(config.funding, bars) if config.funding is not None else None
+    resolved = resolve(config, bars.interval_s, len(bars.symbols))
+    result, elapsed_s = _simulate(bars, funding, config, resolved, lambda share: report(0.9 * share), cancelled)
+    trips = round_trips(result.fills, bars.ts_open, bars.symbols)
+    n_bars = len(bars.ts_open)
+    split = round(n_bars * (1 - OUT_OF_SAMPLE_SHARE))
+    whole = Stretch(0, n_bars, config.cash)
+    late = Stretch(split, n_bars, float(result.track.equity[split - 1]))
+    metrics = figures(bars, result, trips, whole, {"funding": float(result.account.money["funding"][0])})
+    late_funding = {"funding": _funding_paid(result, bars, funding, late)}
+    alive = bool((result.track.equity > 0).all())
+    out_of_sample = figures(bars, result, trips, late, late_funding) if late.opening_equity > 0 else {}
+    periods = periods_of(bars, result.track.equity, whole) if alive else None
+    key = _trial_key(config, resolved, bars)
+    trials, deflated, pbo = _judge_trials(config, key, bars.fingerprint, periods)
+    metrics |= {"deflated_sharpe": deflated, "pbo": pbo}
+
+    def rerun(table: BarTable) -> tuple[F8, F8]:
+        _stop_if(cancelled)
+        again = _simulate(table, None if funding is None else _fitted(funding, table), config, resolved,
+                          lambda share: None, cancelled)[0]  # fmt: skip
+        return again.track.equity, again.track.weight
+
+    longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
+    canaries = run_canaries(bars, result.track.equity, result.track.weight, rerun, longest)
+    report(1.0)
+    described = config.model_dump(mode="json", exclude={"params", "home"}) | {
+        "params": json.loads(json.dumps(resolved.listed)),
+        "symbols": list(bars.symbols),
+        "interval_s": bars.interval_s,
+        "bars": n_bars,
+        "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
+        "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000,
+        "returns": periods.name if periods is not None else None,
+        "dataset": bars.fingerprint,
+    }
+    out_of_sample["first_ts_ms"] = int(bars.ts_open[split]) // 1_000_000
+    return BacktestResult(
+        described, metrics, out_of_sample, canaries, _rules(result), trials, elapsed_s, bars, result, trips
+    )
+
+
+def _fitted(funding: F8, table: BarTable) -> F8:
+    return funding[: len(table.ts_open)].copy()
+
+
+def _rules(result: SimResult) -> dict[str, dict[str, Any]]:
+    counts = result.track.rule_counts
+    return {
+        Rule(rule).name.lower(): {
+            "clip": int(counts[rule, 1]), "refuse": int(counts[rule, 2]), "sentence": RULE_SENTENCE[Rule(rule)],
+        }
+        for rule in range(N_RULES)
+    }  # fmt: skip
+
+
+def main(config: BacktestConfig) -> BacktestResult:
+    """Run, write the JSON where the configuration says, print the table, and return the result."""
+    from engine.research.export import write_json
+    from engine.research.report import print_table
+
+    result = run_backtest(config)
+    if config.json_out is not None:
+        write_json(result, config.json_out)
+    print_table(result)
+    return result

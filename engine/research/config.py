@@ -1,0 +1,184 @@
+"""What a backtest is asked to do, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.core.costs import Costs
+from engine.domain import INTERVAL_S, InstrumentTable, Params, Sleeve
+from engine.errors import ConfigError
+from engine.research.loading import BarTable
+from engine.settings import SystemConfig
+from engine.strategies import BUILT_IN, built_in
+
+ALIASES = {
+    "fast": "ema_fast", "slow": "ema_slow", "vol_target": "volatility_target", "max_drawdown": "max_total_drawdown",
+    "horizons": "trend_horizons_hours",
+}  # fmt: skip
+"""Short names of settings."""
+
+SETTINGS = (
+    "max_daily_loss", "max_total_drawdown", "trend_horizons_hours", "volatility_horizon_hours", "volatility_target",
+    "ema_fast", "ema_slow", "allow_short", "max_symbol_weight", "max_gross_weight", "max_leverage", "rebalance_band",
+    "use_gate_daily_loss", "use_gate_drawdown",
+)  # fmt: skip
+"""Fields of ``SystemConfig`` that mean something in a backtest."""
+
+
+class RunParams(BaseModel):
+    """Parameters that only a backtest has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fee: float = Field(0.0004, ge=-0.01, le=0.05, description="Fee as a fraction of notional; negative is a rebate")
+    slippage: float = Field(0.0001, ge=0, le=0.05, description="Distance of our fill from the open, against us")
+    side: Literal["long", "both"] | None = Field(None, description="long or both; default: long for ema-cross")
+    gate: bool = Field(True, description="off: the public yardstick without risk limits")
+    lot_size: float = Field(0.0, ge=0, description="Quantities are whole lots, base; 0: no rounding")
+    min_notional: float = Field(5.0, ge=0, description="Smallest order that opens risk, quote currency")
+
+
+class Resolved(NamedTuple):
+    """A configuration in the form that the core takes."""
+
+    params: Params
+    costs: Costs
+    instruments: InstrumentTable
+    user_params: dict[str, Any]
+    listed: dict[str, Any]  # every parameter with its value, for the report
+
+
+class BacktestConfig(BaseModel):
+    """One backtest. Picklable, so that a spawned worker can run it."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    data: Path | None = Field(None, description="File, or folder of SYMBOL.parquet")
+    bars: BarTable | None = Field(None, exclude=True, repr=False, description="Bars in memory instead of a path")
+    strategy: str = Field("trend", description="trend, ema-cross or a Python file")
+    params: dict[str, Any] = Field(default_factory=dict)
+    symbols: tuple[str, ...] = ()
+    start: datetime | None = Field(None, description="First bar opens at or after this, UTC")
+    end: datetime | None = Field(None, description="Bars open before this, UTC")
+    cash: float = Field(10_000.0, gt=0, le=1e12)
+    funding: Path | None = Field(None, description="Folder of SYMBOL.parquet with timestamp and rate")
+    json_out: Path | None = None
+    home: Path | None = Field(None, description="Data folder for the ledger of trials; default ASTROLABE_HOME")
+    keep_ledger: bool = Field(True, description="Count this run as a trial")
+
+    @field_validator("start", "end")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @field_validator("symbols")
+    @classmethod
+    def _upper(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(symbol.strip().upper() for symbol in value if symbol.strip())
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BacktestConfig:
+        if (self.data is None) == (self.bars is None):
+            raise ValueError("give either data (a path) or bars")
+        if not self.is_file and built_in(self.strategy) is None:
+            near = difflib.get_close_matches(self.strategy, BUILT_IN, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose {', '.join(BUILT_IN)} or a Python file"
+            raise ValueError(f"strategy {self.strategy!r} is unknown: {hint}")
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the strategy is a user's Python file."""
+        return self.strategy.endswith(".py")
+
+
+def _plain(value: Any) -> Any:
+    """Turn a command line's text into what pydantic reads: on/off and comma lists."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in ("on", "off"):
+        return text.lower() == "on"
+    return [part for part in text.split(",") if part] if "," in text else text
+
+
+def _sorted_params(config: BacktestConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    run: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    user: dict[str, Any] = {}
+    for name, value in config.params.items():
+        field = ALIASES.get(name, name)
+        if field in RunParams.model_fields:
+            run[field] = _plain(value)
+        elif field in SETTINGS:
+            plain = _plain(value)
+            settings[field] = (plain,) if field == "trend_horizons_hours" and not isinstance(plain, list) else plain
+        elif config.is_file:
+            user[name] = _number(value)
+        else:
+            known = [*RunParams.model_fields, *ALIASES, *SETTINGS]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known parameters: {', '.join(sorted(known))}"
+            raise ConfigError(f"parameter {name!r} is unknown: {hint}")
+    return run, settings, user
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+    return value
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        parts.append(f"{name}: {problem['msg']}" if name else str(problem["msg"]))
+    return "; ".join(parts)
+
+
+def resolve(config: BacktestConfig, interval_s: int, n_symbols: int) -> Resolved:
+    """Return a configuration in the form that the core takes.
+
+    Raises
+    ------
+    ConfigError
+        Unknown parameters, with the nearest known one, and values out of range.
+    """
+    run, settings, user = _sorted_params(config)
+    interval = next((name for name, seconds in INTERVAL_S.items() if seconds == interval_s), None)
+    if interval is None:
+        raise ConfigError(f"bars are {interval_s} s apart; known intervals are {', '.join(INTERVAL_S)}")
+    name = "trend" if config.is_file else config.strategy
+    try:
+        own = RunParams.model_validate(run)
+        system = SystemConfig(strategy=name, decision_interval=interval, **settings)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+    side = own.side or ("long" if name == "ema-cross" else None)
+    allow_short = system.allow_short if side is None else side == "both"
+    params = system.params()._replace(allow_short=allow_short, gate=own.gate)
+    if config.is_file:
+        params = params._replace(sleeve=int(Sleeve.EXTERNAL))
+    instruments = InstrumentTable(
+        tick_size=np.zeros(n_symbols),
+        lot_size=np.full(n_symbols, own.lot_size),
+        min_qty=np.full(n_symbols, own.lot_size),
+        max_qty=np.full(n_symbols, np.inf),
+        min_notional=np.full(n_symbols, own.min_notional),
+    )
+    listed = own.model_dump() | {field: getattr(system, field) for field in SETTINGS} | user
+    listed |= {"side": "both" if allow_short else "long", "allow_short": allow_short}
+    return Resolved(params, Costs(own.fee, own.slippage), instruments, user, listed)

@@ -1,0 +1,283 @@
+"""Bars from files: read, checked, put on one clock. Nothing is repaired in silence."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from engine.domain import F8, I8, INTERVAL_S, NS_PER_S
+from engine.errors import DataError
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+_SUFFIXES = (".parquet", ".csv")
+
+
+class BarTable(NamedTuple):
+    """T bars of N symbols on one clock; NaN where a symbol has no bar."""
+
+    symbols: tuple[str, ...]
+    interval_s: int
+    ts_open: I8  # (T,) ns, strictly increasing; only moments at which some symbol has a bar
+    open_px: F8  # (T, N)
+    high_px: F8
+    low_px: F8
+    close_px: F8
+    volume: F8
+    fingerprint: str  # hash of everything that was loaded, before any cut by date
+
+    @property
+    def ts_close(self) -> I8:
+        """Moment at which each bar is known, ns."""
+        return self.ts_open + self.interval_s * NS_PER_S
+
+
+class _Series(NamedTuple):
+    symbol: str
+    ts_open: I8
+    values: F8  # (T, 5)
+
+
+def nanoseconds(values: pa.ChunkedArray, name: str) -> I8:
+    """Return timestamps as int64 ns UTC from datetimes (naive is UTC), ISO text or integers in s, ms, us or ns.
+
+    The unit of integers is told from their magnitude: since 2001 seconds have 10 digits, milliseconds 13, and so on.
+
+    Raises
+    ------
+    DataError
+        Missing values or something that is not a time.
+    """
+    if values.null_count:
+        raise DataError(f"{name}: {values.null_count} timestamps are missing")
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        try:
+            moments = np.array([_iso_ns(text) for text in values.to_pylist()], dtype=np.int64)
+        except ValueError as error:
+            raise DataError(f"{name}: {error}") from None
+        return moments
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        return values.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy()
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        numbers = values.to_numpy().astype(np.int64)
+        largest = int(np.abs(numbers).max()) if len(numbers) else 0
+        for limit, factor in ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3)):
+            if largest < limit:
+                return numbers * factor
+        return numbers
+    raise DataError(f"{name}: column timestamp is {values.type}, expected a datetime or an integer")
+
+
+def _iso_ns(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return int(moment.timestamp()) * NS_PER_S + moment.microsecond * 1000
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        table = pa_parquet.read_table(path) if path.suffix == ".parquet" else pa_csv.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    table = table.rename_columns([name.strip().lower() for name in table.column_names])
+    missing = [name for name in ("timestamp", *COLUMNS) if name not in table.column_names]
+    if missing:
+        raise DataError(
+            f"{path.name} lacks column {missing[0]!r}; it has {', '.join(table.column_names)}; "
+            f"expected timestamp, {', '.join(COLUMNS)}"
+        )
+    if table.num_rows < 2:
+        raise DataError(f"{path.name} holds {table.num_rows} bars; at least 2 are needed")
+    return table
+
+
+def _read_series(path: Path, symbol: str) -> _Series:
+    table = _read_table(path)
+    ts_open = nanoseconds(table.column("timestamp"), path.name)
+    columns = []
+    for name in COLUMNS:
+        try:
+            columns.append(table.column(name).cast(pa.float64()).to_numpy().astype(np.float64))
+        except pa.ArrowInvalid:
+            raise DataError(f"{path.name}: column {name} holds something that is not a number") from None
+    values = np.column_stack(columns)
+    check_series(path.name, ts_open, values)
+    return _Series(symbol, ts_open, values)
+
+
+def _moment(ts: int) -> str:
+    return datetime.fromtimestamp(ts / NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def check_series(name: str, ts_open: I8, values: F8) -> None:
+    """Refuse bars that cannot be right.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for messages.
+    ts_open : (T,) int64 ns
+    values : (T, 5) float64
+        open, high, low, close, volume.
+
+    Raises
+    ------
+    DataError
+        With the first offending row: NaN, order, duplicates, prices <= 0, high or low that contradict open and close.
+    """
+    steps = np.diff(ts_open)
+    open_px, high_px, low_px, close_px, volume = values.T
+    prices = values[:, :4]
+    faults = (
+        (np.append(False, steps == 0), "repeats the timestamp before it"),
+        (np.append(False, steps < 0), "is older than the row before it: sort by timestamp"),
+        (np.isnan(values).any(axis=1), "holds NaN: drop the row, a missing bar is allowed"),
+        (~np.isfinite(values).all(axis=1), "holds infinity"),
+        ((prices <= 0).any(axis=1), "has a price <= 0"),
+        (volume < 0, "has a negative volume"),
+        (high_px < np.maximum(open_px, close_px), "has high below open or close"),
+        (low_px > np.minimum(open_px, close_px), "has low above open or close"),
+    )
+    for wrong, sentence in faults:
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            more = f" ({int(wrong.sum())} rows like it)" if wrong.sum() > 1 else ""
+            raise DataError(f"{name}: row {row + 1} at {_moment(int(ts_open[row]))} {sentence}{more}")
+
+
+def _files(path: Path, wanted: tuple[str, ...]) -> list[tuple[str, Path]]:
+    if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise DataError(f"{path.name} is neither .parquet nor .csv")
+        return [(path.stem.upper(), path)]
+    if not path.is_dir():
+        raise DataError(f"there is no file or folder {path}")
+    found = {file.stem.upper(): file for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES}
+    if not found:
+        raise DataError(f"{path} holds no SYMBOL.parquet or SYMBOL.csv")
+    for symbol in wanted:
+        if symbol not in found:
+            raise DataError(f"{path} has no file for {symbol}; it has {', '.join(found)}")
+    return [(symbol, found[symbol]) for symbol in (wanted or tuple(found))]
+
+
+def infer_interval_s(ts_open: I8, name: str) -> int:
+    """Return the most frequent distance between bars, in seconds, if it is one that the engine knows."""
+    steps, counts = np.unique(np.diff(ts_open), return_counts=True)
+    step_s = int(steps[np.argmax(counts)]) // NS_PER_S
+    if step_s not in INTERVAL_S.values():
+        raise DataError(f"{name}: bars are {step_s} s apart; known intervals are {', '.join(INTERVAL_S)}")
+    return step_s
+
+
+def align(series: list[tuple[str, I8, F8]]) -> BarTable:
+    """Put checked series on one clock.
+
+    Parameters
+    ----------
+    series : list of (symbol, ts_open (T,), values (T, 5))
+        Each passed ``check_series``.
+
+    Returns
+    -------
+    BarTable
+        NaN where a symbol has no bar. Moments at which none has one are absent.
+
+    Raises
+    ------
+    DataError
+        Different intervals, or bars off the common grid.
+    """
+    intervals = {symbol: infer_interval_s(ts_open, symbol) for symbol, ts_open, _ in series}
+    if len(set(intervals.values())) > 1:
+        listed = ", ".join(f"{symbol} {seconds} s" for symbol, seconds in intervals.items())
+        raise DataError(f"symbols have different bar intervals: {listed}")
+    interval_s = next(iter(intervals.values()))
+    clock = np.unique(np.concatenate([ts_open for _, ts_open, _ in series]))
+    if (np.diff(clock) < interval_s * NS_PER_S).any():
+        early = int(clock[1:][np.diff(clock) < interval_s * NS_PER_S][0])
+        raise DataError(f"the bar at {_moment(early)} is not on the {interval_s} s grid of the others")
+    digest = hashlib.sha256(str(interval_s).encode())
+    grid = np.full((5, len(clock), len(series)), np.nan)
+    for i, (symbol, ts_open, values) in enumerate(series):
+        grid[:, np.searchsorted(clock, ts_open), i] = values.T
+        digest.update(symbol.encode())
+        digest.update(ts_open.tobytes())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    symbols = tuple(symbol for symbol, _, _ in series)
+    return BarTable(symbols, interval_s, clock, *(np.ascontiguousarray(column) for column in grid), digest.hexdigest())
+
+
+def load_bars(path: Path, symbols: tuple[str, ...] = ()) -> BarTable:
+    """Load a file, or a folder of ``SYMBOL.parquet`` or ``SYMBOL.csv``.
+
+    Parameters
+    ----------
+    path : Path
+        Columns timestamp (bar open), open, high, low, close, volume.
+    symbols : tuple of str
+        Empty: everything in the folder. A single file names its symbol itself, unless one is given here.
+
+    Raises
+    ------
+    DataError
+        With one sentence that names file, row and what is wrong.
+    """
+    if path.is_file() and len(symbols) > 1:
+        raise DataError(f"{path.name} is one file, but {len(symbols)} symbols are asked for; give their folder")
+    files = _files(path, symbols)
+    if path.is_file() and symbols:
+        files = [(symbols[0], path)]
+    return align([tuple(_read_series(file, symbol)) for symbol, file in files])
+
+
+def cut(bars: BarTable, start_ns: int | None, end_ns: int | None) -> BarTable:
+    """Return the bars that open at or after ``start_ns`` and before ``end_ns``; the fingerprint stays."""
+    keep = np.ones(len(bars.ts_open), dtype=bool)
+    if start_ns is not None:
+        keep &= bars.ts_open >= start_ns
+    if end_ns is not None:
+        keep &= bars.ts_open < end_ns
+    if keep.sum() < 2:
+        first, last = _moment(int(bars.ts_open[0])), _moment(int(bars.ts_open[-1]))
+        raise DataError(f"fewer than 2 bars are left between start and end; the data spans {first} to {last}")
+    columns = [column[keep] for column in (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)]
+    return BarTable(bars.symbols, bars.interval_s, bars.ts_open[keep], *columns, bars.fingerprint)
+
+
+def load_funding(path: Path, bars: BarTable) -> F8:
+    """Return funding rates (T, N) due at each bar's close, 0 where none is due.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of ``SYMBOL.parquet`` or ``.csv`` with columns timestamp and rate (fraction per settlement). Symbols
+        without a file have no funding.
+    bars : BarTable
+
+    Notes
+    -----
+    A settlement belongs to the first bar that closes at or after it.
+    """
+    rates = np.zeros((len(bars.ts_open), len(bars.symbols)))
+    ts_close = bars.ts_close
+    for i, symbol in enumerate(bars.symbols):
+        file = next(
+            (path / f"{symbol}{suffix}" for suffix in _SUFFIXES if (path / f"{symbol}{suffix}").is_file()), None
+        )
+        if file is None:
+            continue
+        table = pa_parquet.read_table(file) if file.suffix == ".parquet" else pa_csv.read_csv(file)
+        if not {"timestamp", "rate"} <= set(table.column_names):
+            raise DataError(f"{file.name} needs columns timestamp and rate; it has {', '.join(table.column_names)}")
+        moments = nanoseconds(table.column("timestamp"), file.name)
+        row = np.searchsorted(ts_close, moments)
+        inside = (row < len(ts_close)) & (moments > ts_close[0] - bars.interval_s * NS_PER_S)
+        np.add.at(rates[:, i], row[inside], table.column("rate").to_numpy()[inside])
+    return rates
