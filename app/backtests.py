@@ -14,6 +14,7 @@ from engine.domain import NS_PER_MS
 
 STRATEGIES = {"trend": "Trend, several horizons", "ema-cross": "EMA cross, the yardstick", "file": "Python file"}
 SOURCES = {"history": "Engine history", "path": "Path on disk"}
+HISTORY_INTERVALS = ("1h", "1m")  # what the engine keeps; a file's own interval is read from it
 FINISHED = frozenset({"done", "failed", "cancelled"})
 
 

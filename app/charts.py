@@ -24,6 +24,8 @@ MUTED = "#8b95a7"
 BACKGROUND = "#0c1017"  # of an embedded chart, whose own page would be white; the theme's, where it is set
 GRID = "rgba(139, 149, 167, 0.14)"
 DIVERGING = ((0.0, DOWN), (0.5, "rgba(139, 149, 167, 0.10)"), (1.0, UP))
+LEAST_SPAN = 0.002  # of equity, on an axis
+LEAST_DRAWDOWN = 0.002
 
 CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
@@ -40,22 +42,29 @@ def equity_figure(equity: pd.DataFrame, comparison: pd.DataFrame | None = None, 
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.72, 0.28], vertical_spacing=0.04)
     kept = equity.iloc[thin_index(equity["equity"].to_numpy(dtype=float))]
-    times = utc_times(kept["ts"])
+    times, mode = utc_times(kept["ts"]), _mode(kept)
     figure.add_scatter(
-        x=times, y=kept["equity"], name="Equity", line={"color": ACCENT, "width": 1.8}, row=1, col=1,
+        x=times, y=kept["equity"], name="Equity", mode=mode, line={"color": ACCENT, "width": 1.8}, row=1, col=1,
         hovertemplate="%{y:,.2f} USDT",
     )  # fmt: skip
     if comparison is not None and len(comparison):
         figure.add_scatter(
-            x=utc_times(comparison["ts"]), y=comparison["equity"], name=name, row=1, col=1,
+            x=utc_times(comparison["ts"]), y=comparison["equity"], name=name, mode="lines", row=1, col=1,
             line={"color": SECOND, "width": 1.4, "dash": "dot"}, hovertemplate="%{y:,.2f} USDT",
         )  # fmt: skip
     figure.add_scatter(
-        x=times, y=-kept["drawdown"].abs(), name="Drawdown", fill="tozeroy", row=2, col=1, showlegend=False,
+        x=times, y=-kept["drawdown"].abs(), name="Drawdown", mode=mode, fill="tozeroy", row=2, col=1, showlegend=False,
         line={"color": DOWN, "width": 1.2}, fillcolor="rgba(246, 70, 93, 0.18)", hovertemplate="%{y:.2%}",
     )  # fmt: skip
-    figure.update_yaxes(title_text="Equity, USDT", tickformat=",.0f", row=1, col=1)
-    figure.update_yaxes(title_text="Drawdown, %", tickformat=".1%", rangemode="tozero", row=2, col=1)
+    shown = [kept["equity"], *([comparison["equity"]] if comparison is not None and len(comparison) else [])]
+    low, high = _at_least(min(part.min() for part in shown), max(part.max() for part in shown))
+    depth = max(float(kept["drawdown"].abs().max()) * 1.1, LEAST_DRAWDOWN)
+    figure.update_yaxes(
+        title_text="Equity, USDT", range=[low, high], tickformat=",.2f" if high - low < 50 else ",.0f", row=1, col=1
+    )
+    figure.update_yaxes(
+        title_text="Drawdown, %", range=[-depth, 0], tickformat=".2%" if depth < 0.01 else ".1%", row=2, col=1
+    )
     compared = comparison is not None and len(comparison) > 0
     figure = _dress(figure, height=430)
     return figure.update_layout(showlegend=compared, margin_t=28 if compared else 8)
@@ -67,8 +76,8 @@ def exposure_figure(exposure: pd.DataFrame) -> go.Figure:
     times = utc_times(exposure["ts"])
     for column, colour, dash in (("gross", ACCENT, "solid"), ("net", SECOND, "dot")):
         figure.add_scatter(
-            x=times, y=exposure[column], name=column.capitalize(), hovertemplate="%{y:+.3f} × equity",
-            line={"color": colour, "width": 1.5, "dash": dash, "shape": "hv"},
+            x=times, y=exposure[column], name=column.capitalize(), mode=_mode(exposure),
+            hovertemplate="%{y:+.3f} × equity", line={"color": colour, "width": 1.5, "dash": dash, "shape": "hv"},
         )  # fmt: skip
     figure.add_hline(y=0, line={"color": MUTED, "width": 1})
     figure.update_yaxes(title_text="Exposure, × equity", tickformat="+.2f")
@@ -160,6 +169,16 @@ def compare_spec(runs: dict[str, Any]) -> list[dict[str, Any]]:
         options = {"color": colour, "lineWidth": 2, "title": name, "priceFormat": _format(2)}
         series.append({"type": "Line", "data": _series(seconds, table[kept, 1]), "options": options})
     return [{"chart": _chart(300, time_axis=True, watermark="Equity, start = 100"), "series": series}]
+
+
+def _mode(rows: pd.DataFrame) -> str:
+    return "lines" if len(rows) > 1 else "markers"
+
+
+def _at_least(low: float, high: float) -> tuple[float, float]:
+    """Return a range around the values that is no narrower than ``LEAST_SPAN``: noise must not look like a cliff."""
+    margin = max((high - low) * 0.06, (LEAST_SPAN * abs(high) - (high - low)) / 2)
+    return float(low - margin), float(high + margin)
 
 
 def _unique_seconds(times_ms: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

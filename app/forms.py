@@ -12,10 +12,9 @@ from typing import Any
 
 import streamlit as st
 
-from app.backtests import COSTS, PARAMETERS, SOURCES, STRATEGIES, Parameter, build_config, missing
+from app.backtests import COSTS, HISTORY_INTERVALS, PARAMETERS, SOURCES, STRATEGIES, Parameter, build_config, missing
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
 from app.settings_form import Field, changes, refused_fields, resets, shown, written
-from engine.domain import INTERVAL_S
 
 # ---- backtest -----------------------------------------------------------------------------------------------------
 
@@ -30,7 +29,15 @@ def backtest_form(client: EngineClient, symbols: list[str], *, busy: bool) -> No
     busy : bool
         A run is being worked on: the button waits for it.
     """
-    form: dict[str, Any] = {"path": "", "file": "", "free": "", "symbols": [], "start": None, "end": None}
+    form: dict[str, Any] = {
+        "interval": HISTORY_INTERVALS[0],
+        "path": "",
+        "file": "",
+        "free": "",
+        "symbols": [],
+        "start": None,
+        "end": None,
+    }
     form["strategy"] = st.selectbox("Strategy", list(STRATEGIES), format_func=STRATEGIES.get, key="backtest.strategy")
     form["source"] = st.segmented_control(
         "Data", list(SOURCES), format_func=SOURCES.get, default="history", required=True, key="backtest.source"
@@ -60,7 +67,11 @@ def _what(form: dict[str, Any], symbols: list[str]) -> None:
             key="backtest.symbols",
         )
     first, second = st.columns(2)
-    first.selectbox("Interval", list(INTERVAL_S), index=list(INTERVAL_S).index("1h"), key="backtest.interval")
+    with first:
+        if form["source"] == "path":
+            st.text_input("Interval", "as in the file", disabled=True, key="backtest.path_interval")
+        else:
+            st.selectbox("Interval", HISTORY_INTERVALS, key="backtest.interval")
     second.number_input("Opening cash, USDT", 1.0, 1e9, 10_000.0, 1_000.0, format="%.0f", key="backtest.cash")
     first.date_input("Start, UTC", value=None, key="backtest.start", help="Empty: from the first bar")
     second.date_input("End, UTC", value=None, key="backtest.end", help="Empty: to the last bar")
@@ -127,6 +138,7 @@ def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols:
     # A new set of widgets when the engine's values change, so that a form never shows settings no longer in force.
     stamp = hashlib.sha256(json.dumps([field.value for field in fields]).encode()).hexdigest()[:12]
     refused = st.session_state.get("settings.refused_fields", [])
+    _outcome()
     with st.form("settings.form", border=False, enter_to_submit=False):
         columns = st.columns(3)
         for i, part in enumerate((("Account and goal", "Market", "Execution", "Other"), ("Strategy", "Stored data"),
@@ -134,10 +146,10 @@ def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols:
             with columns[i]:
                 for group in part:
                     _group(group, groups.get(group, []), stamp, symbols, refused)
-        st.form_submit_button(
-            "Apply", type="primary", icon=":material/check:", on_click=_apply, args=(client, fields, stamp)
-        )
-    _outcome()
+        columns[0].form_submit_button(
+            "Apply", type="primary", icon=":material/check:", on_click=_apply, args=(client, fields, stamp),
+            width="stretch",
+        )  # fmt: skip
 
 
 def reset_button(client: EngineClient, fields: list[Field]) -> None:
@@ -160,7 +172,7 @@ def _group(group: str, fields: list[Field], stamp: str, symbols: list[str], refu
         for field in fields:
             _field(field, f"settings.{stamp}.{field.name}", symbols)
             if field.name in refused:
-                st.caption(":red[Refused: see the message below the form.]")
+                st.caption(":red[Refused: see the message above.]")
             elif field.changed:
                 st.caption(f"changed · default {written(field, field.default)}")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from app.formats import UNKNOWN, is_known, moment, money, number, percent, signed, signed_percent
-from app.performance import total_return
+from app.performance import parsed, total_return
 from engine.domain import RULE_SENTENCE, Rule, TradingState, Verdict
 
 
@@ -98,22 +98,21 @@ AUDIT_COLUMNS = (
     Column("detail", "Detail", "text", "", "large"),
 )
 RATIO_COLUMNS = (
-    Column("name", "Measure"),
+    Column("name", "Measure", "text", "", 180),
     Column("value", "Value", "figure"),
-    Column("unit", "Unit"),
     Column("meaning", "Meaning", "text", "", 300),
 )
 
-_RATIOS: tuple[tuple[str, str, str, str, str], ...] = (
-    ("sharpe", "Sharpe ratio", "ratio", "per year", "Mean return over its standard deviation"),
-    ("sortino", "Sortino ratio", "ratio", "per year", "Mean return over the deviation of losses only"),
-    ("calmar", "Calmar ratio", "ratio", "per year", "Annual return over the largest drawdown"),
-    ("volatility", "Volatility", "percent", "per year", "Standard deviation of daily returns"),
-    ("max_drawdown", "Largest drawdown", "percent", "of peak", "Deepest fall from a peak of equity"),
-    ("cvar_95", "CVaR 95 %", "percent", "per day", "Mean loss of the worst twentieth of days"),
-    ("win_rate", "Win rate", "percent", "of trades", "Share of closed trades with a gain"),
-    ("profit_factor", "Profit factor", "ratio", "", "Gains over losses of closed trades"),
-    ("turnover", "Turnover", "ratio", "× equity", "Traded notional over mean equity"),
+_RATIOS: tuple[tuple[str, str, str, str], ...] = (
+    ("sharpe", "Sharpe ratio, per year", "ratio", "Mean return over its standard deviation"),
+    ("sortino", "Sortino ratio, per year", "ratio", "Mean return over the deviation of losses"),
+    ("calmar", "Calmar ratio, per year", "ratio", "Annual return over the largest drawdown"),
+    ("volatility", "Volatility, per year", "percent", "Standard deviation of daily returns"),
+    ("max_drawdown", "Largest drawdown", "percent", "Deepest fall from a peak of equity"),
+    ("cvar_95", "CVaR 95 %, per day", "percent", "Mean loss of the worst twentieth of days"),
+    ("win_rate", "Win rate, days", "percent", "Share of days with a gain"),
+    ("profit_factor", "Profit factor, days", "ratio", "Daily gains over daily losses"),
+    ("turnover", "Turnover, × equity", "ratio", "Traded notional over mean equity"),
 )
 
 # How each rule's two numbers read. A fraction of equity is shown as a weight, as everywhere else.
@@ -127,17 +126,16 @@ VERDICT_WORD = {Verdict.PASS: "pass", Verdict.CLIP: "▾ clip", Verdict.REFUSE: 
 
 
 def ratio_rows(performance: dict[str, Any]) -> pd.DataFrame:
-    """Return the engine's ratios as ``name, value, unit, meaning``; a missing one says that data is still short."""
+    """Return the engine's ratios as ``name, value, meaning``; a missing one says that data is still short."""
     ratios = performance["ratios"]
-    short = f"not enough data yet ({int(ratios.get('n_days') or 0)} days)"
+    n_days = int(ratios.get("n_days") or 0)
+    short = f"not enough data yet ({n_days} day{'' if n_days == 1 else 's'})"
     rows = []
-    for name, label, kind, unit, meaning in _RATIOS:
+    for name, label, kind, meaning in _RATIOS:
         value = ratios.get(name)
-        if not is_known(value):
-            rows.append((label, short, "", meaning))
-            continue
-        rows.append((label, percent(value) if kind == "percent" else number(value), unit, meaning))
-    return pd.DataFrame(rows, columns=["name", "value", "unit", "meaning"])
+        write = percent if kind == "percent" else number
+        rows.append((label, write(value) if is_known(value) else short, meaning))
+    return pd.DataFrame(rows, columns=["name", "value", "meaning"])
 
 
 def return_rows(performance: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -254,6 +252,23 @@ def rule_rows(detail: dict[str, Any], symbol: str) -> pd.DataFrame:
             "limit": rule_number(rule, detail["limit"][at][rule]), **verdicts, "sentence": RULE_SENTENCE[rule],
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def audit_rows(audit: pd.DataFrame) -> pd.DataFrame:
+    """Return the record with changes of settings written as ``name: before → after``."""
+    return audit.assign(detail=[_change_text(text) for text in audit["detail"]])
+
+
+def _change_text(text: str) -> str:
+    change = parsed(text)
+    before, after = change.get("from"), change.get("to")
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return text
+    return "; ".join(f"{name}: {_plain(before.get(name))} → {_plain(after[name])}" for name in after)
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
 def rule_name(rule: Rule) -> str:

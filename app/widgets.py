@@ -142,11 +142,15 @@ def pick_rows(
     ids = list(rows[name])
     asked = [item for item in st.query_params.get(name, "").split(",") if re.fullmatch(pattern, item)]
     opened = asked or list(chosen)
-    widget_key = f"{key}.{hash(tuple(ids)) & 0xFFFFFFFF:08x}"
+    held = st.session_state
+    if held.get(f"{key}.opened") != opened:  # by a link or a finished run, not by a click on this table
+        held[f"{key}.opened"] = held[f"{key}.stamp"] = opened
+    widget_key = f"{key}.{hash((*ids, *held[f'{key}.stamp'])) & 0xFFFFFFFF:08x}"
 
     def picked() -> None:
-        positions = st.session_state[widget_key]["selection"]["rows"]
-        st.query_params[name] = ",".join(ids[i] for i in positions if i < len(ids))
+        chosen_ids = [ids[i] for i in held[widget_key]["selection"]["rows"] if i < len(ids)]
+        st.query_params[name] = ",".join(chosen_ids)
+        held[f"{key}.opened"] = chosen_ids or list(chosen)
 
     _dataframe(
         rows, columns, key=widget_key, max_rows=max_rows, on_select=picked,

@@ -39,8 +39,7 @@ detail = decision["detail"]
 st.subheader(f"Decision {decision_id}")
 st.caption(f"{decision['summary']} · {tables.decision_sentence(decision)}")
 weights = tables.weight_rows(detail, decision["orders"])
-for line in tables.why_lines(weights):
-    st.markdown(line)
+st.markdown("\n".join(f"- {line}" for line in tables.why_lines(weights)))
 
 weights_at, figure_at = st.columns([5, 3], vertical_alignment="center")
 with weights_at:

@@ -37,7 +37,7 @@ if holding is not None:
         tables.comparison_sentence(benchmark, performance.total_return(equity), performance.total_return(holding))
     )
 
-exposure_at, ratios_at = st.columns([1, 1])
+exposure_at, ratios_at = st.columns([4, 5])
 with exposure_at:
     st.subheader("Exposure")
     widgets.figure(charts.exposure_figure(performance.exposure(equity)), key="portfolio.exposure")

@@ -31,5 +31,5 @@ with widgets.known("Record of changes"):
 if audit.empty:
     widgets.empty("No change recorded yet.")
 else:
-    widgets.table(audit, tables.AUDIT_COLUMNS, key="settings.audit", max_rows=10)
+    widgets.table(tables.audit_rows(audit), tables.AUDIT_COLUMNS, key="settings.audit", max_rows=10)
     widgets.csv_download(audit, "audit", key="settings.csv", label="Record CSV")

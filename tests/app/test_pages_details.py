@@ -35,7 +35,7 @@ def test_portfolio_shows_the_accounts_numbers_with_units(engine):
     assert metrics["Fees paid, USDT"] == "12.34"
     assert metrics["Funding paid, USDT"] == "−1.50"
     ratios, positions = script.dataframe[0].value, script.dataframe[1].value
-    assert ratios.set_index("name").loc["Sharpe ratio", "value"] == "1.42"
+    assert ratios.set_index("name").loc["Sharpe ratio, per year", "value"] == "1.42"
     assert positions["symbol"].tolist() == [row["symbol"] for row in engine.books.positions()]
 
 

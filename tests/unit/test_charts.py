@@ -101,3 +101,12 @@ def test_weights_are_grouped_by_stage():
 def test_exposure_shows_gross_and_net():
     figure = charts.exposure_figure(pd.DataFrame({"ts": [1], "gross": [1.5], "net": [-0.5]}))
     assert [(trace.name, trace.y[0]) for trace in figure.data] == [("Gross", 1.5), ("Net", -0.5)]
+
+
+def test_a_first_minute_of_noise_does_not_look_like_a_cliff():
+    table = pd.DataFrame({"ts": [1, 2], "equity": [10_000.0, 10_000.2], "drawdown": [0.0, 0.00001]})
+    figure = charts.equity_figure(table)
+    low, high = figure.layout.yaxis.range
+    assert high - low == pytest.approx(20.0, rel=0.01)  # 0.2 % of equity
+    assert low < 10_000.0 < 10_000.2 < high
+    assert tuple(figure.layout.yaxis2.range) == (-0.002, 0)

@@ -135,8 +135,8 @@ def test_thinning_keeps_both_extremes_and_the_last_value():
 
 def test_missing_ratio_says_how_many_days_there_are():
     rows = tables.ratio_rows({"ratios": {"sharpe": None, "volatility": 0.2, "n_days": 3}}).set_index("name")
-    assert rows.loc["Sharpe ratio", "value"] == "not enough data yet (3 days)"
-    assert rows.loc["Volatility", "value"] == f"20.00{GROUP}%"
+    assert rows.loc["Sharpe ratio, per year", "value"] == "not enough data yet (3 days)"
+    assert rows.loc["Volatility, per year", "value"] == f"20.00{GROUP}%"
 
 
 def decision_detail() -> dict:
@@ -170,3 +170,9 @@ def test_decisions_are_filtered_by_orders_and_text():
     assert tables.decision_rows(table, text="BOUGHT")["decision_id"].tolist() == ["7"]
     assert tables.decision_rows(table, text="trend")["decision_id"].tolist() == [str(2**60)]
     assert tables.decision_rows(table, text="(").empty
+
+
+def test_change_of_settings_is_written_as_before_and_after():
+    detail = '{"from": {"max_leverage": 3.0, "symbols": ["A"]}, "to": {"max_leverage": 2.0, "symbols": ["A", "B"]}}'
+    rows = tables.audit_rows(pd.DataFrame({"action": ["settings.set", "kill"], "detail": [detail, "by hand"]}))
+    assert rows["detail"].tolist() == ["max_leverage: 3.0 → 2.0; symbols: A → A, B", "by hand"]
