@@ -298,6 +298,47 @@ async def test_faults_lose_double_and_mute_messages(server, http):
             await until(ws, event("aggTrade"), 0.5)
 
 
+async def test_swapped_message_comes_after_its_successor(server, http):
+    server.venue.faults.add(_rules([{"action": "swap_ws", "match": {"stream": "*aggTrade"}, "count": 1}]), 0.0)
+    async with http.ws_connect(f"{server.ws_url}/fstream/ws/btcusdt@aggTrade") as ws:
+        await asyncio.sleep(0.1)
+        for lots in (1, 2):
+            market_buy(server, lots)
+            await asyncio.sleep(0.15)
+        assert [(await until(ws, event("aggTrade")))["q"] for _ in range(2)] == ["0.002", "0.001"]
+
+
+@pytest.mark.parametrize(("action", "code"), [("drop_ws", None), ("close_ws", 1001)])
+async def test_connection_faults_cut_with_and_without_good_bye(server, http, action, code):
+    ws, _ = await user_socket(server, http)
+    server.venue.faults.add(_rules([{"action": action, "match": {"stream": "user"}}]), 0.0)
+    message = await asyncio.wait_for(ws.receive(), 5)
+    assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    assert (message.data if code else ws.close_code) == (code or 1006)
+
+
+async def test_key_can_be_expired_by_a_fault_and_sockets_have_a_longest_life(http):
+    async with running(socket_life_s=0.5) as server:
+        ws, key = await user_socket(server, http)
+        server.venue.faults.add(_rules([{"action": "expire_listen_key"}]), 0.0)
+        assert (await until(ws, event("listenKeyExpired")))["listenKey"] == key
+        assert (await asyncio.wait_for(ws.receive(), 5)).data == 1001
+
+
+async def test_manual_clock_moves_only_when_told_and_closes_every_bar_on_the_way(http):
+    async with running(manual=True) as server:
+        clock = f"{server.base_url}/sandbox/clock"
+        async with http.ws_connect(f"{server.ws_url}/fstream/ws/ethusdt@kline_1m") as ws:
+            await asyncio.sleep(0.2)
+            assert server.venue.market_ms == server.venue.market.market_start_ms
+            async with http.post(clock, json={"advance_ms": 180_500}) as answer:
+                assert (await answer.json())["market_ms"] == server.venue.market.market_start_ms + 180_500
+            finals = [(await until(ws, lambda p: p.get("e") == "kline" and p["k"]["x"]))["k"]["t"] for _ in range(3)]
+        assert finals == [server.venue.market.market_start_ms + i * MINUTE_MS for i in range(3)]
+    async with running() as server, http.post(f"{server.base_url}/sandbox/clock", json={"advance_ms": 1}) as answer:
+        assert answer.status == 409
+
+
 def _rules(entries):
     from engine.venues.sandbox.faults import parse_rules
 

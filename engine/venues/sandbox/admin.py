@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -30,6 +31,7 @@ class Admin:
             web.get("/sandbox/totals", self._totals),
             web.get("/sandbox/state", self._state),
             web.get("/sandbox/clock", self._clock),
+            web.post("/sandbox/clock", self._move_clock),
             web.get("/sandbox/faults", self._faults),
             web.post("/sandbox/faults", self._set_faults),
             web.delete("/sandbox/faults", self._clear_faults),
@@ -55,6 +57,19 @@ class Admin:
             "wall_ms": wall_ms(), "market_ms": venue.market_ms, "due_ms": venue.clock.now_ms(),
             "start_ms": venue.clock.start_ms, "speed": venue.clock.speed,
         })  # fmt: skip
+
+    async def _move_clock(self, request: web.Request) -> web.Response:
+        """Move market time by ``advance_ms``, minute by minute, and return the clock when all of it has happened."""
+        venue = self._venue
+        if not venue.options.manual:
+            return _answer({"error": "market time runs by itself; only a manual clock can be moved"}, 409)
+        try:
+            target_ms = venue.market_ms + int((await _body(request))["advance_ms"])
+        except (KeyError, TypeError, ValueError) as error:
+            return _answer({"error": f"advance_ms must be a number of milliseconds: {error}"}, 400)
+        while not venue.step_to(target_ms) and not venue.market.finished:
+            await asyncio.sleep(0)
+        return await self._clock(request)
 
     async def _faults(self, request: web.Request) -> web.Response:
         return _answer({"rules": self._venue.faults.report()})

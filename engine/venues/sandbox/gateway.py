@@ -39,7 +39,7 @@ class Gateway:
     async def _serve(self, request: web.Request, names: list[str], wrapped: bool) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(heartbeat=PING_EVERY_S, compress=False, max_msg_size=1 << 20)
         await ws.prepare(request)
-        socket = Socket(ws, wrapped, self._venue.faults, time.monotonic())
+        socket = Socket(ws, request.transport, wrapped, self._venue.faults, time.monotonic())
         self.sockets.add(socket)
         writer = asyncio.create_task(socket.write_forever())
         try:

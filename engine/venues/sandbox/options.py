@@ -53,6 +53,8 @@ class SandboxOptions:
         Life of a listen key since its last renewal and of a WebSocket, wall seconds.
     tick_s : float
         Wall seconds between two steps of the market.
+    manual : bool
+        Market time stands still until ``POST /sandbox/clock`` moves it; for tests that compare runs bar by bar.
     """
 
     port: int = 0
@@ -76,3 +78,4 @@ class SandboxOptions:
     listen_key_life_s: float = 3600.0
     socket_life_s: float = 86_400.0
     tick_s: float = 0.05
+    manual: bool = False

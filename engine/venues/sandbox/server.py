@@ -140,7 +140,7 @@ class SandboxServer:
         venue, tick_s = self.venue, self.options.tick_s
         while True:
             started = time.monotonic()
-            target_ms = venue.clock.now_ms()
+            target_ms = venue.market_ms if self.options.manual else venue.clock.now_ms()
             while not venue.step_to(target_ms) and time.monotonic() - started < CATCH_UP_S:
                 await asyncio.sleep(0)
             self.gateway.sweep(time.monotonic())

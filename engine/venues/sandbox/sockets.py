@@ -22,6 +22,8 @@ class Socket:
     ----------
     ws : WebSocketResponse
         Prepared connection.
+    transport : Transport or None
+        What lies under it, for a cut without good-bye.
     wrapped : bool
         Combined stream: each message is sent as ``{"stream", "data"}``.
     faults : FaultPlan
@@ -30,8 +32,16 @@ class Socket:
         Monotonic clock at the hand-shake, seconds.
     """
 
-    def __init__(self, ws: web.WebSocketResponse, wrapped: bool, faults: FaultPlan, opened_s: float) -> None:
+    def __init__(
+        self,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        wrapped: bool,
+        faults: FaultPlan,
+        opened_s: float,
+    ) -> None:
         self.ws = ws
+        self._transport = transport
         self.wrapped = wrapped
         self.opened_s = opened_s
         self.streams: dict[str, None] = {}
@@ -49,14 +59,13 @@ class Socket:
             return
         text = wrapped_payload if self.wrapped else payload
         rule = self._faults.for_message(stream) if self._faults.rules else None
-        if rule is None:
-            self._append(text)
-        elif rule.action == "duplicate_ws":
-            self._append(text)
-            self._append(text)
-        elif rule.action == "swap_ws":
+        if rule is not None and rule.action == "swap_ws" and self._held is None:
             self._held = text
             return
+        if rule is None or rule.action != "lose_ws":
+            self._append(text)
+        if rule is not None and rule.action == "duplicate_ws":
+            self._append(text)
         if self._held is not None:
             self._append(self._held)
             self._held = None
@@ -75,9 +84,8 @@ class Socket:
         """Cut the connection without a close frame."""
         self.closing = True
         self._queue.clear()
-        transport = self.ws._req.transport if self.ws._req is not None else None
-        if transport is not None:
-            transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
         self._wake.set()
 
     async def write_forever(self) -> None:

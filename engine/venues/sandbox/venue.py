@@ -84,6 +84,8 @@ class PracticeVenue:
         at speed 1 market time is wall time from the first second on.
         """
         start_ms = self.market.market_start_ms
+        if self.options.manual:
+            return start_ms
         wanted_ms = self.options.start_ms
         if wanted_ms is None and self.options.speed == 1.0:
             wanted_ms = wall_ms()
