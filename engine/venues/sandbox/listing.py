@@ -51,7 +51,6 @@ def _asset(name: str) -> Json:
 
 
 def _symbol(contract: Contract) -> Json:
-    px, lot = trimmed(contract.tick_size), trimmed(contract.lot_size)
     return {
         "symbol": contract.symbol,
         "pair": contract.symbol,
@@ -74,35 +73,40 @@ def _symbol(contract: Contract) -> Json:
         "triggerProtect": trimmed(contract.trigger_protect),
         "liquidationFee": trimmed(contract.liquidation_fee),
         "marketTakeBound": trimmed(contract.market_take_bound),
-        "filters": [
-            {
-                "filterType": "PRICE_FILTER",
-                "minPrice": trimmed(contract.min_price),
-                "maxPrice": trimmed(contract.max_price),
-                "tickSize": px,
-            },
-            {
-                "filterType": "LOT_SIZE",
-                "minQty": trimmed(contract.min_qty),
-                "maxQty": trimmed(contract.max_qty),
-                "stepSize": lot,
-            },
-            {
-                "filterType": "MARKET_LOT_SIZE",
-                "minQty": trimmed(contract.min_qty),
-                "maxQty": trimmed(contract.max_market_qty),
-                "stepSize": lot,
-            },
-            {"filterType": "MAX_NUM_ORDERS", "limit": contract.max_orders},
-            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": contract.max_algo},
-            {"filterType": "MIN_NOTIONAL", "notional": trimmed(contract.min_notional)},
-            {
-                "filterType": "PERCENT_PRICE",
-                "multiplierUp": trimmed(1 + contract.percent_price),
-                "multiplierDown": trimmed(1 - contract.percent_price),
-                "multiplierDecimal": "4",
-            },
-        ],
+        "filters": _filters(contract),
         "orderTypes": list(ORDER_TYPES),
         "timeInForce": list(TIMES_IN_FORCE),
     }
+
+
+def _filters(contract: Contract) -> list[Json]:
+    px, lot = trimmed(contract.tick_size), trimmed(contract.lot_size)
+    return [
+        {
+            "filterType": "PRICE_FILTER",
+            "minPrice": trimmed(contract.min_price),
+            "maxPrice": trimmed(contract.max_price),
+            "tickSize": px,
+        },
+        {
+            "filterType": "LOT_SIZE",
+            "minQty": trimmed(contract.min_qty),
+            "maxQty": trimmed(contract.max_qty),
+            "stepSize": lot,
+        },
+        {
+            "filterType": "MARKET_LOT_SIZE",
+            "minQty": trimmed(contract.min_qty),
+            "maxQty": trimmed(contract.max_market_qty),
+            "stepSize": lot,
+        },
+        {"filterType": "MAX_NUM_ORDERS", "limit": contract.max_orders},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": contract.max_algo},
+        {"filterType": "MIN_NOTIONAL", "notional": trimmed(contract.min_notional)},
+        {
+            "filterType": "PERCENT_PRICE",
+            "multiplierUp": trimmed(1 + contract.percent_price),
+            "multiplierDown": trimmed(1 - contract.percent_price),
+            "multiplierDecimal": "4",
+        },
+    ]
