@@ -296,5 +296,5 @@ def comparison_sentence(name: str, ours: float | None, theirs: float | None) -> 
         return f"{signed_percent(ours)} over this period. The stored candles of {name} do not reach back to its start."
     return (
         f"{signed_percent(ours)} over this period, against {signed_percent(theirs)} for holding {name} with the whole "
-        "account. The holding pays no fee and no funding and takes far more risk: compare drawdowns too."
+        "account, without fees and funding. The risk differs too: compare the falls, not only the ends."
     )

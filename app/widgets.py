@@ -18,7 +18,7 @@ from streamlit_lightweight_charts import renderLightweightCharts
 
 from app import formats
 from app.charts import CHART_CONFIG, DOWN, SECOND, UP
-from app.client import EngineUnavailable
+from app.client import EngineClient, EngineUnavailable
 from app.formats import (
     UNKNOWN,
     age,
@@ -42,11 +42,12 @@ from engine.domain import Verdict
 
 __all__ = [
     "UNKNOWN", "Column", "Figure", "age", "basis_points", "choose_period", "clock", "csv_download", "empty", "figure",
-    "figures", "known", "moment", "money", "number", "page_title", "percent", "pick_rows", "plain_table", "price",
+    "figures", "known", "moment", "money", "number", "page_head", "percent", "pick_rows", "plain_table", "price",
     "quantity", "sign_of", "signed", "signed_money", "signed_percent", "spec_chart", "table", "unknown", "weight",
 ]  # fmt: skip
 
 ROW_HEIGHT = 30
+RETRY_S = 2
 TEXT_KINDS = frozenset({"text", "time", "figure", "verdict"})
 SIGNED_KINDS = frozenset({"signed_money", "signed_percent", "qty", "amount", "weight", "cost_bp", "cost_money"})
 
@@ -69,12 +70,32 @@ _WRITE: dict[str, Callable[[Any], str]] = {
 }
 
 
-def page_title(title: str, status: dict[str, Any]) -> None:
-    """Show the page's title with what the numbers are about: mode, market and the moment they were read."""
+def page_head(title: str, client: EngineClient) -> dict[str, Any]:
+    """Show a page's title with mode, market and the moment its numbers were read; return the engine's status.
+
+    When the engine does not answer, the page says so, ends here, and comes to life by itself once it does.
+    """
     st.title(title)
+    try:
+        status = client.status()
+    except EngineUnavailable as error:
+        unknown(title, error)
+        _ask_again(client)
+        st.stop()
     st.caption(
         f"{str(status['mode']).upper()} · {status['market_source']} market · as of {moment(status['now_ns'])} UTC"
     )
+    return status
+
+
+@st.fragment(run_every=RETRY_S)
+def _ask_again(client: EngineClient) -> None:
+    try:
+        client.status()
+    except EngineUnavailable:
+        st.caption(f"Asked again every {RETRY_S} s.")
+    else:
+        st.rerun()
 
 
 @contextmanager

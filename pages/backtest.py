@@ -6,11 +6,10 @@ from app import backtests, forms, results, widgets
 from app.client import engine_client
 
 client = engine_client()
+widgets.page_head("Backtest", client)
 with widgets.known("Backtest"):
-    status = client.status()
     instruments = client.instruments()
     runs = client.runs()
-widgets.page_title("Backtest", status)
 
 active = results.active_run(client)
 form_at, result_at = st.columns([3, 8], gap="medium")

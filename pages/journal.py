@@ -6,9 +6,7 @@ from app import charts, performance, tables, widgets
 from app.client import engine_client
 
 client = engine_client()
-with widgets.known("Journal"):
-    status = client.status()
-widgets.page_title("Journal", status)
+status = widgets.page_head("Journal", client)
 
 symbol_at, orders_at, text_at = st.columns([1, 1, 2], vertical_alignment="bottom")
 symbol = symbol_at.selectbox("Symbol", ["All", *status["symbols"]], key="journal.symbol")

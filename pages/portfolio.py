@@ -8,9 +8,7 @@ from app.client import engine_client
 REFRESH_S = 5
 
 client = engine_client()
-with widgets.known("Portfolio"):
-    status = client.status()
-widgets.page_title("Portfolio", status)
+status = widgets.page_head("Portfolio", client)
 
 left, right = st.columns([3, 1], vertical_alignment="bottom")
 with left:

@@ -7,11 +7,10 @@ from app.client import engine_client
 from app.settings_form import form_fields
 
 client = engine_client()
+widgets.page_head("Settings", client)
 with widgets.known("Settings"):
-    status = client.status()
     groups = form_fields(client.settings())
     instruments = client.instruments()
-widgets.page_title("Settings", status)
 
 fields = [field for group in groups.values() for field in group]
 changed = [field for field in fields if field.changed]

@@ -45,6 +45,7 @@ def test_engine_that_is_down_is_unknown_and_not_empty(home, name):
     assert not script.exception
     said = texts(script)
     assert "unknown since" in said
+    assert script.title[0].value == name.capitalize()
     assert EMPTY_SENTENCES[name] not in said
     assert "0.00" not in said
     assert not script.dataframe
@@ -84,6 +85,15 @@ def test_engine_that_dies_while_a_page_is_open_becomes_unknown(engine, name):
     engine.stop()
     script.run()
     assert "unknown since" in texts(script)
+
+
+def test_page_comes_to_life_once_the_engine_answers(home):
+    script = page("journal").run()
+    assert "Asked again every 2 s." in texts(script)
+    running = PageEngine(home).start()
+    script.run()
+    running.stop()
+    assert "Decision 60" in texts(script)
 
 
 def finish_run(engine: PageEngine, **config) -> str:
