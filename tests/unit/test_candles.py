@@ -169,6 +169,12 @@ def test_klines_honour_start_end_and_limit():
     assert len(store.klines("BTCUSDT", "1d", start_ms=0, limit=10)) == 10
 
 
+def test_a_start_before_the_stored_minutes_gives_the_oldest_ones():
+    past = Past()
+    bars = CandleStore(past, START_MS).klines("BTCUSDT", "1m", start_ms=START_MS - 60 * 24 * HOUR_MS, limit=5)
+    assert bars["open_ms"].tolist() == past.minutes["open_ms"][:5].tolist()
+
+
 def test_week_opens_on_monday_and_month_on_the_first():
     assert bucket_start(START_MS, "1w") == START_MS - 3 * 24 * HOUR_MS
     assert bucket_start(START_MS + 5 * 24 * HOUR_MS, "1M") == START_MS

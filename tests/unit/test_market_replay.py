@@ -164,6 +164,13 @@ def test_every_book_is_two_sided_from_the_start_on(tmp_path):
     assert bids[0][0] < BTC.nearest_tick(random_rows(1, 4)[0][0]) < asks[0][0]
 
 
+def test_asking_for_every_contract_plays_those_that_have_a_file(tmp_path):
+    write_bars(tmp_path, random_rows(1, 40), symbol="ETHUSDT")
+    folder = write_bars(tmp_path, random_rows(2, 40))
+    market = make_market("replay", symbols=tuple(CONTRACTS), seed=1, start_ms=FIRST_MS, path=folder)
+    assert market.symbols == ("BTCUSDT", "ETHUSDT")
+
+
 def test_start_outside_the_recording_leaves_half_of_it_as_history(tmp_path):
     folder = write_bars(tmp_path, random_rows(1, 40))
     market = make_market("replay", symbols=None, seed=1, start_ms=1_900_000_000_000, path=folder)

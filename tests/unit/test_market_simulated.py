@@ -11,6 +11,7 @@ from engine.venues.sandbox.contracts import CONTRACTS
 from engine.venues.sandbox.exchange import Exchange
 from engine.venues.sandbox.market import CandleStore, make_market
 from engine.venues.sandbox.market.bars import MINUTE_MS
+from engine.venues.sandbox.market.process import YEAR_S, season
 from engine.venues.sandbox.model import OrderRequest, TradeEvent
 
 START_MS = 1_780_000_000_000
@@ -79,40 +80,34 @@ def test_the_screen_moves_trades_and_book_updates_per_second():
         assert (exchange.depth(symbol, 1)[2] - before[symbol]) / 20 >= 10
 
 
-def test_a_minute_of_market_time_costs_little_cpu():
+@pytest.mark.parametrize(("step_ms", "share"), [(100, 0.15), (60_000, 0.45)])
+def test_ten_symbols_cost_little_cpu_at_speed_1_and_600(step_ms, share):
     market, exchange = build(symbols=None)
     began = time.process_time()
-    run(market, exchange, 100, 100)
-    assert (time.process_time() - began) / 10.0 < 0.25
-    began = time.process_time()
-    run_from, _ = build(symbols=None), None
-    began = time.process_time()
-    run(*run_from, 20, 60_000)
-    # At speed 600 each tenth of a second of wall time is a minute of market time.
-    assert (time.process_time() - began) / 2.0 < 0.5
+    run(market, exchange, 60, step_ms)
+    # Sixty calls are six seconds of wall time at ten calls a second.
+    assert (time.process_time() - began) / 6.0 < share
 
 
-@pytest.mark.parametrize("step_ms", [100, 1_000, 60_000])
-def test_minute_ranges_have_the_size_that_volatility_asks_for(step_ms):
+@pytest.mark.parametrize(("step_ms", "n_minutes"), [(1_000, 15), (30_000, 90), (60_000, 90)])
+def test_minute_ranges_have_the_size_that_volatility_asks_for(step_ms, n_minutes):
     market, exchange = build(symbols=("BTCUSDT",), seed=9)
     candles = CandleStore(market, market.market_start_ms)
-    n_minutes = 10 if step_ms == 100 else 60
-    now_ms, deviations = market.market_start_ms, []
+    now_ms, variances = market.market_start_ms, []
     for _ in range(n_minutes * MINUTE_MS // step_ms):
         now_ms += step_ms
         market.advance(exchange, now_ms)
-        for event in exchange.drain():
-            if isinstance(event, TradeEvent):
-                candles.on_trade(
-                    "BTCUSDT", event.price_tick * 0.1, event.lots * 1e-3, event.buyer_is_maker, event.time_ms
-                )
+        for e in exchange.drain():
+            if isinstance(e, TradeEvent):
+                candles.on_trade("BTCUSDT", e.price_tick / 10, e.lots / 1000, e.buyer_is_maker, e.time_ms)
         candles.advance(now_ms)
-        deviations.append(market._vol_ratio[0])
+        level = market._past.par.level[0] * market._fair.vol_ratio[0] * season(now_ms)
+        variances.append(level**2 * 60 / YEAR_S)
     bars = candles.klines("BTCUSDT", "1m", limit=n_minutes + 1)[:-1]
-    span = np.log(bars["high"] / bars["low"]).mean()
-    past = market.history("BTCUSDT", "1m")[-240:]
-    expected = np.log(past["high"] / past["low"]).mean()
-    assert 0.35 * expected < span < 2.5 * expected
+    assert len(bars) == n_minutes
+    # The expected range of a Brownian minute is sqrt(8 / pi) = 1.596 deviations; the spread adds a little.
+    ratio = np.log(bars["high"] / bars["low"]).mean() / (1.596 * np.sqrt(np.mean(variances)))
+    assert 0.75 < ratio < 1.35
     assert np.all(bars["volume"] > 0)
 
 
@@ -152,20 +147,38 @@ def test_a_large_market_order_walks_the_book_and_the_book_recovers():
     assert len(exchange.depth("BTCUSDT", 20)[1]) >= 15
 
 
-def test_any_jump_of_the_clock_is_bounded_work():
+def test_fair_value_depends_on_time_and_not_on_the_steps_taken():
+    ends = []
+    for step_ms in (50, 170, 3_000, 60_000, 180_000):
+        market, exchange = build()
+        now_ms, end_ms = market.market_start_ms, market.market_start_ms + 180_000
+        while now_ms < end_ms:
+            now_ms = min(now_ms + step_ms, end_ms)
+            market.advance(exchange, now_ms)
+        ends.append((market.fair_px("BTCUSDT"), market.fair_px("ETHUSDT")))
+    assert len(set(ends)) == 1
+
+
+def test_a_clock_that_stands_still_or_runs_back_changes_nothing():
+    market, exchange = build()
+    market.advance(exchange, market.market_start_ms + 60_000)
+    before, updates = market.fair_px("BTCUSDT"), exchange.depth("BTCUSDT", 1)[2]
+    market.advance(exchange, market.market_start_ms + 60_000)
+    market.advance(exchange, market.market_start_ms)
+    assert (market.fair_px("BTCUSDT"), exchange.depth("BTCUSDT", 1)[2]) == (before, updates)
+
+
+def test_an_hour_in_one_step_is_bounded_work():
     market, exchange = build(symbols=None)
     began = time.process_time()
-    market.advance(exchange, market.market_start_ms + 3 * 86_400_000)
-    assert time.process_time() - began < 0.5
-    before = market.fair_px("BTCUSDT")
-    market.advance(exchange, market.market_start_ms)
-    assert market.fair_px("BTCUSDT") == before
+    market.advance(exchange, market.market_start_ms + 3_600_000)
+    assert time.process_time() - began < 2.0
 
 
-def test_history_is_built_in_under_two_seconds():
+def test_history_is_built_quickly_enough_for_a_first_start():
     began = time.process_time()
     make_market("simulated", symbols=None, seed=1, start_ms=START_MS)
-    assert time.process_time() - began < 3.0
+    assert time.process_time() - began < 4.0
 
 
 def test_unknown_symbols_and_markets_are_refused_by_name():

@@ -113,7 +113,6 @@ def spread_and_depth(regime):
     spreads, depths = [], []
     for i in range(400):
         now_ms += 100
-        market.set_regime(regime)
         market.advance(exchange, now_ms)
         if i >= 100:
             bids, asks, _ = exchange.depth("BTCUSDT", 100)

@@ -62,6 +62,12 @@ class _Column:
         old = self._history[np.searchsorted(self._history["open_ms"], start_ms) :]
         return np.concatenate((old, live))
 
+    def first_ms(self) -> int | None:
+        for bars in (self._history, self._live[: self._n_live]):
+            if len(bars):
+                return int(bars["open_ms"][0])
+        return None
+
     def newest_close(self) -> float:
         if self._n_live:
             return float(self._live["close"][self._n_live - 1])
@@ -119,6 +125,11 @@ class _Series:
     @property
     def known(self) -> bool:
         return not np.isnan(self.last_px)
+
+    def first_ms(self, interval: str) -> int | None:
+        """Return the opening time of the oldest base bar of an interval, None without one."""
+        oldest = None if interval in _FROM_MINUTES else self.hours.first_ms()
+        return self.minutes.first_ms() if oldest is None else oldest
 
     def close_minute(self) -> None:
         """Close the open minute and, when it was an hour's last, the hour."""
@@ -236,7 +247,7 @@ class CandleStore:
             bars = bars[bars["open_ms"] <= newest_ms]
             return bars[-limit:] if limit > 0 else bars[:0]
         from_ms = bucket_start(start_ms, interval)
-        until_ms = min(newest_ms, self._reach(from_ms, length, limit, series))
+        until_ms = min(newest_ms, self._reach(from_ms, length, limit, series, interval))
         bars = series.rows(interval, from_ms, until_ms)
         bars = bars[(bars["open_ms"] >= start_ms) & (bars["open_ms"] <= newest_ms)]
         return bars[:limit]
@@ -252,10 +263,10 @@ class CandleStore:
         return self._series[source][symbol].last_px
 
     @staticmethod
-    def _reach(from_ms: int, length: int, limit: int, series: _Series) -> int:
+    def _reach(from_ms: int, length: int, limit: int, series: _Series, interval: str) -> int:
         # Bars are gap-free from the first stored one on, so `limit` buckets after that suffice.
-        first = series.hours.since(0)["open_ms"][:1] if from_ms < series.open_ms - HOUR_MS * limit * 24 else []
-        oldest_ms = max(from_ms, int(first[0])) if len(first) else from_ms
+        first_ms = series.first_ms(interval)
+        oldest_ms = from_ms if first_ms is None else max(from_ms, first_ms)
         return oldest_ms + (limit + 2) * length * 31 // 28
 
     def _roll(self, symbol: str, time_ms: int) -> None:

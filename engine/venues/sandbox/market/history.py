@@ -31,7 +31,7 @@ from engine.venues.sandbox.market.process import (
 
 _STEP_MS = 5 * MINUTE_MS
 _MOMENTUM_HOURS = 168
-_PREMIUM_TREND, _PREMIUM_NOISE = 0.0006, 0.0004
+_PREMIUM_TREND, PREMIUM_NOISE = 0.0006, 0.0004
 _CLAMP = 0.0005
 
 FundingRows = list[tuple[int, float, float]]
@@ -72,7 +72,7 @@ def build_history(assets: dict[str, Asset], contracts: dict[str, Contract], star
     hours_from = start_ms // HOUR_MS * HOUR_MS - HOUR_HISTORY_MS
     coarse = simulate(par, state, hours_from, (minutes_from - hours_from) // _STEP_MS, _STEP_MS / 1e3, rng)
     fine = simulate(par, state, minutes_from, (start_ms - minutes_from) // MINUTE_MS, MINUTE_MS / 1e3, rng)
-    end = np.log([assets[s].reference_px for s in symbols]) + rng.normal(0.0, 0.02, len(symbols))
+    end = np.log([assets[s].reference_px for s in symbols]) + rng.normal(0.0, 0.015, len(symbols))
     fine_log = _anchored(fine.log_return, end)
     coarse_log = _anchored(coarse.log_return, fine_log[0])
     rates = np.array([assets[s].trades_per_s for s in symbols])
@@ -94,7 +94,8 @@ def build_history(assets: dict[str, Asset], contracts: dict[str, Contract], star
 def _anchored(log_return: F8, end: F8) -> F8:
     """Log prices (N + 1, S) at the step boundaries, the last row equal to `end`."""
     path = np.vstack((np.zeros((1, log_return.shape[1])), np.cumsum(log_return, axis=0)))
-    return path - path[-1] + end
+    anchored: F8 = path - path[-1] + end
+    return anchored
 
 
 def _bars(
@@ -151,7 +152,7 @@ def _premiums(
         momentum[symbol] = log_close - past
         steps = rng.normal(0.0, 1.0, len(log_close))
         noise = np.convolve(steps, 0.92 ** np.arange(48))[: len(steps)] * np.sqrt(1 - 0.92**2)
-        premium[symbol] = premium_trend(momentum[symbol]) + _PREMIUM_NOISE * noise
+        premium[symbol] = premium_trend(momentum[symbol]) + PREMIUM_NOISE * noise
     return premium, momentum
 
 

@@ -11,7 +11,7 @@ from engine.venues.sandbox.market.bars import MINUTE_MS, Bars, empty_bars
 from engine.venues.sandbox.market.process import I8
 
 _SPACING_MS = 250
-_MAX_POINTS = 3600
+MAX_POINTS = 3600
 _RANGE_DEVIATIONS = 1.6
 
 
@@ -31,7 +31,12 @@ def no_points() -> Points:
 
 
 def bar_path(
-    open_ms: int, interval_ms: int, ohlc: tuple[int, int, int, int], lots: int, rng: np.random.Generator
+    open_ms: int,
+    interval_ms: int,
+    ohlc: tuple[int, int, int, int],
+    lots: int,
+    rng: np.random.Generator,
+    max_points: int = MAX_POINTS,
 ) -> Points:
     """Return a path through one bar that opens, peaks, bottoms and closes exactly as recorded.
 
@@ -47,11 +52,12 @@ def bar_path(
     lots : int
         The bar's volume; 0 in a flat bar means that nothing traded, and the path is empty.
     rng : numpy Generator
+    max_points : int
     """
     first, high, low, last = ohlc
     if lots <= 0 and high == low:
         return no_points()
-    n = int(np.clip(lots // 3, 4, min(_MAX_POINTS, max(8, interval_ms // _SPACING_MS))))
+    n = int(np.clip(lots // 3, 4, min(max_points, max(8, interval_ms // _SPACING_MS))))
     offsets = np.unique(np.concatenate(([0, interval_ms - 1], rng.integers(1, interval_ms - 1, n - 2))))
     while len(offsets) < 4:
         offsets = np.unique(np.concatenate((offsets, rng.integers(1, interval_ms - 1, 4))))
@@ -126,6 +132,3 @@ def minute_bars(points: Points, contract: Contract) -> Bars:
     bars["n_trades"] = ends - starts + 1
     bars["taker_buy"] = np.add.reduceat(np.where(points.sold, 0.0, qty), starts)
     return bars
-
-
-__all__ = ["Points", "bar_path", "coarsen", "mark_extremes", "minute_bars", "no_points"]

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.venues.sandbox.market.assets import Asset
-from engine.venues.sandbox.market.bars import DAY_MS, HOUR_MS
+from engine.venues.sandbox.market.bars import HOUR_MS
 
 F8 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int64]
@@ -64,13 +64,15 @@ def season(time_ms: I8 | int) -> F8:
     whole = np.floor(hours)
     low = whole.astype(np.int64) % 168
     share = hours - whole
-    return _SEASON[low] * (1 - share) + _SEASON[(low + 1) % 168] * share
+    pattern: F8 = _SEASON[low] * (1 - share) + _SEASON[(low + 1) % 168] * share
+    return pattern
 
 
 def _stationary(stay: F8, jump_to: F8) -> F8:
     rate = jump_to / stay[:, None] - np.diag(1.0 / stay)
     system = np.vstack((rate.T, np.ones(len(stay))))
-    return np.linalg.lstsq(system, np.array([0.0] * len(stay) + [1.0]), rcond=None)[0]
+    shares: F8 = np.linalg.lstsq(system, np.array([0.0] * len(stay) + [1.0]), rcond=None)[0]
+    return shares
 
 
 class Parameters(NamedTuple):
@@ -126,6 +128,12 @@ def initial_state(n_assets: int, rng: np.random.Generator) -> State:
     drift = int(rng.choice(3, p=_stationary(_DRIFT_STAY_S, _DRIFT_NEXT)))
     fast, slow = rng.standard_normal(2) * (_FAST[1], _SLOW[1])
     return State(float(fast), float(slow), rng.standard_normal(n_assets) * _OWN[1], regime, drift)
+
+
+def vol_ratio(state: State) -> F8:
+    """Return each asset's volatility (S,) relative to its long-run level, without the season."""
+    ratio: F8 = np.exp(state.fast + state.slow + state.own) * _REGIME_VOL[state.regime]
+    return ratio
 
 
 def simulate(
@@ -191,7 +199,8 @@ def activity(time_ms: I8 | int, vol_ratio: F8) -> F8:
     pattern = np.asarray(season(time_ms)) ** 1.3
     if np.ndim(vol_ratio) > np.ndim(pattern):
         pattern = pattern[..., None]
-    return np.clip(pattern * vol_ratio**0.8, 0.45, 6.0)
+    busy: F8 = np.clip(pattern * vol_ratio**0.8, 0.45, 6.0)
+    return busy
 
 
 def _ou(x0: F8, half_life_s: float, deviation: float, n: int, dt_s: float, rng: np.random.Generator) -> F8:
@@ -202,7 +211,7 @@ def _ou(x0: F8, half_life_s: float, deviation: float, n: int, dt_s: float, rng: 
     lag = np.subtract.outer(np.arange(block), np.arange(block))
     kernel = np.where(lag >= 0, powers[np.maximum(lag, 0)], 0.0)
     shocks = rng.standard_normal((n, len(x0))) * (deviation * np.sqrt(1 - a * a))
-    path = np.empty_like(shocks)
+    path: F8 = np.empty_like(shocks)
     x = x0
     for i in range(0, n, block):
         part = shocks[i : i + block]
@@ -236,7 +245,3 @@ def _jumps(par: Parameters, regime: I8, dt_s: float, rng: np.random.Generator) -
     rows, columns = np.nonzero(rng.random(out.shape) < -np.expm1(-_OWN_JUMPS_PER_YEAR * more)[:, None])
     out[rows, columns] += rng.standard_t(_JUMP_DOF, len(rows)) * par.own_jump[columns]
     return out
-
-
-__all__ = ["CALM", "DAY_MS", "NORMAL", "STRESSED", "YEAR_S", "Parameters", "State", "Steps", "activity", "extremes",
-           "initial_state", "parameters", "season", "simulate"]  # fmt: skip

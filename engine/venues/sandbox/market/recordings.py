@@ -205,7 +205,7 @@ def _ticks(file: Path, name: str, prices: F8, contract: Contract) -> I8:
 
 
 def _nulls(column: pa.ChunkedArray) -> np.ndarray:
-    return column.is_null().to_numpy()
+    return np.asarray(column.is_null().to_numpy())
 
 
 def _refuse(file: Path, column: str, bad: np.ndarray, what: str) -> None:

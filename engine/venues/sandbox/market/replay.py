@@ -31,7 +31,15 @@ from engine.venues.sandbox.market.bars import (
     empty_bars,
     fill_gaps,
 )
-from engine.venues.sandbox.market.paths import Points, bar_path, coarsen, mark_extremes, minute_bars, no_points
+from engine.venues.sandbox.market.paths import (
+    MAX_POINTS,
+    Points,
+    bar_path,
+    coarsen,
+    mark_extremes,
+    minute_bars,
+    no_points,
+)
 from engine.venues.sandbox.market.recordings import BarRecording, Recording, TickRecording, load_recordings
 from engine.venues.sandbox.market.traders import (
     GAP,
@@ -45,6 +53,8 @@ if TYPE_CHECKING:
     from engine.venues.sandbox.exchange import Exchange
 
 _BUDGET = 12
+# Paths of the past only become one-minute bars; a few points a minute do.
+_PAST_POINTS = 300
 
 
 class ReplayMarket:
@@ -189,14 +199,14 @@ class _BarTape:
         if self.step_ms == MINUTE_MS:
             return bars[bars["open_ms"] >= since_ms]
         first, last = np.searchsorted(self._recording.open_ms, (since_ms, start_ms)).tolist()
-        points = _join([no_points(), *(self._path(i) for i in range(first, last))])
+        points = _join([no_points(), *(self._path(i, _PAST_POINTS) for i in range(first, last))])
         return fill_gaps(minute_bars(points, self.contract), MINUTE_MS, start_ms)
 
-    def _path(self, i: int) -> Points:
+    def _path(self, i: int, max_points: int = MAX_POINTS) -> Points:
         r = self._recording
         ohlc = (int(r.open_tick[i]), int(r.high_tick[i]), int(r.low_tick[i]), int(r.close_tick[i]))
         rng = np.random.default_rng([*self._seed, int(r.open_ms[i]) // MINUTE_MS])
-        return bar_path(int(r.open_ms[i]), r.interval_ms, ohlc, int(r.lots[i]), rng)
+        return bar_path(int(r.open_ms[i]), r.interval_ms, ohlc, int(r.lots[i]), rng, max_points)
 
     def _bars(self, until: int) -> Bars:
         r, contract = self._recording, self.contract

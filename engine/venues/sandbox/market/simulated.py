@@ -5,7 +5,8 @@ shrink as volatility rises, noise takers with heavy-tailed quantities and persis
 What is not: fair value does not react to anybody's orders. A large order walks the book and pays for it, the eaten
 levels come back within a second, and no lasting impact remains. Nor do background traders react to people's positions.
 
-The same seed and the same sequence of `advance` times give the same prices.
+Fair values are a function of seed, start and time (see `fair`), whatever the steps and the speed; the same sequence of
+`advance` times gives the same orders and trades too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from engine.errors import ConfigError
 from engine.venues.sandbox.contracts import CONTRACTS
 from engine.venues.sandbox.market.assets import ASSETS, choose_symbols
 from engine.venues.sandbox.market.bars import MINUTE_MS, Bars
-from engine.venues.sandbox.market.history import FundingRows, build_history, premium_trend
-from engine.venues.sandbox.market.process import F8, activity, extremes, simulate
+from engine.venues.sandbox.market.fair import FairPath, Stretch
+from engine.venues.sandbox.market.history import FundingRows, build_history
+from engine.venues.sandbox.market.process import F8, activity
 from engine.venues.sandbox.market.traders import (
     GAP,
     MOMENTUM,
@@ -45,9 +47,6 @@ _LEGS = (0.3, 0.3, 0.4)
 _MOMENTUM_SHARE = 0.25
 _SAME_SIDE = 0.65
 _REACH_BPS = 15.0
-_WEEK_S = 7 * 86_400.0
-_PREMIUM_HALF_LIFE_S = 8.3 * 3600.0
-_PREMIUM_NOISE = 0.0004
 _TREND_HALF_LIFE_S = 30.0
 
 
@@ -78,12 +77,10 @@ class SimulatedMarket:
             self.market_start_ms,
             seed,
         )
-        self._rng = np.random.default_rng([seed, 2])
-        self._log_px: F8 = self._past.log_px.copy()
-        self._momentum: F8 = self._past.momentum.copy()
-        self._premium_noise: F8 = self._past.premium - premium_trend(self._momentum)
+        self._fair = FairPath(self._past, self.market_start_ms, seed)
+        self._rng = np.random.default_rng([seed, 5])
         self._trend: F8 = np.zeros(len(self.symbols))
-        self._vol_ratio: F8 = np.ones(len(self.symbols))
+        self._seen_log_px: F8 = self._fair.log_px
         self._rates = np.array([a.trades_per_s for a in self._assets])
         self._last_side = [BUY] * len(self.symbols)
         self._ladders = [
@@ -100,12 +97,12 @@ class SimulatedMarket:
 
     @property
     def regime(self) -> int:
-        """The volatility regime in force: 0 calm, 1 normal, 2 stressed."""
-        return self._past.state.regime
+        """The volatility regime: 0 calm, 1 normal, 2 stressed."""
+        return self._fair.regime
 
     def set_regime(self, regime: int) -> None:
-        """Force the volatility regime, for drills and tests; the chain goes on from there."""
-        self._past.state.regime = regime
+        """Force the volatility regime from the next minute on, for drills and tests; the chain goes on from there."""
+        self._fair.set_regime(regime)
 
     def history(self, symbol: str, interval: str) -> Bars:
         """Return closed bars before the start; see `Market.history`."""
@@ -119,13 +116,13 @@ class SimulatedMarket:
 
     def fair_px(self, symbol: str) -> float:
         """Return the hidden fair value in USDT around which the makers quote."""
-        return float(np.exp(self._log_px[self.symbols.index(symbol)]))
+        return float(np.exp(self._fair.log_px[self.symbols.index(symbol)]))
 
     def start(self, exchange: Exchange, now_ms: int) -> None:
         """Open background accounts and quote every book."""
         open_background_accounts(exchange, self.symbols, now_ms)
         self._now_ms = now_ms
-        for j, px in enumerate(np.exp(self._log_px).tolist()):
+        for j, px in enumerate(np.exp(self._fair.log_px).tolist()):
             self._set_index(exchange, j, px, now_ms)
             self._ladders[j].requote(exchange, self._touch(j, px), self._thickness(j), now_ms, refill=1.0)
 
@@ -142,52 +139,44 @@ class SimulatedMarket:
         if elapsed > n_steps * _COARSE_MS:
             n_steps = _COARSE_STEPS
         dt_ms = elapsed / n_steps
-        steps = simulate(self._past.par, self._past.state, self._now_ms, n_steps, dt_ms / 1e3, self._rng)
         for i in range(n_steps):
             moment_ms = now_ms if i == n_steps - 1 else self._now_ms + round(dt_ms * (i + 1))
-            self._vol_ratio = steps.vol_ratio[i]
-            self._drift_state(steps.log_return[i], steps.deviation[i], dt_ms / 1e3)
+            stretch = self._fair.move(moment_ms)
+            self._follow_trend(stretch, dt_ms / 1e3)
             # A step trades just before its end, so that a minute's last step belongs to that minute.
             if dt_ms > _COARSE_MS:
-                legs = self._legs(steps.log_return[i], steps.deviation[i])
-                self._coarse_step(exchange, legs, moment_ms - 1, dt_ms, i == n_steps - 1)
+                self._coarse_step(exchange, _legs(stretch), moment_ms - 1, dt_ms, i == n_steps - 1)
             else:
                 self._fine_step(exchange, moment_ms - 1, dt_ms)
         self._now_ms = now_ms
 
-    def _drift_state(self, log_return: F8, deviation: F8, dt_s: float) -> None:
-        self._log_px += log_return
-        self._momentum = self._momentum * math.exp(-dt_s / _WEEK_S) + log_return
+    def _follow_trend(self, stretch: Stretch, dt_s: float) -> None:
+        """Standardised recent return, which momentum takers look at."""
+        if len(stretch.log_px) < 1:
+            return
+        moved = stretch.log_px[-1] - self._seen_log_px
+        self._seen_log_px = stretch.log_px[-1]
         keep = 0.5 ** (dt_s / _TREND_HALF_LIFE_S)
-        self._trend = keep * self._trend + math.sqrt(1 - keep * keep) * log_return / deviation
-        keep = 0.5 ** (dt_s / _PREMIUM_HALF_LIFE_S)
-        shock = self._rng.standard_normal(len(self.symbols)) * (_PREMIUM_NOISE * math.sqrt(1 - keep * keep))
-        self._premium_noise = keep * self._premium_noise + shock
+        self._trend = keep * self._trend + math.sqrt(1 - keep * keep) * moved / stretch.deviation
 
     def _counts(self, now_ms: int, dt_ms: float) -> list[int]:
-        busy = activity(now_ms, self._vol_ratio)
-        return self._rng.poisson(busy * self._rates * (dt_ms / 1e3)).tolist()
+        busy = activity(now_ms, self._fair.vol_ratio)
+        counts: list[int] = self._rng.poisson(busy * self._rates * (dt_ms / 1e3)).tolist()
+        return counts
 
     def _fine_step(self, exchange: Exchange, now_ms: int, dt_ms: float) -> None:
         counts = self._counts(now_ms, dt_ms)
         refill = 1.0 - 0.5 ** (dt_ms / 100.0)
-        for j, px in enumerate(np.exp(self._log_px).tolist()):
+        for j, px in enumerate(np.exp(self._fair.log_px).tolist()):
             touch = self._quote(exchange, j, px, now_ms, refill=refill, deep=True)
             for _ in range(counts[j]):
                 self._take(exchange, j, touch, now_ms)
             self._set_index(exchange, j, px, now_ms)
 
-    def _legs(self, log_return: F8, deviation: F8) -> tuple[F8, F8, F8]:
-        """Prices visited within a coarse step that has just been taken: rising assets see their low first."""
-        before = self._log_px - log_return
-        high, low = extremes(before, self._log_px, deviation, self._rng)
-        rose = log_return >= 0
-        return np.where(rose, low, high), np.where(rose, high, low), self._log_px
-
     def _coarse_step(self, exchange: Exchange, legs: tuple[F8, F8, F8], now_ms: int, dt_ms: float, last: bool) -> None:
         counts = self._counts(now_ms, dt_ms)
         noise = np.exp(0.3 * self._rng.standard_normal(len(counts)) - 0.045).tolist()
-        rose = (legs[1] >= legs[0]).tolist()
+        high_later = (legs[1] >= legs[0]).tolist()
         for leg, (log_px, share) in enumerate(zip(legs, _LEGS, strict=True)):
             end = leg == len(legs) - 1
             for j, px in enumerate(np.exp(log_px).tolist()):
@@ -195,7 +184,7 @@ class SimulatedMarket:
                 if counts[j] >= len(legs) or (end and counts[j]):
                     usdt = self._assets[j].taker_usdt * counts[j] * noise[j] * share
                     # Buyers lift the price to its high, sellers push it to its low; the end goes either way.
-                    sold = self._rng.random() < 0.5 if end else rose[j] == (leg == 0)
+                    sold = self._rng.random() < 0.5 if end else high_later[j] == (leg == 0)
                     self._print(exchange, j, touch[0] if sold else touch[1], usdt, sold, now_ms)
                 self._set_index(exchange, j, px, now_ms)
 
@@ -211,18 +200,18 @@ class SimulatedMarket:
 
     def _touch(self, j: int, px: float) -> tuple[int, int]:
         """Best bid and ask in ticks: the half spread grows with the square root of volatility, more in stress."""
-        ratio = float(self._vol_ratio[j])
+        ratio = float(self._fair.vol_ratio[j])
         half = self._assets[j].half_spread_bps * 1e-4 * max(0.8, ratio if ratio > 1.5 else ratio**0.5)
         tick_size = self._contracts[j].tick_size
         bid = math.floor(px * (1 - half) / tick_size)
         return bid, max(bid + 1, math.ceil(px * (1 + half) / tick_size))
 
     def _thickness(self, j: int) -> float:
-        return min(1.6, max(0.12, float(self._vol_ratio[j]) ** -0.9))
+        ratio = float(self._fair.vol_ratio[j])
+        return float(min(1.6, max(0.12, ratio**-0.9)))
 
     def _set_index(self, exchange: Exchange, j: int, px: float, now_ms: int) -> None:
-        premium = float(premium_trend(self._momentum[j]) + self._premium_noise[j])
-        exchange.set_prices(self.symbols[j], index=px / (1.0 + premium), now_ms=now_ms)
+        exchange.set_prices(self.symbols[j], index=px / (1.0 + float(self._fair.premium[j])), now_ms=now_ms)
 
     def _side(self, j: int, draws: list[float]) -> tuple[str, int]:
         trend = float(self._trend[j])
@@ -246,3 +235,11 @@ class SimulatedMarket:
         contract = self._contracts[j]
         lots = max(1, round(usdt / (tick * contract.tick_size * contract.lot_size)))
         print_trade(exchange, contract, tick, lots, sold, now_ms)
+
+
+def _legs(stretch: Stretch) -> tuple[F8, F8, F8]:
+    """Prices to visit within a coarse step: its extremes in the order in which they came, and its end."""
+    path = stretch.log_px
+    low, high = path.min(axis=0), path.max(axis=0)
+    low_first = path.argmin(axis=0) < path.argmax(axis=0)
+    return np.where(low_first, low, high), np.where(low_first, high, low), path[-1]

@@ -176,7 +176,8 @@ class Ladder:
         self._wanted[side] = [level for level in levels if level[0] > 0]
 
     def _level(self, k: int) -> int:
-        return k * self.grid.near_ticks + self._jitter[k & 1023]
+        jitter: int = self._jitter[k & 1023]
+        return k * self.grid.near_ticks + jitter
 
     def _clear(self, exchange: Exchange, side: int, limit: int, deep: bool, now_ms: int) -> None:
         orders = self._orders[side]
@@ -252,9 +253,3 @@ def minimum_lots(contract: Contract, tick: int) -> int:
     """Return the smallest quantity in lots that a trade at `tick` may have."""
     least = contract.min_notional * 1.05 / (tick * contract.tick_size)
     return max(round(contract.min_qty / contract.lot_size), int(least / contract.lot_size) + 1)
-
-
-__all__ = [
-    "GAP", "MOMENTUM", "NOISE", "PRINTER", "Grid", "Ladder", "grid_for", "maker_account", "minimum_lots",
-    "open_background_accounts", "print_trade",
-]  # fmt: skip
