@@ -26,6 +26,7 @@ GRID = "rgba(139, 149, 167, 0.14)"
 DIVERGING = ((0.0, DOWN), (0.5, "rgba(139, 149, 167, 0.10)"), (1.0, UP))
 LEAST_SPAN = 0.002  # of equity, on an axis
 LEAST_DRAWDOWN = 0.002
+MOST_MARKERS = 150  # more arrows than that hide the curve
 
 CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
@@ -127,7 +128,7 @@ def weights_figure(weights: pd.DataFrame) -> go.Figure:
     return _dress(figure, height=250)
 
 
-def backtest_spec(points: Any, trades: pd.DataFrame | None = None) -> list[dict[str, Any]]:
+def backtest_spec(points: Any, trades: pd.DataFrame | None = None, split_ms: int | None = None) -> list[dict[str, Any]]:
     """Describe equity above drawdown for streamlit-lightweight-charts.
 
     Parameters
@@ -136,6 +137,8 @@ def backtest_spec(points: Any, trades: pd.DataFrame | None = None) -> list[dict[
         ``[[ts_ms, equity], …]``, oldest first.
     trades : DataFrame, optional
         ``ts_exit`` ns and ``pnl``: each becomes an arrow on the curve, up for a gain and down for a loss.
+    split_ms : int, optional
+        First moment of the out-of-sample part, marked on the curve.
     """
     table = known_points(points)
     falls = drawdown(table[:, 1])
@@ -143,7 +146,7 @@ def backtest_spec(points: Any, trades: pd.DataFrame | None = None) -> list[dict[
     # Both panels get the same times: the component keeps them in step by position, not by date.
     seconds, kept = _unique_seconds(table[kept, 0], kept)
     top = {
-        "type": "Area", "data": _series(seconds, table[kept, 1]), "markers": _markers(trades, seconds),
+        "type": "Area", "data": _series(seconds, table[kept, 1]), "markers": _markers(trades, split_ms, seconds),
         "options": {"lineColor": ACCENT, "topColor": "rgba(76, 141, 255, 0.28)",
                     "bottomColor": "rgba(76, 141, 255, 0.02)", "lineWidth": 2,
                     "priceFormat": _format(2 if table[:, 1].max(initial=0.0) < 1_000 else 0)},
@@ -192,18 +195,26 @@ def _series(seconds: np.ndarray, values: np.ndarray) -> list[dict[str, float]]:
     return [{"time": int(t), "value": round(float(v), 6)} for t, v in zip(seconds, values, strict=True)]
 
 
-def _markers(trades: pd.DataFrame | None, seconds: np.ndarray) -> list[dict[str, Any]]:
-    if trades is None or trades.empty or not {"ts_exit", "pnl"} <= set(trades.columns) or not len(seconds):
-        return []
-    closed = trades.dropna(subset=["ts_exit", "pnl"]).sort_values("ts_exit")
-    spots = seconds[np.minimum(np.searchsorted(seconds, closed["ts_exit"] // 10**9), len(seconds) - 1)]
-    return [
-        {
-            "time": int(spot), "position": "belowBar" if pnl > 0 else "aboveBar", "color": UP if pnl > 0 else DOWN,
-            "shape": "arrowUp" if pnl > 0 else "arrowDown", "text": signed(pnl, 0)[2:] if len(closed) <= 12 else "",
-        }
-        for spot, pnl in zip(spots, closed["pnl"], strict=True)
-    ]  # fmt: skip
+def _markers(trades: pd.DataFrame | None, split_ms: int | None, seconds: np.ndarray) -> list[dict[str, Any]]:
+    marks = []
+    if split_ms is not None and len(seconds):
+        marks.append({"time": _nearest(seconds, split_ms // 1000), "position": "aboveBar", "color": MUTED,
+                      "shape": "square", "text": "out of sample →"})  # fmt: skip
+    if trades is not None and len(trades) and {"ts_exit", "pnl"} <= set(trades.columns) and len(seconds):
+        closed = trades.dropna(subset=["ts_exit", "pnl"])
+        closed = closed if len(closed) <= MOST_MARKERS else closed.iloc[:0]
+        for ts, pnl in zip(closed["ts_exit"], closed["pnl"], strict=True):
+            gain = pnl > 0
+            marks.append({
+                "time": _nearest(seconds, int(ts) // 10**9), "position": "belowBar" if gain else "aboveBar",
+                "color": UP if gain else DOWN, "shape": "arrowUp" if gain else "arrowDown",
+                "text": signed(pnl, 0)[2:] if len(closed) <= 12 else "",
+            })  # fmt: skip
+    return sorted(marks, key=lambda mark: mark["time"])  # the library wants them in order
+
+
+def _nearest(seconds: np.ndarray, second: int) -> int:
+    return int(seconds[min(int(np.searchsorted(seconds, second)), len(seconds) - 1)])
 
 
 def _format(decimals: int) -> dict[str, Any]:

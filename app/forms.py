@@ -12,8 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from app.backtests import COSTS, HISTORY_INTERVALS, PARAMETERS, SOURCES, STRATEGIES, Parameter, build_config, missing
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
+from app.run_config import COSTS, HISTORY_INTERVALS, PARAMETERS, SOURCES, STRATEGIES, Parameter, build_config, missing
 from app.settings_form import Field, changes, refused_fields, resets, shown, written
 
 # ---- backtest -----------------------------------------------------------------------------------------------------

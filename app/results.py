@@ -68,21 +68,10 @@ def result(client: EngineClient, run: dict[str, Any]) -> None:
     widgets.figures(backtests.headline_figures(answer), columns=5)
     _trust(answer)
     trades = backtests.trade_rows(answer)
-    widgets.spec_chart(charts.backtest_spec(answer["equity"], trades), key=f"backtest.chart.{run['run_id']}")
-    metrics_at, costs_at, trades_at, config_at = st.tabs(
-        ["Measures", "Costs", f"Trades ({len(trades)})", "Configuration"]
-    )
-    with metrics_at:
-        widgets.table(backtests.metric_rows(answer), backtests.METRIC_COLUMNS, key="backtest.metrics", max_rows=16)
-    with costs_at:
-        widgets.table(backtests.cost_rows(answer["metrics"]), backtests.COST_COLUMNS, key="backtest.costs")
-    with trades_at:
-        if trades.empty:
-            widgets.empty("This run made no trade.")
-        else:
-            widgets.table(trades, backtests.TRADE_COLUMNS, key="backtest.trades", max_rows=12)
-    with config_at:
-        st.json(answer["config"])
+    split_ms = answer["out_of_sample"].get("first_ts_ms")
+    curve = charts.backtest_spec(answer["equity"], trades, split_ms)
+    widgets.spec_chart(curve, key=f"backtest.chart.{run['run_id']}")
+    _tabs(answer, trades)
     with st.container(horizontal=True):
         st.download_button(
             "Result JSON", json.dumps(answer), file_name=f"{run['run_id']}.json", mime="application/json",
@@ -103,6 +92,24 @@ def comparison(client: EngineClient, runs: list[dict[str, Any]]) -> None:
     table = backtests.comparison_rows(answers)
     widgets.plain_table(table)
     widgets.csv_download(table, "comparison", key="backtest.compare_csv", label="Comparison CSV")
+
+
+def _tabs(answer: dict[str, Any], trades: pd.DataFrame) -> None:
+    names = ["Measures", "Costs", f"Trades ({len(trades)})", "Risk gate", "Configuration"]
+    metrics_at, costs_at, trades_at, gate_at, config_at = st.tabs(names)
+    with metrics_at:
+        widgets.table(backtests.metric_rows(answer), backtests.METRIC_COLUMNS, key="backtest.metrics", max_rows=16)
+    with costs_at:
+        widgets.table(backtests.cost_rows(answer), backtests.COST_COLUMNS, key="backtest.costs")
+    with trades_at:
+        if trades.empty:
+            widgets.empty("This run closed no trade.")
+        else:
+            widgets.table(trades, backtests.TRADE_COLUMNS, key="backtest.trades", max_rows=12)
+    with gate_at:
+        widgets.table(backtests.gate_rows(answer), backtests.GATE_COLUMNS, key="backtest.gate")
+    with config_at:
+        st.json(answer["config"])
 
 
 def _trust(answer: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from app.backtests import number_list
 from app.formats import number
+from app.run_config import number_list
 from engine.domain import INTERVAL_S
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -8,10 +8,10 @@ from app.client import engine_client
 client = engine_client()
 widgets.page_head("Backtest", client)
 with widgets.known("Backtest"):
+    active = results.active_run(client)  # before the list of runs, which then has its outcome
     instruments = client.instruments()
     runs = client.runs()
 
-active = results.active_run(client)
 form_at, result_at = st.columns([3, 8], gap="medium")
 with form_at:
     forms.backtest_form(client, sorted(instruments), busy=active is not None)

@@ -8,7 +8,7 @@ import numpy as np
 from fake_engine import FakeEngine
 from streamlit.testing.v1 import AppTest
 
-from engine.domain import NS_PER_DAY, Rule, Verdict
+from engine.domain import NS_PER_DAY, RULE_SENTENCE, Rule, Verdict
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 DAYS = 64
@@ -50,6 +50,20 @@ class PageEngine(FakeEngine):
             ratios = {name: None for name in ratios} | {"n_days": 3, "fees": 12.34, "funding": -1.5}
         return {"ratios": ratios, "daily": daily if self.enough else daily[-3:], "monthly": monthly, "drawdown": [],
                 "enough": self.enough, "note": "Ratios from daily returns, 365 days a year."}  # fmt: skip
+
+    def act_run_result(self, body):
+        """The fake's run in the exact shape of the engine's: names of trades, both samples, the gate's counts."""
+        result = super().act_run_result(body)
+        renamed = {"ts_entry": "ts_entry_ms", "ts_exit": "ts_exit_ms", "pnl": "pnl_net", "return": "pnl_fraction"}
+        result["trades"] = [{renamed.get(k, k): v for k, v in trade.items()} for trade in result["trades"]]
+        result["out_of_sample"]["first_ts_ms"] = result["equity"][350][0]
+        result["config"] = {**result["config"], "funding": None}
+        return result | {
+            "in_sample": {"sharpe": 1.4, "total_return": 0.14},
+            "canaries": {"lookahead": "pass", "future_shift": "pass"},
+            "rules": {rule.name.lower(): {"clip": 2 * rule, "refuse": 1, "sentence": RULE_SENTENCE[rule]}
+                      for rule in Rule},
+        }  # fmt: skip
 
     def act_settings_set(self, body):
         answer = super().act_settings_set(body)

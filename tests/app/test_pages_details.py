@@ -214,14 +214,15 @@ def test_backtest_result_has_out_of_sample_beside_it(engine):
     assert metrics["Sharpe, per year"] == ("1.10", "0.40 out of sample")
     measures = next(f.value for f in script.dataframe if "outside" in f.value.columns).set_index("name")
     assert measures.loc["Total return, %", "outside"] == f"▲ +3.00{GROUP}%"
+    assert measures.loc["Sharpe ratio, per year", "inside"] == "1.40"
     assert measures.loc["Largest drawdown, %", "outside"] == "—"
     assert "1 trial on this data · deflated Sharpe 0.41" in texts(script)
 
 
 def test_backtest_with_a_failed_canary_warns_in_words(engine, monkeypatch):
     run_id = finish_run(engine)
-    plain = engine.books.run_result
-    monkeypatch.setattr(engine.books, "run_result", lambda run: {**plain(run), "canaries": {"lookahead": "fail"}})
+    plain = engine.act_run_result
+    monkeypatch.setattr(engine, "act_run_result", lambda body: plain(body) | {"canaries": {"lookahead": "fail"}})
     script = page("backtest", run_id=run_id).run()
     assert "Do not believe this result: lookahead failed." in texts(script)
 

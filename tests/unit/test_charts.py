@@ -82,6 +82,13 @@ def test_gains_and_losses_are_marked_by_direction_and_side():
     assert (loss["time"], loss["shape"], loss["position"]) == (3, "arrowDown", "aboveBar")
 
 
+def test_start_of_the_out_of_sample_part_is_marked_in_order():
+    trades = pd.DataFrame({"ts_exit": [1_000_000_000, 3_000_000_000], "pnl": [1.0, 1.0]})
+    top, _ = charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]], trades, 2_000)
+    assert [mark["time"] for mark in top["series"][0]["markers"]] == [1, 2, 3]
+    assert top["series"][0]["markers"][1]["text"] == "out of sample →"
+
+
 def test_empty_backtest_can_be_drawn():
     top, bottom = charts.backtest_spec([])
     assert top["series"][0]["data"] == bottom["series"][0]["data"] == []

@@ -7,7 +7,7 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from app import backtests, settings_form
+from app import backtests, run_config, settings_form
 from app.formats import GROUP
 from engine.settings import SystemConfig
 
@@ -24,14 +24,14 @@ def answer(**values) -> dict:
 
 
 def test_config_is_in_the_engines_units():
-    config = backtests.build_config(FORM, {"volatility_target": 15.0, "fee": 4.0, "trend_horizons_hours": "4, 12"})
+    config = run_config.build_config(FORM, {"volatility_target": 15.0, "fee": 4.0, "trend_horizons_hours": "4, 12"})
     assert config["params"] == {"volatility_target": 0.15, "fee": 0.0004, "trend_horizons_hours": [4.0, 12.0]}
     assert (config["start"], config["end"], config["cash"], config["path"]) == ("2026-01-01", None, 5_000.0, None)
 
 
 def test_users_strategy_sends_its_file_and_its_own_parameters():
     form = {**FORM, "strategy": "file", "file": "mine.py", "free": "span=20\nname = abc\n\nbroken"}
-    config = backtests.build_config(form, {"fee": 0.0})
+    config = run_config.build_config(form, {"fee": 0.0})
     assert config["strategy"] == "mine.py"
     assert config["params"] == {"fee": 0.0, "span": 20.0, "name": "abc"}
 
@@ -43,11 +43,11 @@ def test_users_strategy_sends_its_file_and_its_own_parameters():
     ({"start": date(2026, 2, 1), "end": date(2026, 1, 1)}, "before"),
 ])  # fmt: skip
 def test_incomplete_form_says_what_is_missing(change, word):
-    assert word in backtests.missing(backtests.build_config({**FORM, **change}, {}))
+    assert word in run_config.missing(run_config.build_config({**FORM, **change}, {}))
 
 
 def test_complete_form_misses_nothing():
-    assert backtests.missing(backtests.build_config(FORM, {})) is None
+    assert run_config.missing(run_config.build_config(FORM, {})) is None
 
 
 def test_measures_stand_side_by_side_and_absent_ones_are_dashes():
@@ -59,10 +59,16 @@ def test_measures_stand_side_by_side_and_absent_ones_are_dashes():
     assert "Calmar ratio, per year" not in rows.index
 
 
+def test_in_sample_column_is_left_out_when_the_engine_gives_none():
+    assert "inside" not in backtests.metric_rows({"metrics": {"sharpe": 1.0}, "out_of_sample": {"sharpe": 0.1}}).columns
+
+
 def test_sum_of_costs_is_unknown_when_one_is():
-    whole = backtests.cost_rows({"fees": 18.0, "slippage": 6.0, "funding": -2.0}).set_index("name")["amount"]
-    assert whole["All costs"] == 22.0  # 18 + 6 - 2
-    assert pd.isna(backtests.cost_rows({"fees": 18.0}).set_index("name").loc["All costs", "amount"])
+    costs = {"metrics": {"fees": 18.0, "slippage": 6.0, "funding": -2.0}}
+    assert backtests.cost_rows(costs).set_index("name").loc["All costs", "amount"] == 22.0  # 18 + 6 - 2
+    uncharged = backtests.cost_rows({**costs, "config": {"funding": None}}).set_index("name")["amount"]
+    assert pd.isna(uncharged["Funding, not charged: no history"])
+    assert pd.isna(uncharged["All costs"])
 
 
 def test_luck_is_said_with_the_number_of_trials():
@@ -78,7 +84,10 @@ def test_failed_canary_is_not_a_pass():
 
 
 def test_trade_times_in_milliseconds_become_nanoseconds():
-    assert backtests.trade_rows({"trades": [{"ts_exit": 1_700_000_000_000}]})["ts_exit"].iloc[0] == 1.7e18
+    trade = {"ts_entry_ms": 1_699_999_999_999, "ts_exit_ms": 1_700_000_000_000, "pnl_net": 5.0, "pnl_fraction": 0.01}
+    row = backtests.trade_rows({"trades": [trade]}).iloc[0]
+    assert (row["ts_entry"], row["ts_exit"]) == (1_699_999_999_999_000_000, 1_700_000_000_000_000_000)
+    assert (row["pnl"], row["return"]) == (5.0, 0.01)
     assert "pnl" in backtests.trade_rows({"trades": []}).columns
 
 

@@ -1,0 +1,120 @@
+"""What a backtest can be asked: strategies, their parameters with units, and the configuration sent. Pure."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, NamedTuple
+
+STRATEGIES = {"trend": "Trend, several horizons", "ema-cross": "EMA cross, the yardstick", "file": "Python file"}
+SOURCES = {"history": "Engine history", "path": "Path on disk"}
+HISTORY_INTERVALS = ("1h", "1m")  # what the engine keeps; a file's own interval is read from it
+
+
+class Parameter(NamedTuple):
+    """One number or choice of a strategy, as the form shows it."""
+
+    name: str
+    label: str  # with its unit
+    default: Any  # as the engine takes it
+    scale: float = 1.0  # shown = stored x scale
+    minimum: float | None = None  # as shown
+    maximum: float | None = None  # as shown
+    step: float | None = None  # as shown
+    choices: tuple[str, ...] = ()
+    meaning: str = ""
+
+
+COSTS = (
+    Parameter("fee", "Taker fee, bp", 0.0004, 1e4, 0.0, 100.0, 0.5, meaning="Of traded notional"),
+    Parameter("slippage", "Slippage, bp", 0.0001, 1e4, 0.0, 100.0, 0.5, meaning="Fills are worse than the open"),
+)
+PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "trend": (
+        Parameter("trend_horizons_hours", "Horizons, h", (4.0, 12.0, 36.0, 108.0), meaning="Hours, commas between"),
+        Parameter("volatility_horizon_hours", "Vol memory, h", 24.0, 1, 0.1, 10_000.0, 1.0,
+                  meaning="Memory of the volatility estimate, hours"),
+        Parameter("volatility_target", "Vol target, %/y", 0.20, 100, 0.1, 200.0, 1.0,
+                  meaning="Annualised volatility the book aims at"),
+        Parameter("max_symbol_weight", "Symbol cap, ×", 0.5, 1, 0.01, 5.0, 0.1, meaning="One symbol's share of equity"),
+        Parameter("max_gross_weight", "Gross cap, ×", 2.0, 1, 0.01, 10.0, 0.1, meaning="Sum of |weights|, × equity"),
+        Parameter("rebalance_band", "Band, ×", 0.02, 1, 0.0, 0.5, 0.01,
+                  meaning="Smallest change of weight that is traded, × equity"),
+        Parameter("allow_short", "Shorts", True, meaning="Whether weights may be negative"),
+    ),
+    "ema-cross": (
+        Parameter("fast", "Fast span, bars", 20, 1, 1, 10_000, 1, meaning="EMA alpha is 2 / (span + 1)"),
+        Parameter("slow", "Slow span, bars", 100, 1, 2, 100_000, 1, meaning="No signal before this many bars"),
+        Parameter("side", "Side", "long", choices=("long", "both"), meaning="Both: sells short on the opposite cross"),
+        Parameter("gate", "Risk gate", "on", choices=("on", "off"), meaning="Off only to compare with other libraries"),
+    ),
+    "file": (),
+}  # fmt: skip
+
+
+def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``run.start`` takes.
+
+    Parameters
+    ----------
+    form : dict
+        ``source, path, symbols, interval, strategy, file, start, end, cash`` as the widgets hold them.
+    shown : dict
+        Parameter name to its value in the unit of the form; text for a list.
+    """
+    specs = {spec.name: spec for spec in (*PARAMETERS[form["strategy"]], *COSTS)}
+    params = {name: stored(specs[name], value) for name, value in shown.items() if name in specs}
+    params.update(free_parameters(form.get("free") or "") if form["strategy"] == "file" else {})
+    return {
+        "source": form["source"], "path": (form["path"] or None) if form["source"] == "path" else None,
+        "symbols": list(form["symbols"]), "interval": form["interval"],
+        "strategy": form["file"] if form["strategy"] == "file" else form["strategy"], "params": params,
+        "start": _day(form["start"]), "end": _day(form["end"]), "cash": float(form["cash"]),
+    }  # fmt: skip
+
+
+def missing(config: dict[str, Any]) -> str | None:
+    """Return a sentence on what the form lacks, or None when it can be sent."""
+    if config["source"] == "path" and not config["path"]:
+        return "Give the path of a Parquet or CSV file, or of a folder of them."
+    if config["source"] == "history" and not config["symbols"]:
+        return "Choose at least one symbol."
+    if not config["strategy"]:
+        return "Give the path of the strategy's Python file."
+    if config["start"] and config["end"] and config["start"] >= config["end"]:
+        return "The start must be before the end."
+    return None
+
+
+def stored(spec: Parameter, shown: Any) -> Any:
+    """Return a shown value in the engine's unit. In a list, a word that is no number stays: the engine says so."""
+    if isinstance(spec.default, tuple):
+        return number_list(str(shown))
+    if isinstance(shown, bool) or not isinstance(shown, (int, float)) or spec.scale == 1:
+        return shown
+    # Rounded so that 5.0 % is 0.05 and not 0.05000000000000001.
+    return round(shown / spec.scale, 12)
+
+
+def number_list(text: str) -> list[float | str]:
+    """Split text at commas and spaces into numbers; a word that is none stays as it was typed."""
+    out: list[float | str] = []
+    for word in text.replace(",", " ").split():
+        try:
+            out.append(float(word))
+        except ValueError:
+            out.append(word)
+    return out
+
+
+def free_parameters(text: str) -> dict[str, Any]:
+    """Read ``name=value`` lines of a user's strategy; numbers become numbers."""
+    found: dict[str, Any] = {}
+    for line in text.splitlines():
+        name, mark, value = line.partition("=")
+        if mark and name.strip():
+            found[name.strip()] = number_list(value)[0] if len(value.split()) == 1 else value.strip()
+    return found
+
+
+def _day(value: date | None) -> str | None:
+    return value.isoformat() if value else None
