@@ -81,7 +81,7 @@ class AsterClient(ccxt.pro.aster):
         url = self.urls["api"]["ws"]["public"]["swap"]
         message = {"method": "SUBSCRIBE", "params": streams, "id": 1}
         # Nothing ever resolves this hash: the future ends only when the connection does.
-        await self.watch_multiple(url, ["connection-lost"], message, ["streams"])
+        await self.watch_multiple(url, ["connection-lost"], message, streams)
 
     async def listen_and_wait(self) -> None:
         """Open the user stream and return only by raising when the connection is lost."""
