@@ -34,12 +34,17 @@ class Launcher:
         Data folder; ``data_home()`` when left out.
     command : list of str, optional
         What to run; ``python -m engine paper`` with the market source of ``ASTROLABE_MARKET`` when left out.
+
+    Attributes
+    ----------
+    note : str
+        What is going on or went wrong, for people; empty once the engine answers.
     """
 
     def __init__(self, home: Path | None = None, command: list[str] | None = None) -> None:
         self.home = home or data_home()
         self.command = command or _paper_command(self.home)
-        self.note = "Looking for an engine."
+        self.note = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -60,12 +65,12 @@ class Launcher:
         """Find or start the engine and wait until it answers. Returns whether it does; ``note`` says what happened."""
         with self._starting:
             if self._answers():
-                self.note = "Attached to a running engine."
+                self.note = ""
                 return True
             self.home.mkdir(parents=True, exist_ok=True)
             with _locked(self.home / "launcher.lock"):
                 if self._answers():
-                    self.note = "Attached to an engine that another window started."
+                    self.note = ""
                     return True
                 if not self.owns_engine and not self._stopping.is_set():
                     self._start()
@@ -106,7 +111,7 @@ class Launcher:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and not self._stopping.is_set():
             if self._answers():
-                self.note = "The engine is running."
+                self.note = ""
                 return True
             if self._process is not None and self._process.poll() is not None:
                 self.note = f"The engine ended while it started: {self._last_words()} (see {self.home / 'engine.log'})"

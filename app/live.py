@@ -62,6 +62,8 @@ class Outbox:
         """Add a message, or replace the older one it makes worthless."""
         kind, symbol = message.get("t", ""), message.get("s", "")
         with self._lock:
+            if kind == "engine" and not message["up"]:
+                self._clear()  # what waited is no longer true
             if kind in PER_SYMBOL and symbol != self.symbol:
                 if kind == "top" and self.wants_tops:
                     self._other_tops[symbol] = text
@@ -83,16 +85,22 @@ class Outbox:
         """Return what is due, oldest kind of news first, and forget it."""
         with self._lock:
             due = [*self._latest.values(), *self._events, *self._bars.values(), *self._trades]
-            self._latest.clear()
-            self._events.clear()
-            self._bars.clear()
-            self._trades.clear()
-            now = time.monotonic()
-            if self._other_tops and now - self._others_sent >= OTHER_TOPS_EVERY_S:
-                due += self._other_tops.values()
-                self._other_tops.clear()
+            other_tops, now = self._other_tops, time.monotonic()
+            self._other_tops = {}
+            self._clear()
+            if now - self._others_sent >= OTHER_TOPS_EVERY_S:
+                due += other_tops.values()
                 self._others_sent = now
+            else:
+                self._other_tops = other_tops
         return due
+
+    def _clear(self) -> None:
+        self._latest.clear()
+        self._events.clear()
+        self._bars.clear()
+        self._trades.clear()
+        self._other_tops = {}
 
     def __len__(self) -> int:
         return len(self._latest) + len(self._bars) + len(self._other_tops) + len(self._trades) + len(self._events)

@@ -87,7 +87,8 @@ def _unknown(error: EngineUnavailable) -> None:
     st.warning(f"Engine {error.unknown_since}. {error.reason}")
     st.markdown("Equity, day PnL and kill switch are **unknown**. Protective stops rest on the exchange.")
     launcher = shared_launcher()
-    st.caption(launcher.note)
+    if launcher.note:
+        st.caption(launcher.note)
     st.button("Start the engine", on_click=launcher.begin, width="stretch")
 
 
@@ -102,10 +103,14 @@ def _badges(status: dict[str, Any]) -> None:
 
 def _account(status: dict[str, Any]) -> None:
     day, share = status["day_pnl"], status["day_pnl_pct"]
-    # The delta's arrow and colour come from its sign, which is why it is written with a plain one.
-    delta = None if day is None else f"{day:+,.2f} ({share:+.2%}) today".replace(",", " ")
-    st.metric("Equity · USDT", number(status["equity"]), delta, delta_color="off" if not day else "normal")
-    st.caption(f"Drawdown {percent(status['drawdown'])} · exposure {number(status['gross_weight'], 2)} ×")
+    if not day:
+        change = None if day is None else "± 0.00 today"
+        st.metric("Equity · USDT", number(status["equity"]), change, delta_color="off", delta_arrow="off")
+    else:
+        # Streamlit takes the arrow and the colour from a plain leading sign.
+        change = f"{day:+,.2f} ({share:+.2%}) today".replace(",", " ")
+        st.metric("Equity · USDT", number(status["equity"]), change)
+    st.caption(f"Drawdown {percent(status['drawdown'])}  \nExposure {number(status['gross_weight'], 2)} × equity")
 
 
 def _engine(status: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from app.components.market import TIMEFRAMES, MarketView, header_bar, order_book
 from app.components.ticket import order_ticket
 from app.formats import clock
 
-SUMMARY_EVERY_S = 2.0
+SUMMARY_EVERY_S = 3.0
 
 
 def chosen(state_key: str, field: str, allowed: tuple[str, ...], default: str) -> str:
@@ -39,15 +39,15 @@ def look(client: EngineClient) -> MarketView:
 def summary(client: EngineClient) -> None:
     """One line: what is open, as of when; or since when that is unknown."""
     try:
-        positions, orders = client.positions(), client.orders(open_only=True)
-        now_ns = client.status()["now_ns"]
+        positions, status = client.positions(), client.status()
     except EngineUnavailable as error:
         st.caption(f":orange[**Positions and orders {error.unknown_since}.**] {error.reason}")
         return
     open_positions = int((positions["qty"] != 0).sum())
     held = f"{open_positions} open position{'s' * (open_positions != 1)}" if open_positions else "No open position"
-    resting = f"{len(orders)} open order{'s' * (len(orders) != 1)}" if len(orders) else "No open order"
-    st.caption(f"{held} · {resting} · as of {clock(now_ns)}, read every {SUMMARY_EVERY_S:.0f} s")
+    n_orders = status["open_orders"]
+    resting = f"{n_orders} open order{'s' * (n_orders != 1)}" if n_orders else "No open order"
+    st.caption(f"{held} · {resting} · as of {clock(status['now_ns'])}, read every {SUMMARY_EVERY_S:.0f} s")
 
 
 @st.fragment

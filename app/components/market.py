@@ -49,7 +49,12 @@ def choose(key: str, field: str, allowed: tuple[str, ...], state_key: str) -> Ca
 def header_bar(view: MarketView) -> None:
     """Show symbols, market and account numbers, and the age of every feed."""
     key = "desk_header"
-    _header(key=key, data=view.as_props(), on_symbol_change=choose(key, "symbol", view.symbols, "desk_symbol"))
+    _header(
+        key=key,
+        data=view.as_props(),
+        on_symbol_change=choose(key, "symbol", view.symbols, "desk_symbol"),
+        on_refresh_change=lambda: None,  # the rerun is the refresh
+    )
 
 
 def price_chart(view: MarketView) -> None:

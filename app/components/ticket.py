@@ -6,6 +6,7 @@ State in the session, under one key: ``draft`` (the newest preview), ``review`` 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import streamlit as st
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
 from app.components import declare
 from app.components.market import MarketView
+from engine.domain import NS_PER_MS
 
 _ticket = declare("ticket")
 KEY = "desk_ticket"
@@ -24,7 +26,7 @@ State = MutableMapping[str, Any]
 
 def preview_draft(state: State, client: EngineClient, wish: dict[str, Any]) -> None:
     """Price the ticket as it is typed; ``n`` tells the script which version of it this answers."""
-    state["draft"] = {"n": wish["n"], "preview": None, "error": None}
+    state["draft"] = {"n": wish["n"], "preview": None, "error": None, "at_ms": time.time_ns() // NS_PER_MS}
     try:
         state["draft"]["preview"] = client.preview_ticket(wish["ticket"])
     except (CommandRefused, EngineUnavailable) as error:
@@ -36,7 +38,10 @@ def begin_review(state: State, client: EngineClient, wish: dict[str, Any]) -> No
     preview_draft(state, client, wish)
     state["outcome"] = None
     if state["draft"]["preview"] is not None:
-        state["review"] = {"key": new_key(), "ticket": wish["ticket"], "preview": state["draft"]["preview"]}
+        draft = state["draft"]
+        state["review"] = {
+            "key": new_key(), "ticket": wish["ticket"], "preview": draft["preview"], "at_ms": draft["at_ms"],
+        }  # fmt: skip
 
 
 def send_reviewed(state: State, client: EngineClient, key: str) -> None:

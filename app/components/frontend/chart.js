@@ -16,10 +16,11 @@ function create(parent) {
   const bar = root.appendChild(el("header"));
   const name = bar.appendChild(el("h2"));
   const frames = bar.appendChild(el("nav", "choices"));
-  const legend = bar.appendChild(el("div", "legend"));
+  bar.appendChild(el("div", "gap"));
   const fit = bar.appendChild(el("button", "plain", "Latest"));
   fit.title = "Show the newest candles";
   const stage = root.appendChild(el("div", "stage"));
+  const legend = stage.appendChild(el("div", "legend"));
   const veil = root.appendChild(el("div", "veil"));
   const view = { root, name, frames, legend, fit, stage, veil, data: {}, shown: "", hovered: null, update, paint, remove };
   view.notice = "Loading candles.";
@@ -97,7 +98,8 @@ async function load(view) {
   const [bars, fills] = answers;
   if (!bars) {
     view.notice = "Candles are unknown: the engine does not answer.";
-    setTimeout(() => view.wanted === wanted && !view.candles && load(view), 1500);
+    // While the engine is known to be away, its return loads; otherwise it was only busy.
+    setTimeout(() => !feed.down && view.wanted === wanted && view.shown !== wanted && load(view), 1500);
     feed.note("all");
     return;
   }

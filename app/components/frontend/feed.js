@@ -86,8 +86,8 @@ class Feed {
     this.reset();
   }
 
-  lose(reason, sinceMs = this.heardMs) {
-    if (!this.down) this.down = { sinceMs, reason };
+  lose(reason, sinceMs = this.heardMs, byEngine = false) {
+    this.down = { sinceMs: this.down?.sinceMs ?? sinceMs, reason, byEngine };
     this.note("down");
   }
 
@@ -112,10 +112,7 @@ class Feed {
       return;
     }
     this.heardMs = wallMs();
-    if (this.down) {
-      this.down = null;
-      this.note("up"); // the chart refetches what it missed
-    }
+    if (this.down && !this.down.byEngine) this.recover(); // the link is back; a lost engine says itself when it is back
     const store = STORE[message.t];
     if (!store) return;
     if (message.s && message.s !== this.symbol && message.t !== "top") return;
@@ -128,12 +125,16 @@ class Feed {
     if (!message.up) {
       const seen = this.status !== null;
       this.reset();
-      this.lose(message.reason, seen ? Math.min(this.heardMs, message.since_ms) : message.since_ms);
-      this.down = { sinceMs: this.down.sinceMs, reason: message.reason };
+      this.lose(message.reason, seen ? Math.min(this.heardMs, message.since_ms) : message.since_ms, true);
     } else if (this.down) {
-      this.down = null;
-      this.note("up");
+      this.heardMs = wallMs();
+      this.recover();
     }
+  }
+
+  recover() {
+    this.down = null;
+    this.note("up"); // components read again what they missed
   }
 
   note(kind) {

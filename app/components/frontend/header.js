@@ -72,12 +72,25 @@ async function readDay(view) {
 function paint(changed) {
   const unknown = unknownSince(clock);
   this.root.classList.toggle("stale", unknown !== null);
+  if (changed.has("up")) readDay(this);
+  if (changed.has("status")) askForNews(this);
   paintSymbols(this, unknown);
   paintMarket(this, unknown);
   if (["status", "positions", "all", "down", "up", "clock"].some((kind) => changed.has(kind))) {
     paintAccount(this, unknown);
     paintFeeds(this, unknown);
   }
+}
+
+const NEWS_MS = 5000;
+
+/** The page was drawn without the engine, or the engine's symbols have changed since: draw it again. */
+function askForNews(view) {
+  const wanted = (feed.status?.symbols ?? []).join();
+  const isCurrent = wanted === (view.data.symbols ?? []).join() && Object.keys(view.data.instruments ?? {}).length > 0;
+  if (isCurrent || Date.now() - (view.newsMs ?? 0) < NEWS_MS) return;
+  view.newsMs = Date.now();
+  view.trigger("refresh", { at: view.newsMs });
 }
 
 function paintSymbols(view, unknown) {

@@ -7,6 +7,8 @@ import { UNKNOWN, baseOf, clock, decimalsOf, isKnown, number, percent } from "./
 
 const KINDS = { market: "Market", limit: "Limit", post_only: "Post-only", stop: "Stop" };
 const DRAFT_MS = 350;
+const REFRESH_MS = 3000; // prices move: a preview is asked for again, for as long as somebody may still be deciding
+const DECIDING_MS = 180000;
 const MARK = { pass: "✓ pass", clip: "◐ clip", refuse: "✕ refuse" };
 
 function create(parent) {
@@ -95,6 +97,7 @@ function isComplete(ticket) {
 function drafted(view) {
   clearTimeout(view.draftTimer);
   view.n += 1;
+  view.editedMs = Date.now();
   const n = view.n;
   const ticket = ticketOf(view);
   paintPreview(view);
@@ -111,13 +114,27 @@ function update(data) {
     set(this, {});
   }
   this.n = Math.max(this.n, data.draft?.n ?? 0);
+  this.askedMs = Date.now();
   paintPreview(this);
   paintConfirm(this);
   const outcome = data.outcome;
   put(this.outcome, outcome ? outcome.text : "", "outcome " + (outcome && !outcome.ok ? "warn" : ""));
 }
 
-function paint() {
+/** The shown preview ages: ask again every few seconds, and at once when the kill switch or the trading state moves. */
+function refresh(view) {
+  const draft = view.data.draft;
+  if (!draft || draft.n !== view.n || view.data.review || Date.now() - view.editedMs > DECIDING_MS) return;
+  const state = `${feed.status?.kill_level} ${feed.status?.trading_state}`;
+  const isOld = Date.now() - (view.askedMs ?? 0) > REFRESH_MS;
+  if (!isOld && state === view.askedState) return;
+  view.askedMs = Date.now();
+  view.askedState = state;
+  view.trigger("draft", { ticket: ticketOf(view), n: view.n });
+}
+
+function paint(changed) {
+  if (!feed.down && (changed.has("clock") || changed.has("status"))) refresh(this);
   const unknown = unknownSince(clock);
   this.veil.hidden = !unknown;
   put(this.veil, unknown ? `Prices and limits are ${unknown}. No order can be sent.` : "");
@@ -161,7 +178,8 @@ function gateRows(draft, complete) {
   if (draft.error) return [el("li", "warn", draft.error)];
   const { preview } = draft;
   const rows = preview.reasons.map((reason) => el("li", reason.verdict === "pass" ? "" : "warn", `${MARK[reason.verdict] ?? reason.verdict} · ${reason.sentence}`));
-  const head = el("li", preview.ok ? "strong up" : "strong warn", preview.ok ? "✓ The risk gate would let it through" : "✕ The risk gate would refuse it");
+  const at = draft.at_ms ? ` (${clock(draft.at_ms)})` : "";
+  const head = el("li", preview.ok ? "strong up" : "strong warn", preview.ok ? `✓ The risk gate would let it through${at}` : `✕ The risk gate would refuse it${at}`);
   return [head, ...rows, ...(preview.warnings ?? []).map((text) => el("li", "warn", "! " + text))];
 }
 
@@ -184,7 +202,7 @@ function paintConfirm(view) {
     list.appendChild(el("dd", "", text));
   }
   const gate = box.appendChild(el("ul", "gate"));
-  gate.append(...gateRows({ preview }, true));
+  gate.append(...gateRows({ preview, at_ms: review.at_ms }, true));
   if (review.unsure) gate.appendChild(el("li", "warn", review.unsure));
   const send = box.appendChild(el("button", `send ${ticket.side}`, review.unsure ? "Ask again (cannot send twice)" : `Send: ${word.slice(2).toLowerCase()} ${number(preview.qty, lot)} ${baseOf(ticket.symbol)}`));
   send.disabled = !preview.ok;
