@@ -30,9 +30,9 @@ class SystemConfig(BaseModel):
     strategy: Literal["trend", "ema-cross"] = Field("trend", description="Sleeve that sets the raw weights")
     decision_interval: str = Field("1m", description="Bar on whose close a decision is made")
     trend_horizons_hours: tuple[float, ...] = Field(
-        (4.0, 12.0, 36.0, 108.0), min_length=1, max_length=8, description="Trend horizons, hours"
+        (72.0, 216.0, 648.0), min_length=1, max_length=8, description="Trend horizons, hours"
     )
-    volatility_horizon_hours: float = Field(24.0, gt=0, description="Memory of the volatility estimate, hours")
+    volatility_horizon_hours: float = Field(168.0, gt=0, description="Memory of the volatility estimate, hours")
     volatility_target: float = Field(0.20, gt=0, le=2, description="Annualised volatility the book aims at")
     ema_fast: int = Field(20, ge=1, le=10_000, description="ema-cross: fast span, bars")
     ema_slow: int = Field(100, ge=2, le=100_000, description="ema-cross: slow span, bars")
@@ -41,7 +41,7 @@ class SystemConfig(BaseModel):
     max_gross_weight: float = Field(2.0, gt=0, le=10, description="Cap on the sum of |weights|")
     max_leverage: float = Field(3.0, ge=1, le=20, description="Gross notional over equity")
     max_price_age_s: float = Field(15.0, gt=0, le=3600, description="Older prices block new risk, seconds")
-    rebalance_band: float = Field(0.02, ge=0, le=0.5, description="Smallest change of weight worth trading")
+    rebalance_band: float = Field(0.05, ge=0, le=0.5, description="Smallest change of weight worth trading")
     maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
     protective_stop_pct: float = Field(0.05, gt=0.001, le=0.5, description="Distance of the exchange-resident stop")
     tick_retention_days: int = Field(3, ge=1, le=365, description="Ticks kept in the database, days")

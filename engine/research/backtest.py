@@ -16,12 +16,12 @@ import numpy as np
 from engine.core.metrics import deflated_sharpe, sharpe_ratio
 from engine.core.simulate import Scan, SimBars, SimResult, stretches
 from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
-from engine.errors import CommandRefused, WorkstationError
+from engine.errors import CommandRefused, InvariantBroken, WorkstationError
 from engine.research.canaries import run_canaries
 from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Periods, Stretch, figures, periods_of
 from engine.research.ledger import Ledger, overfitting_probability
-from engine.research.loading import BarTable, cut, load_bars, load_funding
+from engine.research.loading import BarTable, cut, load_bars, load_funding, select
 from engine.research.trades import RoundTrip, round_trips
 from engine.settings import Environment
 from engine.strategies.user import PastBuffer, load_strategy, weights_from
@@ -101,8 +101,11 @@ def _ns(moment: datetime | None) -> int | None:
 
 
 def _load(config: BacktestConfig) -> BarTable:
-    table = config.bars if config.bars is not None else load_bars(config.data, config.symbols)  # type: ignore[arg-type]
-    return cut(table, _ns(config.start), _ns(config.end))
+    if config.data is not None:
+        return cut(load_bars(config.data, config.symbols), _ns(config.start), _ns(config.end))
+    if config.bars is None:
+        raise InvariantBroken("a backtest configuration has neither data nor bars")
+    return cut(select(config.bars, config.symbols), _ns(config.start), _ns(config.end))
 
 
 def _sim_bars(bars: BarTable, funding: F8 | None) -> SimBars:
@@ -156,7 +159,7 @@ def _scan_user(
 def _simulate(
     bars: BarTable, funding: F8 | None, config: BacktestConfig, resolved: Resolved, progress: Progress,
     cancelled: Cancelled | None,
-) -> tuple[SimResult, float]:  # fmt: skip
+) -> tuple[SimResult, F8, float]:  # fmt: skip
     scan = Scan(_sim_bars(bars, funding), resolved.instruments, resolved.costs, resolved.params, config.cash)
     scan.advance(0)  # compiles, or loads the kernel from disk, outside the measured time
     started = time.perf_counter()
@@ -164,7 +167,7 @@ def _simulate(
         _scan_user(scan, bars, config, resolved.user_params, progress, cancelled)
     else:
         _scan_built_in(scan, progress, cancelled)
-    return scan.result(), time.perf_counter() - started
+    return scan.result(), scan.external_weight, time.perf_counter() - started
 
 
 def _trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str:
@@ -230,7 +233,7 @@ def run_backtest(
     bars = _load(config)
     funding = load_funding(config.funding, bars) if config.funding is not None else None
     resolved = resolve(config, bars.interval_s, len(bars.symbols))
-    result, elapsed_s = _simulate(bars, funding, config, resolved, lambda share: report(0.9 * share), cancelled)
+    result, wish, elapsed_s = _simulate(bars, funding, config, resolved, lambda share: report(0.9 * share), cancelled)
     trips = round_trips(result.fills, bars.ts_open, bars.symbols)
     n_bars = len(bars.ts_open)
     split = round(n_bars * (1 - OUT_OF_SAMPLE_SHARE))
@@ -245,14 +248,13 @@ def run_backtest(
     trials, deflated, pbo = _judge_trials(config, key, bars.fingerprint, periods)
     metrics |= {"deflated_sharpe": deflated, "pbo": pbo}
 
-    def rerun(table: BarTable) -> tuple[F8, F8]:
+    def rerun(table: BarTable) -> tuple[SimResult, F8]:
         _stop_if(cancelled)
-        again = _simulate(table, None if funding is None else _fitted(funding, table), config, resolved,
-                          lambda share: None, cancelled)[0]  # fmt: skip
-        return again.track.equity, again.track.weight
+        rates = None if funding is None else funding[: len(table.ts_open)].copy()
+        return _simulate(table, rates, config, resolved, lambda share: None, cancelled)[:2]
 
     longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
-    canaries = run_canaries(bars, result.track.equity, result.track.weight, rerun, longest)
+    canaries = run_canaries(bars, (result, wish), rerun, longest)
     report(1.0)
     described = config.model_dump(mode="json", exclude={"params", "home"}) | {
         "params": json.loads(json.dumps(resolved.listed)),
@@ -268,10 +270,6 @@ def run_backtest(
     return BacktestResult(
         described, metrics, out_of_sample, canaries, _rules(result), trials, elapsed_s, bars, result, trips
     )
-
-
-def _fitted(funding: F8, table: BarTable) -> F8:
-    return funding[: len(table.ts_open)].copy()
 
 
 def _rules(result: SimResult) -> dict[str, dict[str, Any]]:

@@ -251,6 +251,20 @@ def cut(bars: BarTable, start_ns: int | None, end_ns: int | None) -> BarTable:
     return BarTable(bars.symbols, bars.interval_s, bars.ts_open[keep], *columns, bars.fingerprint)
 
 
+def select(bars: BarTable, symbols: tuple[str, ...]) -> BarTable:
+    """Return only these symbols, in this order; all of them when ``symbols`` is empty."""
+    missing = [symbol for symbol in symbols if symbol not in bars.symbols]
+    if missing:
+        raise DataError(f"there are no bars of {missing[0]}; there are {', '.join(bars.symbols)}")
+    if not symbols:
+        return bars
+    chosen = [bars.symbols.index(symbol) for symbol in symbols]
+    columns = (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)
+    picked = [np.ascontiguousarray(column[:, chosen]) for column in columns]
+    digest = hashlib.sha256(f"{bars.fingerprint}{symbols}".encode()).hexdigest()
+    return BarTable(symbols, bars.interval_s, bars.ts_open, *picked, digest)
+
+
 def load_funding(path: Path, bars: BarTable) -> F8:
     """Return funding rates (T, N) due at each bar's close, 0 where none is due.
 
