@@ -119,9 +119,10 @@ def with_slippage(fills: pd.DataFrame) -> pd.DataFrame:
 
 
 def thin_index(values: F8, limit: int = 2_000) -> np.ndarray:
-    """Return the positions of at most about ``limit`` of the values: each stretch's first, lowest and highest.
+    """Return the positions of at most about ``limit`` of the values: three a stretch, its lowest and highest included.
 
-    Extremes survive, so the deepest drawdown on a chart is the deepest there was.
+    Extremes survive, so the deepest drawdown on a chart is the deepest there was. Every stretch keeps as many, because
+    a chart that places points by their number, not by their time, would otherwise shorten the quiet ones.
 
     Examples
     --------
@@ -132,11 +133,13 @@ def thin_index(values: F8, limit: int = 2_000) -> np.ndarray:
     if size <= limit:
         return np.arange(size)
     edges = np.linspace(0, size, limit // 3 + 1).astype(int)
-    keep: set[int] = {size - 1}
+    kept: list[int] = []
     for begin, end in pairwise(edges):
         stretch = values[begin:end]
-        keep.update((int(begin), int(begin + stretch.argmin()), int(begin + stretch.argmax())))
-    return np.array(sorted(keep))
+        third = len(stretch) // 3
+        candidates = (int(stretch.argmin()), int(stretch.argmax()), 0, third, 2 * third)
+        kept.extend(sorted(begin + place for place in list(dict.fromkeys(candidates))[:3]))
+    return np.array(sorted({*kept, size - 1}))
 
 
 def known_points(points: Any) -> np.ndarray:

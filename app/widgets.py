@@ -170,8 +170,9 @@ def pick_rows(
 
     def picked() -> None:
         chosen_ids = [ids[i] for i in held[widget_key]["selection"]["rows"] if i < len(ids)]
-        st.query_params[name] = ",".join(chosen_ids)
-        held[f"{key}.opened"] = chosen_ids or list(chosen)
+        if chosen_ids:  # none: a table that was drawn anew, or the last tick removed; what is open stays open
+            st.query_params[name] = ",".join(chosen_ids)
+            held[f"{key}.opened"] = chosen_ids
 
     _dataframe(
         rows, columns, key=widget_key, max_rows=max_rows, on_select=picked,

@@ -131,6 +131,7 @@ def test_thinning_keeps_both_extremes_and_the_last_value():
     assert len(kept) < 1_000
     assert {31_337, 77_777, 99_999} <= set(kept.tolist())
     assert np.all(np.diff(kept) > 0)
+    assert np.diff(np.histogram(kept, bins=10, range=(0, 100_000))[0]).max() <= 6  # as dense where nothing happens
 
 
 def test_missing_ratio_says_how_many_days_there_are():
