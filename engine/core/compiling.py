@@ -8,17 +8,45 @@ fingerprint, which numba hashes into its cache key.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from numba import njit
 
-kernel = njit(error_model="numpy", _nrt=False, forceinline=True)
-"""Decorator of functions that run inside an entry point.
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-They allocate nothing, so numba's reference counting is switched off for them: with it, every look at an array inside a
-NamedTuple costs two atomic instructions, which made a scan 100 times slower. Division by zero gives inf or NaN, as in
-NumPy, instead of raising.
-"""
+_inner: Any = njit(error_model="numpy", _nrt=False, forceinline=True)
+_entry: Any = njit(error_model="numpy", _nrt=False, cache=True)
+_copying: Any = njit
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function that runs inside an entry point and allocates nothing.
+
+    numba's reference counting is switched off for it: with it, every look at an array inside a NamedTuple costs two
+    atomic instructions, which made a scan 100 times slower. Division by zero gives inf or NaN, as in NumPy.
+    """
+    compiled: Function = _inner(function)
+    return compiled
+
+
+def entry_kernel(function: Function) -> Function:
+    """Compile a function like ``kernel`` that Python calls, and keep it on disk."""
+    compiled: Function = _entry(function)
+    return compiled
+
+
+def copying_kernel(function: Function) -> Function:
+    """Compile a function that allocates its result."""
+    compiled: Function = _copying(function)
+    return compiled
+
+
+def cached_copying_kernel(function: Function) -> Function:
+    """Compile a function that allocates its result, that Python calls, and keep it on disk."""
+    compiled: Function = _copying(cache=True)(function)
+    return compiled
 
 
 def source_fingerprint() -> str:

@@ -56,8 +56,8 @@ def drawdown_scale(drawdown: float, max_drawdown: float) -> float:
 
     Examples
     --------
-    >>> drawdown_scale(0.05, 0.15), round(drawdown_scale(0.10, 0.15), 12), drawdown_scale(0.15, 0.15)
-    (1.0, 0.5, 0.0)
+    >>> [round(drawdown_scale(fall, 0.15), 12) for fall in (0.05, 0.10, 0.15)]
+    [1.0, 0.5, 0.0]
     """
     full_until = max_drawdown * FULL_SIZE_DRAWDOWN
     if drawdown <= full_until:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from engine.core.compiling import FINGERPRINT
+from engine.core.compiling import FINGERPRINT, entry_kernel
 from engine.core.costs import Costs
 from engine.core.decide import decide
 from engine.core.drafts import Draft, new_draft
@@ -62,7 +61,7 @@ class SimResult(NamedTuple):
 
 
 def _build_scan(fingerprint: str, width: int) -> Callable[..., Any]:
-    @njit(cache=True, error_model="numpy", _nrt=False)
+    @entry_kernel
     def compiled_scan(  # type: ignore[no-untyped-def]
         start, stop, bars, external_weight, state, draft, account, view, pending, log, track, instruments, costs, params
     ):
@@ -100,7 +99,8 @@ def _build_scan(fingerprint: str, width: int) -> Callable[..., Any]:
                     account.in_flight_qty[i] = draft.target_qty[i] - held
         return stop
 
-    return compiled_scan
+    scan: Callable[..., Any] = compiled_scan
+    return scan
 
 
 _compiled_scan = _build_scan(FINGERPRINT, 0)
@@ -129,7 +129,7 @@ class Scan:
         self.track = SimTrack(np.empty(n_bars), np.empty((n_bars, n_symbols)), np.zeros((N_RULES, 3), dtype=np.int64))
         external = (n_bars, n_symbols) if self.params.sleeve == Sleeve.EXTERNAL else (1, n_symbols)
         self.external_weight: F8 = np.full(external, np.nan)
-        self._draft: Draft = new_draft(n_symbols)
+        self.draft: Draft = new_draft(n_symbols)
         self._pending: npt.NDArray[np.int8] = np.zeros(n_symbols, dtype=np.int8)
         self._log: FillLog = new_fill_log(1024)
         self._instruments = instruments
@@ -144,7 +144,7 @@ class Scan:
         scan = _compiled_scan_of_one if len(self._pending) == 1 else _compiled_scan
         while True:
             self.t = scan(
-                self.t, stop, self.bars, self.external_weight, self.state, self._draft, self.account, self._view,
+                self.t, stop, self.bars, self.external_weight, self.state, self.draft, self.account, self._view,
                 self._pending, self._log, self.track, self._instruments, self._costs, self.params,
             )  # fmt: skip
             if self.t == stop:
@@ -156,7 +156,7 @@ class Scan:
         """Return what was recorded so far."""
         n_fills = int(self.account.money["n_fills"][0])
         fills = FillLog(*(column[:n_fills] for column in self._log))
-        counts = self._draft.objections.copy()
+        counts = self.draft.objections.copy()
         if self.params.gate:
             counts[:, 0] = self.t * len(self._pending) - counts[:, 1] - counts[:, 2]
         track = SimTrack(self.track.equity[: self.t], self.track.weight[: self.t], counts)

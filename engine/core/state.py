@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from engine.core.compiling import copying_kernel
 from engine.domain import F8, I8, NS_PER_DAY, Params
 
 BOOK = np.dtype([
@@ -66,7 +66,7 @@ def new_state(n_symbols: int, params: Params) -> State:
     )
 
 
-@njit
+@copying_kernel
 def copy_state(state: State) -> State:
     """Return a state that shares no memory with the given one."""
     return State(

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from engine.core.compiling import FINGERPRINT
+from engine.core.compiling import FINGERPRINT, cached_copying_kernel
 from engine.core.decide import decide
 from engine.core.drafts import new_draft
 from engine.core.sleeves import advance_sleeve
@@ -23,7 +22,7 @@ __all__ = ["State", "compile_kernels", "new_state", "normal_params", "rearm", "r
 
 
 def _build_step(fingerprint: str) -> Callable[..., Any]:
-    @njit(cache=True)
+    @cached_copying_kernel
     def compiled_step(state, draft, close_px, external_weight, ts_close, age_s, account, instruments, params):  # type: ignore[no-untyped-def]
         _ = fingerprint  # part of the cache key
         fresh = copy_state(state)
@@ -48,7 +47,7 @@ def _build_step(fingerprint: str) -> Callable[..., Any]:
 
 
 def _build_warm_up(fingerprint: str) -> Callable[..., Any]:
-    @njit(cache=True)
+    @cached_copying_kernel
     def compiled_warm_up(state, close_px, params):  # type: ignore[no-untyped-def]
         _ = fingerprint  # part of the cache key
         fresh = copy_state(state)

@@ -13,6 +13,7 @@ from engine.research.loading import BarTable
 
 N_CUTS = 3
 TAIL_BARS = 200
+BAR_COLUMNS = ("ts_open", "open_px", "high_px", "low_px", "close_px", "volume")
 
 Rerun = Callable[[BarTable], tuple[SimResult, F8]]
 """Runs the strategy from scratch over bars; returns the result and the user's wishes (T, N), (1, N) when built in."""
@@ -20,8 +21,8 @@ Rerun = Callable[[BarTable], tuple[SimResult, F8]]
 
 def head(bars: BarTable, n_bars: int) -> BarTable:
     """Return the first bars as copies, so that nothing later is in reach."""
-    columns = [column[:n_bars].copy() for column in bars[2:8]]
-    return BarTable(bars.symbols, bars.interval_s, *columns, bars.fingerprint)
+    columns = {name: getattr(bars, name)[:n_bars].copy() for name in BAR_COLUMNS}
+    return bars._replace(**columns)
 
 
 def with_other_future(bars: BarTable, cut_at: int, rng: np.random.Generator) -> BarTable:

@@ -124,7 +124,7 @@ def _ratios(bars: BarTable, equity: F8, stretch: Stretch, years: float) -> dict[
     names = ("cagr", "sharpe", "sortino", "calmar", "max_drawdown", "cvar_95", "alpha_btc", "beta_btc")
     part = equity[stretch.first : stretch.last]
     if not (part > 0).all():
-        return dict.fromkeys(names, math.nan) | {"max_drawdown": 1.0}
+        return {**dict.fromkeys(names, math.nan), "max_drawdown": 1.0}
     periods = periods_of(bars, equity, stretch)
     growth = annual_growth(stretch.opening_equity, float(part[-1]), years)
     fall = max_drawdown(np.concatenate([[stretch.opening_equity], part]))
