@@ -96,12 +96,15 @@ def test_settings_apply_without_a_restart(engine):
     answer = engine.action("settings.set", {"values": {"rebalance_band": 0.03}, "idempotency_key": "settings-1"})
     assert answer["applied"] == {"rebalance_band": 0.03}
     assert engine.action("settings.get")["values"]["rebalance_band"] == 0.03
-    assert engine.process.pid == before and engine.process.poll() is None
+    assert engine.process.pid == before
+    assert engine.process.poll() is None
 
 
 def test_a_ticket_sent_twice_with_one_key_is_one_order(engine, sandbox):
     ticket = {"symbol": "LTCUSDT", "side": "buy", "kind": "limit", "size": {"unit": "quote", "value": 50.0}}
-    engine.action("settings.set", {"values": {"symbols": ["BTCUSDT", "ETHUSDT", "LTCUSDT"]}, "idempotency_key": "sym-1234"})
+    engine.action(
+        "settings.set", {"values": {"symbols": ["BTCUSDT", "ETHUSDT", "LTCUSDT"]}, "idempotency_key": "sym-1234"}
+    )
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
