@@ -19,32 +19,10 @@ from streamlit_lightweight_charts import renderLightweightCharts
 from app import formats
 from app.charts import CHART_CONFIG, DOWN, SECOND, UP
 from app.client import EngineClient, EngineUnavailable
-from app.formats import (
-    UNKNOWN,
-    age,
-    basis_points,
-    clock,
-    moment,
-    money,
-    number,
-    percent,
-    price,
-    quantity,
-    sign_of,
-    signed,
-    signed_money,
-    signed_percent,
-    weight,
-)  # fmt: skip
+from app.formats import UNKNOWN, moment, number, percent, price, quantity, signed, signed_percent, weight
 from app.performance import PERIODS_NS
 from app.tables import VERDICT_WORD, Column, Figure
 from engine.domain import Verdict
-
-__all__ = [
-    "UNKNOWN", "Column", "Figure", "age", "basis_points", "choose_period", "clock", "csv_download", "empty", "figure",
-    "figures", "known", "moment", "money", "number", "page_head", "percent", "pick_rows", "plain_table", "price",
-    "quantity", "sign_of", "signed", "signed_money", "signed_percent", "spec_chart", "table", "unknown", "weight",
-]  # fmt: skip
 
 ROW_HEIGHT = 30
 RETRY_S = 2
