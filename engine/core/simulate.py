@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engine.core.compiling import FINGERPRINT, entry_kernel
 from engine.core.costs import Costs
-from engine.core.decide import decide
+from engine.core.decide import decide, no_limits
 from engine.core.drafts import Draft, new_draft
 from engine.core.matching import (
     FillLog,
@@ -155,7 +155,7 @@ class Scan:
     def result(self) -> SimResult:
         """Return what was recorded so far."""
         n_fills = int(self.account.money["n_fills"][0])
-        fills = FillLog(*(column[:n_fills] for column in self._log))
+        fills = self._log._replace(**{name: column[:n_fills] for name, column in self._log._asdict().items()})
         counts = self.draft.objections.copy()
         if self.params.gate:
             counts[:, 0] = self.t * len(self._pending) - counts[:, 1] - counts[:, 2]
@@ -193,3 +193,17 @@ def simulate(bars: SimBars, instruments: InstrumentTable, costs: Costs, params: 
     scan = Scan(bars, instruments, costs, params, cash)
     scan.advance(len(bars.ts_close))
     return scan.result()
+
+
+def compile_scans() -> None:
+    """Compile, or load from disk, both scans: of one symbol and of several. Takes seconds the first time."""
+    params = Params(
+        sleeve=int(Sleeve.TREND), bars_per_year=8760.0, trend_horizon_bars=np.array([2.0]), vol_horizon_bars=2.0,
+        vol_target=0.2, ema_fast=2, ema_slow=3, allow_short=True, gate=True, max_symbol_weight=0.5,
+        max_gross_weight=2.0, max_leverage=3.0, max_daily_loss=0.05, max_drawdown=0.15, max_age_s=15.0,
+        rebalance_band=0.05,
+    )  # fmt: skip
+    for n_symbols in (1, 2):
+        ones = np.ones((2, n_symbols))
+        bars = SimBars(np.array([1, 2], dtype=np.int64), ones, ones, np.zeros((0, n_symbols)))
+        simulate(bars, no_limits(n_symbols), Costs(0.0, 0.0), params, 1000.0)

@@ -69,13 +69,13 @@ def _ratios(equity: np.ndarray, returns: np.ndarray, enough: bool) -> dict[str, 
     if not enough:
         return ratios
     gains, losses = returns[returns > 0].sum(), -returns[returns < 0].sum()
-    ratios["sharpe"] = finite(metrics.sharpe(returns, 365.0))
-    ratios["sortino"] = finite(metrics.sortino(returns, 365.0))
+    ratios["sharpe"] = finite(metrics.sharpe_ratio(returns, 365.0))
+    ratios["sortino"] = finite(metrics.sortino_ratio(returns, 365.0))
     years = len(returns) / 365.0
     cagr = float((equity[-1] / equity[0]) ** (1.0 / years) - 1.0)
     fall = ratios["max_drawdown"] or 0.0
     ratios["calmar"] = finite(cagr / fall) if fall > 0 else None
-    ratios["cvar_95"] = finite(metrics.cvar(returns, 0.95))
+    ratios["cvar_95"] = finite(metrics.conditional_value_at_risk(returns, 0.95))
     ratios["volatility"] = finite(float(returns.std(ddof=1)) * math.sqrt(365.0))
     ratios["win_rate"] = float((returns > 0).mean())
     ratios["profit_factor"] = finite(float(gains / losses)) if losses > 0 else None
