@@ -16,6 +16,7 @@ from engine.domain import F8, I8, INTERVAL_S, NS_PER_S
 from engine.errors import DataError
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+GRID_COLUMNS = ("open_px", "high_px", "low_px", "close_px", "volume")
 _SUFFIXES = (".parquet", ".csv")
 
 
@@ -211,7 +212,10 @@ def align(series: list[tuple[str, I8, F8]]) -> BarTable:
         digest.update(ts_open.tobytes())
         digest.update(np.ascontiguousarray(values).tobytes())
     symbols = tuple(symbol for symbol, _, _ in series)
-    return BarTable(symbols, interval_s, clock, *(np.ascontiguousarray(column) for column in grid), digest.hexdigest())
+    open_px, high_px, low_px, close_px, volume = (np.ascontiguousarray(column) for column in grid)
+    return BarTable(
+        symbols, interval_s, clock, open_px, high_px, low_px, close_px, volume, digest.hexdigest()
+    )  # fmt: skip
 
 
 def load_bars(path: Path, symbols: tuple[str, ...] = ()) -> BarTable:
@@ -234,7 +238,8 @@ def load_bars(path: Path, symbols: tuple[str, ...] = ()) -> BarTable:
     files = _files(path, symbols)
     if path.is_file() and symbols:
         files = [(symbols[0], path)]
-    return align([tuple(_read_series(file, symbol)) for symbol, file in files])
+    read = [_read_series(file, symbol) for symbol, file in files]
+    return align([(series.symbol, series.ts_open, series.values) for series in read])
 
 
 def cut(bars: BarTable, start_ns: int | None, end_ns: int | None) -> BarTable:
@@ -247,8 +252,7 @@ def cut(bars: BarTable, start_ns: int | None, end_ns: int | None) -> BarTable:
     if keep.sum() < 2:
         first, last = _moment(int(bars.ts_open[0])), _moment(int(bars.ts_open[-1]))
         raise DataError(f"fewer than 2 bars are left between start and end; the data spans {first} to {last}")
-    columns = [column[keep] for column in (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)]
-    return BarTable(bars.symbols, bars.interval_s, bars.ts_open[keep], *columns, bars.fingerprint)
+    return bars._replace(**{name: getattr(bars, name)[keep] for name in ("ts_open", *GRID_COLUMNS)})
 
 
 def select(bars: BarTable, symbols: tuple[str, ...]) -> BarTable:
@@ -259,10 +263,9 @@ def select(bars: BarTable, symbols: tuple[str, ...]) -> BarTable:
     if not symbols:
         return bars
     chosen = [bars.symbols.index(symbol) for symbol in symbols]
-    columns = (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)
-    picked = [np.ascontiguousarray(column[:, chosen]) for column in columns]
+    picked = {name: np.ascontiguousarray(getattr(bars, name)[:, chosen]) for name in GRID_COLUMNS}
     digest = hashlib.sha256(f"{bars.fingerprint}{symbols}".encode()).hexdigest()
-    return BarTable(symbols, bars.interval_s, bars.ts_open, *picked, digest)
+    return bars._replace(symbols=symbols, fingerprint=digest, **picked)
 
 
 def load_funding(path: Path, bars: BarTable) -> F8:
