@@ -26,7 +26,6 @@ import pyarrow.flight as fl
 from fake_actions import FakeActions, plain, refuse
 from fake_books import (
     DECISION_COLUMNS,
-    EQUITY_COLUMNS,
     FILL_COLUMNS,
     ORDER_COLUMNS,
     POSITION_COLUMNS,
@@ -231,12 +230,15 @@ def main() -> None:
     parser.add_argument("--empty", action="store_true")
     options = parser.parse_args()
     engine = FakeEngine(options.home, empty=options.empty).start()
-    signal.signal(signal.SIGTERM, lambda *_: engine.stop())
-    signal.signal(signal.SIGINT, lambda *_: engine.stop())
-    engine.wait()
+    # Not engine.wait(): it blocks outside Python, where no signal handler runs.
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(0.1):
+        pass
+    engine.stop()
+    os._exit(0)
 
-
-__all__ = ["EQUITY_COLUMNS", "FakeEngine"]
 
 if __name__ == "__main__":
     main()
