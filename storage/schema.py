@@ -78,7 +78,7 @@ fills = _table(
 positions = _table(
     "positions", _key("symbol"), _num("qty"), _num("entry_px"), _num("mark_px"), _num("liq_px"), _num("leverage"),
     _ns("ts"),
-    comment="The newest position per symbol as the venue confirmed it.",
+    comment="Each symbol's newest open position as the venue confirmed it, with when.",
 )  # fmt: skip
 equity = _table(
     "equity", _key("ts", BigInteger), _num("equity"), _num("cash"), _num("pnl_unrealized"), _num("gross_notional"),

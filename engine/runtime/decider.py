@@ -124,19 +124,20 @@ def account_view(
 ) -> AccountView:
     """Return the account as the decision sees it.
 
+    Quantities are worked out at the mid, where orders will fill; equity is valued at the venue's marks, which lag it.
     What a person did by hand is not the strategy's to undo, so ``position_qty`` leaves it out; its value stays in the
     account through ``cash``, and equity is that of the whole account.
     """
     positions = [account.position(symbol) for symbol in symbols]
-    marks = np.array([market.mark_px(symbol) for symbol in symbols])
+    mids = np.array([market.mid_px(symbol) for symbol in symbols])
     qty = np.array([position.qty - position.manual_qty for position in positions])
     entry = np.array(
-        [position.entry_px if position.entry_px > 0 else mark for position, mark in zip(positions, marks, strict=True)]
+        [position.entry_px if position.entry_px > 0 else mid for position, mid in zip(positions, mids, strict=True)]
     )
     everything = {symbol: market.mark_px(symbol) for symbol in account.positions}
     equity = account.cash + account.unrealized(everything)
-    seen = float(np.nansum(np.where(qty != 0.0, qty * (marks - entry), 0.0)))
-    return AccountView(equity - seen, qty, in_flight, np.where(qty != 0.0, entry, 0.0), marks, int(trading_state))
+    seen = float(np.nansum(np.where(qty != 0.0, qty * (mids - entry), 0.0)))
+    return AccountView(equity - seen, qty, in_flight, np.where(qty != 0.0, entry, 0.0), mids, int(trading_state))
 
 
 def params_hash(config: SystemConfig) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from engine.domain import NS_PER_S, Bar, BookTop, MarketTrade
+from engine.domain import NS_PER_S, Bar, BookTop, MarketTrade, MarkPrice
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("journal")
@@ -68,3 +68,17 @@ class Journal:
                 "symbol": top.symbol, "ts_exchange": top.ts_exchange, "ts_received": top.ts_received,
                 "bid_px": top.bid_px, "bid_qty": top.bid_qty, "ask_px": top.ask_px, "ask_qty": top.ask_qty,
             }])  # fmt: skip
+
+    def settled_funding(self, before: MarkPrice | None, now: MarkPrice) -> None:
+        """Keep a funding rate when its settlement has passed: the last one announced for that moment."""
+        if before is not None and 0 < before.ts_next_funding < now.ts_next_funding:
+            self.append("funding", [{
+                "symbol": before.symbol, "ts_funding": before.ts_next_funding, "rate": before.funding_rate,
+                "mark_px": before.mark_px,
+            }])  # fmt: skip
+
+    def positions(self, rows: list[dict[str, Any]]) -> None:
+        """Keep the positions that the venue has just confirmed."""
+        columns = ("symbol", "qty", "entry_px", "mark_px", "liq_px", "leverage", "ts")
+        if rows:
+            self.append("positions", [{name: row[name] for name in columns} for row in rows])

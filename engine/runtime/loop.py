@@ -136,6 +136,7 @@ class Loop:
             self.market.on_book(event)
             self.screen.book(event)
         elif isinstance(event, MarkPrice):
+            self.journal.settled_funding(self.market.marks.get(event.symbol), event)
             self.market.on_mark(event)
         elif isinstance(event, Bar):
             self._on_bar(event)
@@ -278,6 +279,8 @@ class Loop:
         """Compare with the venue; differences become incidents."""
         before = self.reconciler.last
         outcome = await self.reconciler.run()
+        if outcome.ok or outcome.mismatches:
+            self.journal.positions(self.screen.position_rows())
         for mismatch in outcome.mismatches:
             self.incident("error", "reconcile", mismatch)
         if not outcome.ok and not outcome.mismatches and (before is None or before.ok):

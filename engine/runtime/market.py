@@ -65,6 +65,11 @@ class MarketState:
         top = self.tops.get(symbol)
         return math.nan if top is None else (top.bid_px + top.ask_px) / 2
 
+    def mid_px(self, symbol: str) -> float:
+        """Return the middle of best bid and ask, or the mark price when there is none."""
+        top = self.tops.get(symbol)
+        return self.mark_px(symbol) if top is None else (top.bid_px + top.ask_px) / 2
+
     def slice_at(self, symbols: tuple[str, ...], interval: str, ts_open: int, now: int) -> MarketSlice:
         """Return one closed bar of every symbol as arrays (N,), NaN where a symbol has none."""
         columns: list[F8] = [np.full(len(symbols), np.nan) for _ in range(5)]

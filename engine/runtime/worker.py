@@ -34,9 +34,9 @@ class Worker:
         executor.on_change = self.poke
 
     def set_target(self, target: Target) -> None:
-        """Work towards a position from now on. An unchanged target keeps its patience clock."""
+        """Work towards a position from now on. An unchanged target keeps its patience clock, unless it became urgent."""
         old = self.targets.get(target.symbol)
-        if old is not None and abs(old.target_qty - target.target_qty) < QTY_EPSILON:
+        if old is not None and abs(old.target_qty - target.target_qty) < QTY_EPSILON and old.ts_set <= target.ts_set:
             return
         self.targets[target.symbol] = target
         self.poke(target.symbol)
@@ -72,10 +72,12 @@ class Worker:
 
     async def _look(self, symbol: str) -> None:
         try:
-            await self._work_target(symbol)
-            await self._keep_stop(symbol)
-        except CommandRefused as refusal:
-            log.info("not sent", symbol=symbol, reason=str(refusal))
+            # each on its own: a target that the state refuses must not cost the position its stop
+            for work in (self._work_target, self._keep_stop):
+                try:
+                    await work(symbol)
+                except CommandRefused as refusal:
+                    log.info("not sent", symbol=symbol, reason=str(refusal))
         finally:
             self._busy.discard(symbol)
             if symbol in self._dirty:
