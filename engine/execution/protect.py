@@ -38,7 +38,8 @@ def protective_stop(
 
     Notes
     -----
-    A wrong stop is replaced by placing the right one first: for a moment there are two, never none.
+    The venue takes one close-position stop per direction. A stop that only moves is cancelled and placed anew in the
+    same plan; a stop on the wrong side goes after the right one stands.
     """
     live = [order for order in stops if order.status not in IN_DOUBT]
     if len(live) != len(stops):
@@ -61,7 +62,9 @@ def protective_stop(
         symbol, int(side), OrderType.STOP_MARKET.value, 0.0, math.nan, stop_px, Tif.GTC.value, False, True,
         Purpose.PROTECT.value,
     )  # fmt: skip
-    return Plan((), spec)
+    moved = _due(right_side, now)
+    # a cancel on its way is waited for: before it is through, the venue would refuse the new stop
+    return Plan(moved, spec) if len(moved) == len(right_side) else NOTHING
 
 
 def stop_price(position_qty: float, from_px: float, distance: float, instrument: Instrument) -> float:
