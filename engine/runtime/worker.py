@@ -34,7 +34,7 @@ class Worker:
         executor.on_change = self.poke
 
     def set_target(self, target: Target) -> None:
-        """Work towards a position from now on. An unchanged target keeps its patience clock, unless it became urgent."""
+        """Work towards a position from now on. An unchanged one keeps its patience clock, unless it is urgent now."""
         old = self.targets.get(target.symbol)
         if old is not None and abs(old.target_qty - target.target_qty) < QTY_EPSILON and old.ts_set <= target.ts_set:
             return
