@@ -118,7 +118,18 @@ class Engine:
             except VenueError as trouble:
                 self.loop.incident("warning", "connect", f"venue not reachable: {trouble}")
                 await asyncio.sleep(CONNECT_RETRY_S)
-        self.check_symbols(self.loop.config)
+        self._drop_untraded()
+
+    def _drop_untraded(self) -> None:
+        """Go on without the configured symbols that this venue does not list, and say so."""
+        loop = self.loop
+        traded = tuple(symbol for symbol in loop.config.symbols if symbol in self.instruments)
+        if not traded:
+            self.check_symbols(loop.config)
+        if traded != loop.config.symbols:
+            missing = sorted(set(loop.config.symbols) - set(traded))
+            loop.incident("warning", "symbols", f"not listed here, so not traded: {', '.join(missing)}")
+            loop.config = loop.executor.config = loop.config.model_copy(update={"symbols": traded})
 
     def check_symbols(self, config: SystemConfig) -> None:
         """Raise ConfigError when the venue does not trade a configured symbol."""
