@@ -110,9 +110,11 @@ async def _place(
     if mode == Mode.LIVE or environment.aster_base_url:
         return _environment_place(environment, mode, choice), None
     symbols = choice.symbols or tuple(dict.fromkeys((*config.symbols, *SANDBOX_SYMBOLS)))
+    if choice.market == "mirror":
+        symbols = config.symbols  # each symbol costs two years of candles from a server that is not ours
     chosen = SandboxChoice(
         choice.market, choice.path, choice.upstream, choice.speed, choice.seed, config.initial_balance, choice.faults,
-        symbols if choice.market == "simulated" else choice.symbols,
+        choice.symbols if choice.market == "replay" else symbols,
     )  # fmt: skip
     sandbox = await start_sandbox(chosen, home / "sandbox.log")
     hello = sandbox.hello

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from engine.venues.sandbox.exchange import Exchange
 
 STALE_MS = 5_000
-# Five pages of minutes and twelve of hours per symbol keep ten symbols under the venue's 2400 weight a minute.
-_N_MINUTES, _N_HOURS, _N_FUNDING = 7_500, 17_520, 1_000
+_N_MINUTES, _N_HOURS, _N_FUNDING = 20_160, 17_520, 1_000
 _FIRST_BOOK_S = 8.0
 _AT_ONCE = 4
 
@@ -86,7 +85,7 @@ class MirrorMarket:
         await self._upstream.close()
 
     def history(self, symbol: str, interval: str) -> Bars:
-        """Return upstream bars closed before the start: five days of minutes, two years of hours."""
+        """Return upstream bars closed before the start: two weeks of minutes, two years of hours."""
         if interval not in ("1m", "1h"):
             raise ConfigError(f'history comes in "1m" and "1h", not "{interval}"')
         return self._past[symbol][0 if interval == "1m" else 1]

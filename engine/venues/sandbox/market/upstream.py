@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import numpy as np
 import orjson
+from aiolimiter import AsyncLimiter
 
 from engine.errors import ConfigError, Unreachable
 from engine.venues.sandbox.contracts import Contract
@@ -19,6 +20,8 @@ from engine.venues.sandbox.market.bars import Bars, empty_bars
 ASTER_REST = "https://fapi.asterdex.com"
 ASTER_STREAM = "wss://fstream.asterdex.com/stream"
 _PAGE = 1_500
+_PAGE_WEIGHT = 10  # what the venue counts for a full page of candles
+_WEIGHT_PER_MINUTE = 2_000  # of the venue's 2400 an address may spend; the rest is for others
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _REST_TIMEOUT_S = 10.0
 _REST_TRIES = 4
@@ -83,6 +86,7 @@ class Upstream:
         self.n_messages = 0
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._weight = AsyncLimiter(_WEIGHT_PER_MINUTE, 60.0)
 
     async def open(self) -> None:
         """Make the HTTP session; call before any request."""
@@ -133,6 +137,7 @@ class Upstream:
         pages: list[Bars] = []
         last_ms = end_ms - 1
         while n > 0:
+            await self._weight.acquire(_PAGE_WEIGHT)
             rows = await self.get("klines", symbol=symbol, interval=interval, endTime=last_ms, limit=min(n, _PAGE))
             rows = [row for row in rows if int(row[6]) < end_ms]
             if not rows:
