@@ -84,8 +84,6 @@ class AsterVenue:
                 self._account.put_nowait(report)
         elif event == "connected" and raw["private"]:
             self._account.put_nowait(StreamState("account", True, "connected", now))
-        elif event == "listenKeyExpired":
-            self._account.put_nowait(StreamState("account", False, "listenKey expired", now))
         elif event == "MARGIN_CALL":
             self._on_fault("MARGIN_CALL: the venue warns that margin is close to maintenance")
 
@@ -128,7 +126,7 @@ class AsterVenue:
                 await connect()
                 reason = "connection ended"
             except ccxt.BaseError as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {_plain(error)}"
             events.put_nowait(StreamState(name, False, reason, time.time_ns()))
             self._on_fault(f"{name} stream lost: {reason}")
             attempt = 0 if time.monotonic() - began > 30.0 else min(attempt + 1, len(RECONNECT_S) - 1)
@@ -297,8 +295,8 @@ def _code(error: Exception) -> int:
 def _plain(error: Exception) -> str:
     found = re.search(r'"msg"\s*:\s*"([^"]*)"', str(error))
     text = found.group(1) if found else str(error)
-    # a URL in the text would carry the signature
-    return re.sub(r"\S*signature=\S*", "[request]", text)[:300]
+    # a URL in the text would carry the signature or the listen key
+    return re.sub(r"\S*(?:signature=|/ws/)\S*", "[request]", text)[:300]
 
 
 def margin_ratio(balance: BalanceReport, equity: float) -> float:

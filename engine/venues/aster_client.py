@@ -61,6 +61,9 @@ class AsterClient(ccxt.pro.aster):
             return
         if event == "listenKeyExpired":
             self.forget_listen_key()
+            # the venue leaves the connection open, silent for ever: end it, so that a new key is fetched
+            client.on_error(ccxt.pro.NetworkError("the listen key has expired"))
+            return
         try:
             self._on_event(event, payload)
         except Exception as error:
