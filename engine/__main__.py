@@ -264,6 +264,15 @@ def doctor(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+def _sentence(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problems = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in problems)
+
+
 def main() -> None:
     """Run the command line; an expected error is one sentence and an exit code, never a traceback."""
     from engine.errors import Unreachable
@@ -272,7 +281,7 @@ def main() -> None:
     try:
         app()
     except (WorkstationError, StorageError, ValueError) as error:
-        errors.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        errors.print(f"[red]{type(error).__name__}[/]: {_sentence(error)}", highlight=False)
         raise SystemExit(UNREACHABLE if isinstance(error, Unreachable) else 1) from None
 
 

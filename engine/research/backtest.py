@@ -41,6 +41,7 @@ class BacktestResult(NamedTuple):
 
     config: dict[str, Any]
     metrics: dict[str, Any]
+    in_sample: dict[str, Any]
     out_of_sample: dict[str, Any]
     canaries: dict[str, str]
     rules: dict[str, dict[str, Any]]  # how often the gate clipped or refused
@@ -71,6 +72,7 @@ class BacktestResult(NamedTuple):
             "trades": [{name: _plain(value) for name, value in trip._asdict().items()} for trip in self.trips],
             "fills": self._fill_rows(),
             "canaries": self.canaries,
+            "in_sample": {name: _plain(value) for name, value in self.in_sample.items()},
             "out_of_sample": {name: _plain(value) for name, value in self.out_of_sample.items()},
             "rules": self.rules,
             "trials": self.trials,
@@ -238,8 +240,10 @@ def run_backtest(
     n_bars = len(bars.ts_open)
     split = round(n_bars * (1 - OUT_OF_SAMPLE_SHARE))
     whole = Stretch(0, n_bars, config.cash)
+    early = Stretch(0, split, config.cash)
     late = Stretch(split, n_bars, float(result.track.equity[split - 1]))
     metrics = figures(bars, result, trips, whole, {"funding": float(result.account.money["funding"][0])})
+    in_sample = figures(bars, result, trips, early, {"funding": _funding_paid(result, bars, funding, early)})
     late_funding = {"funding": _funding_paid(result, bars, funding, late)}
     alive = bool((result.track.equity > 0).all())
     out_of_sample = figures(bars, result, trips, late, late_funding) if late.opening_equity > 0 else {}
@@ -268,7 +272,7 @@ def run_backtest(
     }
     out_of_sample["first_ts_ms"] = int(bars.ts_open[split]) // 1_000_000
     return BacktestResult(
-        described, metrics, out_of_sample, canaries, _rules(result), trials, elapsed_s, bars, result, trips
+        described, metrics, in_sample, out_of_sample, canaries, _rules(result), trials, elapsed_s, bars, result, trips
     )
 
 

@@ -68,6 +68,7 @@ class Engine:
         self._market_task: asyncio.Task[None] | None = None
         self._account_task: asyncio.Task[None] | None = None
         self._history_task: asyncio.Task[None] | None = None
+        self._scans_task: asyncio.Task[None] | None = None
         self.clock_skew_ms = math.nan
 
     # start -------------------------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ class Engine:
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
+        self._scans_task = asyncio.create_task(asyncio.to_thread(compile_ahead, "simulate", "compile_scans"))
 
     async def _connect(self) -> None:
         while True:
@@ -344,7 +346,12 @@ def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
 
 
 def load_kernels() -> None:
-    """Make the compiled core ready. The first compilation runs in a process of its own, so that nothing here stalls."""
-    command = [sys.executable, "-c", "from engine.core.step import compile_kernels; compile_kernels()"]
-    subprocess.run(command, check=False, capture_output=True, timeout=300)
+    """Make the compiled core ready."""
+    compile_ahead("step", "compile_kernels")
     compile_kernels()
+
+
+def compile_ahead(module: str, function: str) -> None:
+    """Fill the disk cache in a process of its own, with low priority, so that nothing here stalls."""
+    command = [sys.executable, "-c", f"import os; os.nice(5); from engine.core.{module} import {function} as f; f()"]
+    subprocess.run(command, check=False, capture_output=True, timeout=300)

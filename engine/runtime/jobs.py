@@ -26,6 +26,7 @@ log = structlog.get_logger("jobs")
 
 MAX_RUNNING = 2
 GRACE_S = 3.0
+CURVE_POINTS = 4000  # a screen shows no more
 
 
 class BacktestRequest(BaseModel):
@@ -209,7 +210,7 @@ def _work(request: dict[str, Any], sender: Connection, cancelled: Event) -> None
             data=request["path"], strategy=request["strategy"], params=request["params"],
             symbols=tuple(request["symbols"]), start=request["start"], end=request["end"], cash=request["cash"],
         )  # fmt: skip
-        result = run_backtest(config, progress=progress, cancelled=cancelled.is_set).to_json()
+        result = run_backtest(config, progress=progress, cancelled=cancelled.is_set).to_json(CURVE_POINTS)
         payload = {"result": json.dumps(result, allow_nan=False), "metrics": json.dumps(result["metrics"])}
         sender.send(("cancelled", {}) if cancelled.is_set() else ("done", payload))
     except (WorkstationError, ValueError) as error:
