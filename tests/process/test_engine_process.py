@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from engine_process import EngineProcess, Sandbox, command_line
 
 from engine.errors import CommandRefused
 from storage.database import Database
+from storage.schema import metadata
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -182,3 +184,24 @@ def test_clean_stop_leaves_only_protective_stops_and_no_discovery_file(engine, s
     still_open = [o for o in sandbox.books()["orders"] if o["status"] in ("NEW", "PARTIALLY_FILLED")]
     assert all(o["type"] == "STOP_MARKET" for o in still_open)
     assert {o["symbol"] for o in still_open} >= set(_ours(sandbox.books()))
+
+
+def test_the_key_is_in_no_file_log_or_table(engine, sandbox, home):
+    secret = sandbox.hello["private_key"].removeprefix("0x")
+    for path in [engine.log, *(path for path in home.rglob("*") if path.is_file())]:
+        assert secret.encode() not in path.read_bytes(), path.name
+    record = Database(home / "paper.duckdb")
+    try:
+        for table in metadata.tables:
+            assert secret not in str(record.rows(f"SELECT * FROM {table} LIMIT 100000")), table
+    finally:
+        record.close()
+
+
+def test_discovery_file_can_be_read_by_its_owner_only(sandbox, tmp_path):
+    engine = EngineProcess(tmp_path / "home", sandbox)
+    try:
+        engine.until(lambda status: status["engine_id"])
+        assert stat.S_IMODE((engine.home / "engine.json").stat().st_mode) == 0o600
+    finally:
+        engine.stop()
