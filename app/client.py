@@ -297,7 +297,7 @@ class EngineClient:
     def _connect(self) -> _Connection:
         stamp = self._stamp()
         if stamp is None:
-            raise EngineUnavailable("No engine is running; if it was just started, it is not ready yet.",
+            raise EngineUnavailable("No engine is ready yet.",
                                     self._last_answer)  # fmt: skip
         with self._lock:
             if self._connection is not None and self._connection.stamp == stamp:

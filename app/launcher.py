@@ -55,9 +55,14 @@ class Launcher:
         """Whether the running engine is one that this process started."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether an engine is being looked for or started right now."""
+        return self._thread is not None and self._thread.is_alive()
+
     def begin(self) -> None:
         """Find or start the engine in the background; returns at once, and does nothing while that is under way."""
-        if self._thread is None or not self._thread.is_alive():
+        if not self.is_starting:
             self._thread = threading.Thread(target=self.ensure, name="launcher", daemon=True)
             self._thread.start()
 
@@ -79,6 +84,8 @@ class Launcher:
     def stop(self) -> bool:
         """Ask our own engine to end (SIGTERM) and wait. Returns False when it is not ours or did not end in time."""
         self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(STOP_TIMEOUT_S)  # it may be in the middle of starting one
         if not self.owns_engine or self._process is None:
             return False
         self._process.terminate()

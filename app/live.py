@@ -215,8 +215,10 @@ class Relay:
                 return
             stream = self._client.live()
             try:
-                for text in stream:
+                for i, text in enumerate(stream):
                     self.publish(text)
+                    if i == 0:
+                        self._publish_books()
                     if not self._watched.is_set() or self._stopping.is_set():
                         break
             except EngineUnavailable as error:
@@ -239,6 +241,12 @@ class Relay:
             with self._lock:
                 self._snapshot[kind, symbol] = (message, text)
         self._give(message, text)
+
+    def _publish_books(self) -> None:
+        """Read what the stream tells only when it changes. It is open already, so no change can fall in between."""
+        for kind, table in (("orders", self._client.orders(open_only=True)), ("positions", self._client.positions())):
+            rows = table.to_json(orient="records", double_precision=15)
+            self.publish(f'{{"t": "{kind}", "rows": {rows}}}')
 
     def _announce(self, up: bool, reason: str, since: float) -> None:
         self._engine_up.set(int(up))

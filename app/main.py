@@ -34,8 +34,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
     relay.start()
     yield
     relay.stop()
-    if launcher.owns_engine:
-        await anyio.to_thread.run_sync(launcher.stop)
+    await anyio.to_thread.run_sync(launcher.stop)
 
 
 app = st.App(Path(__file__).with_name("shell.py"), routes=routes(client, relay), lifespan=lifespan)

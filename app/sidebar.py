@@ -83,10 +83,13 @@ def sidebar_status() -> None:
 
 
 def _unknown(error: EngineUnavailable) -> None:
+    launcher = shared_launcher()
     st.badge("MODE UNKNOWN", color="orange")
+    if launcher.is_starting:
+        st.info(f"The engine is starting; its state is {error.unknown_since}. This takes a few seconds.")
+        return
     st.warning(f"Engine {error.unknown_since}. {error.reason}")
     st.markdown("Equity, day PnL and kill switch are **unknown**. Protective stops rest on the exchange.")
-    launcher = shared_launcher()
     if launcher.note:
         st.caption(launcher.note)
     st.button("Start the engine", on_click=launcher.begin, width="stretch")

@@ -170,6 +170,15 @@ def test_a_browser_gets_the_state_at_once_and_then_its_symbols_stream(served):
     assert len(seen["book"]["b"]) == 20
 
 
+def test_open_orders_come_even_if_the_stream_tells_only_changes(served):
+    engine, browser = served
+    engine._orders_message = lambda: {"t": "hello"}
+    with browser.live() as socket:
+        seen = read_until(socket, lambda item, _: item["t"] == "orders")
+    assert [row["client_id"] for row in seen["orders"]["rows"]] == [r["client_id"] for r in engine.books.open_orders()]
+    assert seen["orders"]["rows"][0]["limit_px"] is None  # a stop has no limit price: null, not NaN
+
+
 def test_a_lost_engine_is_told_with_the_moment(served):
     engine, browser = served
     with browser.live() as socket:

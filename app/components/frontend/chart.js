@@ -3,12 +3,15 @@
 
 import { el, put } from "./dom.js";
 import { feed, mountOnce, unknownSince } from "./feed.js";
-import { baseOf, clock, decimalsOf, isKnown, number, signedPercent, tone } from "./format.js";
+import { baseOf, clock, decimalsOf, isKnown, number, plainQty, signedPercent, tone } from "./format.js";
 import { Candles } from "./candles.js";
 import { Lines } from "./lines.js";
 
 const TIMEFRAMES = { "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14400, "1d": 86400 };
 const OPENING_BARS = 130;
+const FEW_BARS = 30; // so few only while the engine is still reading its history: ask again
+const RETRY_MS = 3000;
+const RETRIES = 20;
 const library = import(location.origin + "/frontend/vendor/lightweight-charts.mjs");
 
 function create(parent) {
@@ -103,6 +106,7 @@ async function load(view) {
     feed.note("all");
     return;
   }
+  const hadFew = (view.candles?.rows.length ?? 0) < FEW_BARS;
   view.candles = new Candles(bars, TIMEFRAMES[interval]);
   view.fills = fills ?? [];
   view.exhausted = bars.length < 1000;
@@ -110,8 +114,10 @@ async function load(view) {
   view.decimals = decimals;
   view.series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
   setAll(view);
-  if (view.shown !== wanted) showNewest(view);
+  if (view.shown !== wanted) view.tries = 0;
+  if (view.shown !== wanted || hadFew) showNewest(view);
   view.shown = wanted;
+  if (bars.length < FEW_BARS && view.tries++ < RETRIES) setTimeout(() => view.wanted === wanted && load(view), RETRY_MS);
   view.notice = bars.length ? "" : "No candle is stored for this symbol yet.";
   feed.note("all");
 }
@@ -162,7 +168,7 @@ function mark(view) {
       position: fill.qty > 0 ? "belowBar" : "aboveBar",
       shape: fill.qty > 0 ? "arrowUp" : "arrowDown",
       color: fill.qty > 0 ? view.colours.up : view.colours.down,
-      text: `${fill.qty > 0 ? "B" : "S"} ${Math.abs(fill.qty)}`,
+      text: `${fill.qty > 0 ? "B" : "S"} ${plainQty(fill.qty)}`,
     }));
   view.markers.setMarkers(markers.sort((a, b) => a.time - b.time));
 }
@@ -175,7 +181,7 @@ function showNewest(view) {
 
 function paint(changed) {
   const unknown = unknownSince(clock);
-  const text = unknown ?? this.notice;
+  const text = unknown ? `${unknown}. ${feed.down.reason}` : this.notice;
   put(this.veil, text);
   this.veil.hidden = !text;
   this.root.classList.toggle("stale", unknown !== null);

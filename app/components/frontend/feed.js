@@ -170,7 +170,12 @@ class Feed {
 
 const STORE = {
   hello: (feed, m) => { feed.hello = m; },
-  status: (feed, m) => { feed.status = m; feed.statusMs = wallMs(); },
+  status: (feed, m) => {
+    // An engine that has just begun to trade has its history now: what was read before it was incomplete.
+    if (m.phase !== feed.status?.phase && m.phase === "trading") feed.note("up");
+    feed.status = m;
+    feed.statusMs = wallMs();
+  },
   orders: (feed, m) => { feed.orders = m.rows; },
   positions: (feed, m) => { feed.positions = m.rows; },
   top: (feed, m) => {

@@ -35,6 +35,9 @@ export const percent = (fraction, decimals = 2) => (isKnown(fraction) ? number(f
 export const signedPercent = (fraction, decimals = 2) =>
   isKnown(fraction) ? signed(fraction * 100, decimals, THIN + "%") : UNKNOWN;
 
+/** A size in as few digits as it has: binary noise such as 0.009000000000000001 is cut. */
+export const plainQty = (qty) => (isKnown(qty) ? String(Number(Math.abs(qty).toPrecision(10))) : UNKNOWN);
+
 /** Class for a signed number: colour beside the arrow. */
 export const tone = (value) => (!isKnown(value) || value === 0 ? "" : value > 0 ? "up" : "down");
 
@@ -60,8 +63,9 @@ export function dayAndClock(ms) {
   return `${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(ms)}`;
 }
 
-export function age(seconds) {
-  if (!isKnown(seconds)) return UNKNOWN;
+export function age(s) {
+  if (!isKnown(s)) return UNKNOWN;
+  const seconds = Math.max(0, s);
   if (seconds < 10) return seconds.toFixed(1) + THIN + "s";
   if (seconds < 120) return Math.round(seconds) + THIN + "s";
   return seconds < 7200 ? Math.round(seconds / 60) + THIN + "min" : Math.round(seconds / 3600) + THIN + "h";

@@ -7,6 +7,7 @@ import { UNKNOWN, age, baseOf, clock, decimalsOf, isKnown, number, percent, sign
 const AMBER_S = 2;
 const RED_S = 5;
 const DAY_MS = 60000; // how often the day's range is read again
+const RETRY_MS = 4000; // and how soon when the engine was too busy to say
 
 const STATS = [
   ["Mark", "USDT"], ["Spread", ""], ["24 h", ""], ["24 h range", "USDT"], ["Equity", "USDT"], ["Day PnL", "USDT"],
@@ -28,7 +29,7 @@ function create(parent) {
     return [label, { caption, value: stat.appendChild(el("b")) }];
   }));
   const timer = setInterval(() => readDay(view), DAY_MS);
-  const view = { root, symbols, feeds, lastPx, lastUnit, stats, buttons: new Map(), badges: new Map(), data: {}, day: null, update, paint, remove: () => clearInterval(timer) };
+  const view = { root, symbols, feeds, lastPx, lastUnit, stats, buttons: new Map(), badges: new Map(), data: {}, day: null, update, paint, remove: () => { clearInterval(timer); clearTimeout(view.retry); } };
   return view;
 }
 
@@ -41,7 +42,10 @@ function update(data) {
     button.hidden = !(data.symbols ?? []).includes(symbol);
     button.classList.toggle("chosen", symbol === data.symbol);
   }
-  if (isNewSymbol) readDay(this);
+  if (isNewSymbol) {
+    this.day = null;
+    readDay(this);
+  }
 }
 
 function addSymbol(view, symbol) {
@@ -58,11 +62,13 @@ function addSymbol(view, symbol) {
 async function readDay(view) {
   const symbol = view.data.symbol;
   if (!symbol) return;
-  view.day = null;
+  clearTimeout(view.retry);
   try {
     const answer = await fetch(`/market/bars?symbol=${symbol}&interval=1h&limit=25`);
     const rows = answer.ok ? (await answer.json()).slice(-25) : [];
-    if (rows.length < 2 || symbol !== view.data.symbol) return;
+    if (symbol !== view.data.symbol) return;
+    if (rows.length < 2 && !feed.down) view.retry = setTimeout(() => symbol === view.data.symbol && readDay(view), RETRY_MS);
+    if (rows.length < 2) return;
     view.day = { open: rows[0][4], high: Math.max(...rows.slice(1).map((row) => row[2])), low: Math.min(...rows.slice(1).map((row) => row[3])) };
   } catch {
     view.day = null; // shown as unknown
@@ -147,7 +153,10 @@ function paintFeeds(view, unknown) {
     }
     // Between two statuses a healthy feed is heard of once a second, so only the part beyond that second is counted.
     const ageS = isKnown(row.age_s) ? row.age_s + Math.max(0, sinceStatusS - 1.2) : null;
-    put(badge, `${row.name} ${row.state === "down" ? "down" : age(ageS)}`, "badge " + (row.state === "down" ? "bad" : row.state === "stale" ? worse("late", level(ageS)) : level(ageS)));
+    // The account speaks only when something happens to it, so its silence is judged by the engine, not by its age.
+    const byAge = row.name === "account" ? "good" : level(ageS);
+    const shown = { down: "bad", stale: worse("late", byAge) }[row.state] ?? byAge;
+    put(badge, `${row.name} ${row.state === "down" ? "down" : age(ageS)}`, "badge " + shown);
     badge.title = `Age of the newest ${row.name} message`;
   }
 }

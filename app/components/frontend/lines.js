@@ -1,6 +1,6 @@
 // Price lines of one symbol: entry, liquidation, protective stops and resting orders.
 
-import { isKnown } from "./format.js";
+import { isKnown, plainQty } from "./format.js";
 
 const DOTTED = 1;
 const DASHED = 2;
@@ -36,14 +36,14 @@ export class Lines {
   ofPosition(wanted, position) {
     if (!position.qty) return;
     const word = position.qty > 0 ? "Long" : "Short";
-    this.add(wanted, "entry", position.entry_px, this.colours.accent, SOLID, `${word} ${Math.abs(position.qty)} entry`);
+    this.add(wanted, "entry", position.entry_px, this.colours.accent, SOLID, `${word} ${plainQty(position.qty)} entry`);
     this.add(wanted, "liquidation", position.liq_px, this.colours.warn, DASHED, "Liquidation");
   }
 
   ofOrder(wanted, order) {
     const colour = order.side > 0 ? this.colours.up : this.colours.down;
     const word = order.side > 0 ? "Buy" : "Sell";
-    const qty = order.qty > 0 ? ` ${order.qty}` : "";
+    const qty = order.qty > 0 ? ` ${plainQty(order.qty)}` : "";
     const isStop = isKnown(order.stop_px);
     const title = order.purpose === "protect" ? "Protective stop" : `${word}${isStop ? " stop" : ""}${qty}`;
     const px = isStop ? order.stop_px : order.limit_px;

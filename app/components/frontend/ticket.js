@@ -136,6 +136,7 @@ function refresh(view) {
 function paint(changed) {
   if (!feed.down && (changed.has("clock") || changed.has("status"))) refresh(this);
   const unknown = unknownSince(clock);
+  if (changed.has("down") || changed.has("up")) paintPreview(this);
   this.veil.hidden = !unknown;
   put(this.veil, unknown ? `Prices and limits are ${unknown}. No order can be sent.` : "");
   put(this.size.unit, { base: baseOf(this.data.symbol), quote: "USDT", risk_pct: "% of equity at risk" }[this.unit]);
@@ -162,7 +163,7 @@ function figuresOf(view, preview) {
 
 function paintPreview(view) {
   const draft = view.data.draft;
-  const current = draft && draft.n === view.n ? draft : null;
+  const current = draft && draft.n === view.n && !feed.down ? draft : null;
   const preview = current?.preview ?? null;
   const rows = figuresOf(view, preview);
   view.cells ??= rows.map(([label]) => {
@@ -177,10 +178,28 @@ function gateRows(draft, complete) {
   if (!draft) return [el("li", "dim", complete ? "Asking the risk gate …" : "Enter a size to see cost and the risk gate's answer.")];
   if (draft.error) return [el("li", "warn", draft.error)];
   const { preview } = draft;
-  const rows = preview.reasons.map((reason) => el("li", reason.verdict === "pass" ? "" : "warn", `${MARK[reason.verdict] ?? reason.verdict} · ${reason.sentence}`));
   const at = draft.at_ms ? ` (${clock(draft.at_ms)})` : "";
-  const head = el("li", preview.ok ? "strong up" : "strong warn", preview.ok ? `✓ The risk gate would let it through${at}` : `✕ The risk gate would refuse it${at}`);
-  return [head, ...rows, ...(preview.warnings ?? []).map((text) => el("li", "warn", "! " + text))];
+  const text = preview.ok ? `✓ The risk gate would let it through${at}` : `✕ The risk gate would refuse it${at}`;
+  const verdictOf = (reason) => String(reason.verdict).toLowerCase();
+  const passed = preview.reasons.filter((reason) => verdictOf(reason) === "pass");
+  const others = preview.reasons.filter((reason) => verdictOf(reason) !== "pass");
+  const rows = others.map((reason) => el("li", "warn", `${MARK[verdictOf(reason)] ?? reason.verdict} · ${reason.sentence}`));
+  rows.push(...(preview.warnings ?? []).map((warning) => el("li", "warn", "! " + warning)));
+  if (!preview.ok && rows.length === 0) rows.push(el("li", "warn", "The engine gave no reason."));
+  return [el("li", preview.ok ? "strong up" : "strong warn", text), ...rows, ...passedRow(passed)];
+}
+
+let showsPassed = false; // stays as the reader left it when the answer is refreshed
+
+function passedRow(passed) {
+  if (passed.length === 0) return [];
+  const row = el("li", "dim");
+  const details = row.appendChild(el("details"));
+  details.open = showsPassed;
+  details.ontoggle = () => { showsPassed = details.open; };
+  details.appendChild(el("summary", "", `${MARK.pass} · ${passed.length} rules`));
+  for (const reason of passed) details.appendChild(el("div", "", reason.sentence));
+  return [row];
 }
 
 /** The frozen ticket: side, size, notional, reduce-only and worst loss are said again before anything is sent. */
