@@ -10,7 +10,8 @@ socket is answered on the spot, filled at its limit. Two cases:
 * ``all_symbols``: no rebalance band, so nearly every symbol trades at every bar. The adapter spaces requests as the
   venue's order limits demand, so the time to the last request is mostly that spacing (see ``spacing_floor_ms``).
 
-Bounds in the same run: the compiled ``step`` alone, one ``fdatasync``, one durable row, one signature.
+Bounds in the same run: the compiled ``step`` alone, one ``fdatasync``, one durable row, the throttle's wait before a
+lone order, one signature.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ class Bench:
         self.socket = Socket(self.venue)
         self.cash = CASH[case]
         self.durable = 0.0  # when the newest decision was on disk
+        self.intent_durable = 0.0  # when the first intent after it was
         self._append_durable = self.store.append_durable
         self.store.append_durable = self._note_durable
 
@@ -120,10 +122,15 @@ class Bench:
         done = self._append_durable(table, rows)
         if table == "decisions":
             done.add_done_callback(self._is_durable)
+        elif table == "orders" and not self.intent_durable:
+            done.add_done_callback(self._intent_is_durable)
         return done
 
     def _is_durable(self, done: Future[None]) -> None:
         self.durable = time.perf_counter()  # in the writer's thread, so that looking costs the loop nothing
+
+    def _intent_is_durable(self, done: Future[None]) -> None:
+        self.intent_durable = self.intent_durable or time.perf_counter()
 
     async def open(self) -> None:
         """Warm the sleeves up with a past, fund the account, start trading."""
@@ -154,7 +161,7 @@ class Bench:
             Bar(s, INTERVAL, self.ts_open, px, px, px, px, 1.0, True, now)
             for s, px in zip(self.config.symbols, self.px.tolist(), strict=True)
         ]
-        seen, self.durable = len(self.socket.handed), 0.0
+        seen, self.durable, self.intent_durable = len(self.socket.handed), 0.0, 0.0
         first_bar = time.perf_counter()
         for bar in bars[:-1]:
             self.loop.on_market(bar)
@@ -165,6 +172,7 @@ class Bench:
         return {
             "bars_taken": 1e3 * (last_bar - first_bar),
             "decision_durable": 1e3 * (self.durable - last_bar),
+            "first_intent_durable": 1e3 * (self.intent_durable - last_bar) if self.intent_durable else math.nan,
             "first_request": 1e3 * (handed[0] - last_bar) if handed else math.nan,
             "last_request": 1e3 * (handed[-1] - last_bar) if handed else math.nan,
             "n_requests": len(handed),
@@ -205,7 +213,7 @@ async def run_case(home: Path, n_symbols: int, n_decisions: int, case: str) -> d
     spacing_ms = bench.venue._trading.rateLimit
     result = {
         name: spread([row[name] for row in rows if math.isfinite(row[name])])
-        for name in ("bars_taken", "decision_durable", "first_request", "last_request")
+        for name in ("bars_taken", "decision_durable", "first_intent_durable", "first_request", "last_request")
     }
     return result | {
         "requests_per_decision": spread(n_requests, 1),
@@ -254,6 +262,18 @@ def durable_row_ms(home: Path, repeats: int = 200) -> dict[str, Any]:
     return spread(elapsed)
 
 
+async def spacing_ms(repeats: int = 20) -> dict[str, Any]:
+    """Return how long the adapter's throttle holds one order back when none was sent for a while."""
+    venue, elapsed = AsterVenue(client_config(private_key=PRIVATE_KEY, base_url="http://x", ws_url="ws://x")), []
+    for _ in range(repeats):
+        await asyncio.sleep(0.1)
+        began = time.perf_counter()
+        await venue._trading.throttle(1)
+        elapsed.append(1e3 * (time.perf_counter() - began))
+    await venue.close()
+    return spread(elapsed)
+
+
 async def signature_ms(repeats: int = 200) -> dict[str, Any]:
     """Return the time of signing one order request."""
     venue = AsterVenue(client_config(private_key=PRIVATE_KEY, base_url="http://x", ws_url="ws://x"))
@@ -282,6 +302,7 @@ def main() -> None:
             "step_ms": step_ms(chosen.symbols),
             "fdatasync_4k_ms": fdatasync_ms(home),
             "durable_row_ms": durable_row_ms(home),
+            "throttle_of_a_lone_order_ms": asyncio.run(spacing_ms()),
             "signature_ms": asyncio.run(signature_ms()),
         }
     p99 = usual["first_request"]["p99"]

@@ -2,7 +2,7 @@
 
     python benchmarks/kill_switch.py [--repeats 3] [--readers 10]
 
-A real engine against its practice exchange: the default symbols traded at every bar, every tick recorded, ten readers on
+A real engine against its practice exchange: the default symbols traded at each bar, every tick recorded, ten readers on
 Flight, one follower of the live stream. Before each press, market orders open positions and post-only orders rest far
 from the price; then *flatten* is pressed over Flight, as the button does. Cancels count as acknowledged when the engine
 answers the press (it waits for the venue's answers); flat is when the exchange's own books show no position and no
@@ -117,7 +117,7 @@ def arm(door: EngineDoor) -> dict[str, int]:
         last = prices[symbol].column("close_px")[-1].as_py()
         tick = instruments[symbol]["tick_size"]
         for step in range(RESTING_EACH):
-            limit_px = round(last * (0.97 - 0.005 * step) / tick) * tick
+            limit_px = round(last * (0.99 - 0.002 * step) / tick) * tick
             size = {"unit": "quote", "value": NOTIONAL}
             submit(door, symbol=symbol, side="buy", kind="post_only", size=size, limit_px=limit_px)
     wait_for("a position in each held symbol", lambda: holds(door, HELD), 30.0, every_s=0.1)
