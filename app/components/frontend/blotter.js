@@ -59,7 +59,7 @@ function ordersTable(view) {
     { title: "Filled", cell: (row) => (row.qty > 0 ? percent(row.filled_qty / row.qty, 0) : UNKNOWN) },
     { title: "Limit USDT", cell: (row) => px(view, row.symbol, row.limit_px) },
     { title: "Trigger USDT", cell: (row) => px(view, row.symbol, row.stop_px) },
-    { title: "Reduce only", left: true, cell: (row) => (row.reduce_only ? "yes" : "no") },
+    { title: "Reduce only", left: true, cell: (row) => (row.reduce_only || !(row.qty > 0) ? "yes" : "no") },
     { title: "Purpose", left: true, cell: (row) => row.purpose },
     { title: "Status", left: true, cell: (row) => [row.status, row.status === "UNKNOWN" ? "warn" : ""] },
     { title: "", make: (row) => confirmButton("Cancel", () => (row.purpose === "protect" ? "Remove the stop?" : "Cancel it?"), () => view.trigger("cancel", { client_id: row.client_id, key: newKey() })) },
