@@ -140,7 +140,9 @@ def apply_update(order: Order, update: OrderUpdate) -> Order:
     status = OrderStatus(update.status)
     newer = _RANK[status] >= _RANK[order.status] and not order.is_final
     filled_qty = max(order.filled_qty, update.filled_qty)
-    if not newer and filled_qty == order.filled_qty:
+    covers = update.filled_qty >= order.filled_qty - QTY_EPSILON and not math.isnan(update.avg_px)
+    avg_px = update.avg_px if covers else order.avg_px
+    if not newer and (filled_qty, none_if_nan(avg_px)) == (order.filled_qty, none_if_nan(order.avg_px)):
         return order
     final = newer and status in FINAL_STATUSES
     return replace(
@@ -148,14 +150,20 @@ def apply_update(order: Order, update: OrderUpdate) -> Order:
         status=status if newer else order.status,
         venue_order_id=update.venue_order_id or order.venue_order_id,
         filled_qty=filled_qty,
-        avg_px=update.avg_px if update.filled_qty >= order.filled_qty else order.avg_px,
+        avg_px=avg_px,
         ts_acked=order.ts_acked or update.ts_received,
         ts_final=update.ts_received if final else order.ts_final,
     )
 
 
+def revived(order: Order) -> Order:
+    """Return a refused order as one in doubt: the venue speaks of it after all."""
+    return replace(order, status=OrderStatus.UNKNOWN, ts_final=0, not_found=0)
+
+
 def apply_fill(order: Order, fill: Fill, filled_before: float) -> Order:
     """Return the order after one fill; ``filled_before`` is what its fills summed to until now (unsigned)."""
+    order = replace(order, venue_order_id=order.venue_order_id or fill.venue_order_id)
     filled = filled_before + abs(fill.qty)
     if filled <= order.filled_qty + QTY_EPSILON:
         return order

@@ -233,13 +233,15 @@ class Executor:
 
     def on_order(self, update: OrderUpdate) -> None:
         """Apply the venue's word on an order; an order that we did not make is adopted."""
-        order = self.orders.get(update.client_id)
+        order = self.orders.get(update.client_id) or self.recent.get(update.client_id)
         if order is None:
-            if update.client_id in self.recent:
-                return
             self._keep(states.adopt(update), "ADOPTED", update.order_type)
             return
-        changed = states.apply_update(order, update)
+        known = order
+        if order.status == OrderStatus.REJECTED and update.status != OrderStatus.REJECTED:
+            known = states.revived(order)  # given up as not found, and there all the same
+            self.recent.pop(update.client_id, None)
+        changed = states.apply_update(known, update)
         if changed != order:
             if changed.filled_qty > self._filled.get(update.client_id, 0.0) + states.QTY_EPSILON:
                 self._fill_gaps.setdefault(update.client_id, self.now())
