@@ -33,12 +33,26 @@ def client_order_id(tag: str, decision_id: int, sequence: int) -> str:
     >>> client_order_id("k3f9", 41, 100)
     'ask3f9-15-2s'
     """
-    text = f"{PREFIX}{tag}-{base36(decision_id)}-{base36(sequence)}"
+    text = f"{order_prefix(tag)}{base36(decision_id)}-{base36(sequence)}"
     if len(text) > 36:
         raise ValueError(f"client order id {text} is longer than 36 characters")
     return text
 
 
+def order_prefix(tag: str) -> str:
+    """Return what every order id of a data folder begins with."""
+    return f"{PREFIX}{tag}-"
+
+
 def is_ours(client_id: str, tag: str) -> bool:
     """Return whether an order id was made in this data folder."""
-    return client_id.startswith(f"{PREFIX}{tag}-")
+    return client_id.startswith(order_prefix(tag))
+
+
+def sequence_of(client_id: str) -> int:
+    """Return the sequence in an id of ours.
+
+    >>> sequence_of("ask3f9-15-2s")
+    100
+    """
+    return int(client_id.rsplit("-", 1)[1], 36)

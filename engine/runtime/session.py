@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from engine.domain import Mode
+from engine.execution.ids import order_prefix, sequence_of
 from storage.database import Database
 
 
@@ -47,6 +48,11 @@ def open_session(
     if tag is None:
         tag = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
         store.remember("order_tag", tag).result(10)
-    made = store.rows("SELECT count(*) AS n FROM orders")[0]["n"]
     key = hashlib.sha256(f"{mode}:{account}".encode()).hexdigest()[:16]
-    return Session(secrets.token_hex(6), mode, market_source, speed, key, tag, int(made), started_ns)
+    return Session(secrets.token_hex(6), mode, market_source, speed, key, tag, _last_sequence(store, tag), started_ns)
+
+
+def _last_sequence(store: Database, tag: str) -> int:
+    """Return the highest sequence in use. Rows are not counted: one that was lost would give its number twice."""
+    rows = store.rows("SELECT client_id FROM orders WHERE starts_with(client_id, ?)", [order_prefix(tag)])
+    return max((sequence_of(row["client_id"]) for row in rows), default=0)
