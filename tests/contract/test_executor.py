@@ -118,6 +118,24 @@ async def test_no_order_answers_do_not_count_while_the_lookups_fail(tmp_path, qu
         assert rig.executor.recent[order.client_id].status == OrderStatus.REJECTED
 
 
+async def test_order_given_up_that_shows_up_after_all_is_taken_back(tmp_path, quick_lookups):
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        fault(server, "lose_ws", match={"stream": "user"}, count=1)
+        fault(server, "http_503_after", match=POST_ORDER, count=1)
+        fault(server, "reject:-2013", match={"method": "GET", "path": "order"}, count=4)  # twice before it counts
+        order = await rig.executor.place(limit(1, 0.3, BEST_BID))
+        await eventually(lambda: order.client_id in rig.executor.recent, what="giving up")
+        assert rig.executor.recent[order.client_id].status == OrderStatus.REJECTED
+        take(server, -1, 1_100)
+        await eventually(lambda: rig.position() == pytest.approx(0.1))
+        await eventually(lambda: order.client_id in rig.executor.orders)
+        back = rig.executor.orders[order.client_id]
+        assert (back.status, back.leaves_qty) == (OrderStatus.PARTIALLY_FILLED, pytest.approx(0.2))
+        assert rig.account.position(BTC).manual_qty == 0.0
+        await rig.kill.press(KillLevel.CANCEL, "test", "test")
+        assert books(server)["open_orders"] == []
+
+
 async def test_every_stream_message_twice_moves_the_position_once(tmp_path):
     async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
         fault(server, "duplicate_ws", match={"stream": "user"})
