@@ -13,19 +13,19 @@ from typing import Any
 import streamlit as st
 
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
-from app.run_config import COSTS, HISTORY_INTERVALS, PARAMETERS, SOURCES, STRATEGIES, Parameter, build_config, missing
+from app.run_config import HISTORY_INTERVALS, SOURCES, STRATEGIES, Parameter, build_config, missing, parameters
 from app.settings_form import Field, changes, refused_fields, resets, shown, written
 
 # ---- backtest -----------------------------------------------------------------------------------------------------
 
 
-def backtest_form(client: EngineClient, symbols: list[str], *, busy: bool) -> None:
+def backtest_form(client: EngineClient, in_force: dict[str, Any], *, busy: bool) -> None:
     """Show the form of a backtest; its button starts one and leaves the id in ``st.session_state["backtest.run_id"]``.
 
     Parameters
     ----------
-    symbols : list of str
-        What the engine has history of.
+    in_force : dict
+        The settings' values: which symbols the engine keeps history of, and where the parameters start.
     busy : bool
         A run is being worked on: the button waits for it.
     """
@@ -43,8 +43,8 @@ def backtest_form(client: EngineClient, symbols: list[str], *, busy: bool) -> No
         "Data", list(SOURCES), format_func=SOURCES.get, default="history", required=True, key="backtest.source"
     )
     with st.form("backtest.form", border=True):
-        _what(form, symbols)
-        entered = _parameters(form)
+        _what(form, list(in_force["symbols"]))
+        entered = _parameters(form, in_force)
         st.form_submit_button(
             "Run backtest", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch",
             on_click=_start, args=(client,), kwargs={"form": form, "entered": entered},
@@ -63,7 +63,7 @@ def _what(form: dict[str, Any], symbols: list[str]) -> None:
         st.multiselect(
             "Symbols",
             symbols,
-            default=[symbol for symbol in symbols if symbol == "BTCUSDT"] or symbols[:1],
+            default=symbols,
             key="backtest.symbols",
         )
     first, second = st.columns(2)
@@ -77,8 +77,8 @@ def _what(form: dict[str, Any], symbols: list[str]) -> None:
     second.date_input("End, UTC", value=None, key="backtest.end", help="Empty: to the last bar")
 
 
-def _parameters(form: dict[str, Any]) -> list[Parameter]:
-    specs = [*PARAMETERS[form["strategy"]], *COSTS]
+def _parameters(form: dict[str, Any], in_force: dict[str, Any]) -> list[Parameter]:
+    specs = parameters(form["strategy"], in_force)
     if form["strategy"] == "file":
         st.text_input("Path of the strategy's Python file", key="backtest.file")
         st.text_area("Parameters, one name=value a line", key="backtest.free", height=90)

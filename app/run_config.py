@@ -30,14 +30,14 @@ COSTS = (
 )
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "trend": (
-        Parameter("trend_horizons_hours", "Horizons, h", (4.0, 12.0, 36.0, 108.0), meaning="Hours, commas between"),
-        Parameter("volatility_horizon_hours", "Vol memory, h", 24.0, 1, 0.1, 10_000.0, 1.0,
+        Parameter("trend_horizons_hours", "Horizons, h", (72.0, 216.0, 648.0), meaning="Hours, commas between"),
+        Parameter("volatility_horizon_hours", "Vol memory, h", 168.0, 1, 0.1, 10_000.0, 1.0,
                   meaning="Memory of the volatility estimate, hours"),
         Parameter("volatility_target", "Vol target, %/y", 0.20, 100, 0.1, 200.0, 1.0,
                   meaning="Annualised volatility the book aims at"),
         Parameter("max_symbol_weight", "Symbol cap, ×", 0.5, 1, 0.01, 5.0, 0.1, meaning="One symbol's share of equity"),
         Parameter("max_gross_weight", "Gross cap, ×", 2.0, 1, 0.01, 10.0, 0.1, meaning="Sum of |weights|, × equity"),
-        Parameter("rebalance_band", "Band, ×", 0.02, 1, 0.0, 0.5, 0.01,
+        Parameter("rebalance_band", "Band, ×", 0.05, 1, 0.0, 0.5, 0.01,
                   meaning="Smallest change of weight that is traded, × equity"),
         Parameter("allow_short", "Shorts", True, meaning="Whether weights may be negative"),
     ),
@@ -49,6 +49,22 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     ),
     "file": (),
 }  # fmt: skip
+
+
+def parameters(strategy: str, in_force: dict[str, Any]) -> list[Parameter]:
+    """Return a strategy's parameters and the costs, starting from the settings that are in force.
+
+    Parameters
+    ----------
+    in_force : dict
+        ``SystemConfig`` values as the engine gives them; what is not in it keeps its own default.
+    """
+
+    def start(spec: Parameter) -> Parameter:
+        value = in_force.get(spec.name, spec.default)
+        return spec._replace(default=tuple(value) if isinstance(spec.default, tuple) else type(spec.default)(value))
+
+    return [start(spec) for spec in (*PARAMETERS[strategy], *COSTS)]
 
 
 def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ client = engine_client()
 widgets.page_head("Backtest", client)
 with widgets.known("Backtest"):
     active = results.active_run(client)  # before the list of runs, which then has its outcome
-    instruments = client.instruments()
+    in_force = client.settings()["values"]
     runs = client.runs()
 
 form_at, result_at = st.columns([3, 8], gap="medium")
 with form_at:
-    forms.backtest_form(client, sorted(instruments), busy=active is not None)
+    forms.backtest_form(client, in_force, busy=active is not None)
 
 with result_at:
     if active is not None:

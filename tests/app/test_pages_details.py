@@ -7,6 +7,7 @@ from page_engine import PageEngine, page, texts
 from test_pages_states import finish_run
 
 from app.formats import GROUP
+from engine.settings import SystemConfig
 
 
 @pytest.fixture
@@ -165,10 +166,11 @@ def test_backtest_starts_once_with_a_key_and_shows_progress(engine):
     assert len(body["idempotency_key"]) >= 16
     config = body["config"]
     assert (config["strategy"], config["symbols"], config["interval"], config["cash"]) == (
-        "trend", ["BTCUSDT"], "1h", 10_000.0,
+        "trend", list(SystemConfig().symbols), "1h", 10_000.0,
     )  # fmt: skip
     assert config["params"]["fee"] == 0.0004
     assert config["params"]["volatility_target"] == 0.2
+    assert config["params"]["trend_horizons_hours"] == list(SystemConfig().trend_horizons_hours)
     script.run()
     assert len(sent(engine, "run.start")) == 1
     assert button(script, "Run backtest").disabled
