@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 .PHONY: run test lint clean
 
 run: $(VENV)/.installed
-	$(PY) scripts/fetch_assets.py
+	-$(PY) scripts/fetch_assets.py
 	$(VENV)/bin/streamlit run app/main.py
 
 test: $(VENV)/.installed-dev

@@ -79,8 +79,9 @@ def judge(request: TicketRequest, context: TicketContext, config: SystemConfig) 
     reduces = context.position_qty * signed < 0 and abs(signed) <= abs(context.position_qty) + 1e-12
     if request.reduce_only and not reduces:
         problems.append("Reduce-only, but the order would open or flip the position.")
-    reasons = _rules(request, qty, px, after, reduces, context, config)
-    problems += [reason["sentence"] for reason in reasons if reason["verdict"] == Verdict.REFUSE.name]
+    reasons = [{"rule": "ORDER", "verdict": Verdict.REFUSE.name, "sentence": problem} for problem in problems]
+    reasons += _rules(request, qty, px, after, reduces, context, config)
+    problems = [reason["sentence"] for reason in reasons if reason["verdict"] == Verdict.REFUSE.name]
     instrument = context.instrument
     is_taker = request.kind in ("market", "stop") or _crosses(request, side, context)
     fee_rate = instrument.taker_fee if is_taker else instrument.maker_fee
