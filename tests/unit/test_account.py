@@ -1,0 +1,82 @@
+"""The account as fills and the venue's reports tell it."""
+
+import math
+
+import pytest
+from execution_builders import NOW, fill
+
+from engine.domain import BalanceReport, PositionReport
+from engine.runtime.account import FLAT, Account, Position, after_fill
+
+LOT = 0.001
+
+
+@pytest.mark.parametrize(
+    ("held", "entry", "qty", "px", "after", "entry_after"),
+    [
+        (0.0, 0.0, 0.2, 100.0, 0.2, 100.0),  # open
+        (0.2, 100.0, 0.2, 110.0, 0.4, 105.0),  # add: average
+        (0.4, 105.0, -0.1, 115.0, 0.3, 105.0),  # reduce: entry stays
+        (0.3, 105.0, -0.3, 90.0, 0.0, 0.0),  # close
+        (0.3, 105.0, -0.5, 90.0, -0.2, 90.0),  # flip: starts anew
+        (-0.2, 90.0, -0.2, 80.0, -0.4, 85.0),  # add to a short
+        (0.3, 105.0, -0.2999999, 90.0, 0.0, 0.0),  # what is left of a float is flat
+    ],
+)
+def test_fill(held, entry, qty, px, after, entry_after):
+    position = after_fill(Position(held, entry), qty, px, LOT)
+    assert (position.qty, position.entry_px) == (pytest.approx(after), pytest.approx(entry_after))
+
+
+def test_fill_of_a_person_is_counted_as_manual():
+    account = Account()
+    account.apply_fill(fill(0.3), LOT, manual=True)
+    account.apply_fill(fill(-0.1), LOT, manual=False)
+    position = account.position("BTCUSDT")
+    assert (position.qty, position.manual_qty) == (pytest.approx(0.2), pytest.approx(0.3))
+
+
+def test_symbol_never_traded_is_flat():
+    assert Account().position("BTCUSDT") is FLAT
+
+
+def test_adopted_difference_counts_as_manual():
+    account = Account()
+    account.apply_fill(fill(0.3, 50_000.0), LOT, manual=False)
+    account.adopt(PositionReport("BTCUSDT", 0.5, 50_100.0, 50_000.0, math.nan, 3.0, NOW))
+    position = account.position("BTCUSDT")
+    assert (position.qty, position.entry_px, position.manual_qty) == (0.5, 50_100.0, pytest.approx(0.2))
+    account.adopt(PositionReport("BTCUSDT", 0.0, 50_100.0, 50_000.0, math.nan, 3.0, NOW))
+    assert account.position("BTCUSDT").entry_px == 0.0
+    assert account.open_positions() == {}
+
+
+def test_note_takes_liquidation_and_leverage_only():
+    account = Account()
+    account.apply_fill(fill(0.3, 50_000.0), LOT, manual=False)
+    account.note(PositionReport("BTCUSDT", 9.9, 1.0, 50_000.0, 30_000.0, 3.0, NOW))
+    position = account.position("BTCUSDT")
+    assert (position.qty, position.entry_px, position.liq_px, position.leverage) == (0.3, 50_000.0, 30_000.0, 3.0)
+    account.note(PositionReport("BTCUSDT", 0.3, 50_000.0, math.nan, math.nan, math.nan, NOW))  # a push knows neither
+    assert account.position("BTCUSDT").liq_px == 30_000.0
+
+
+def test_pushed_balance_keeps_the_margins_that_it_does_not_name():
+    account = Account()
+    account.apply_balance(BalanceReport(10_000.0, 9_000.0, 50.0, NOW))
+    account.apply_balance(BalanceReport(9_990.0, math.nan, math.nan, NOW))
+    assert (account.cash, account.free_margin, account.maintenance_margin) == (9_990.0, 9_000.0, 50.0)
+
+
+def test_unrealised_profit_of_a_long_and_a_short():
+    account = Account()
+    account.positions = {"BTCUSDT": Position(0.2, 50_000.0), "ETHUSDT": Position(-2.0, 3_000.0), "X": Position()}
+    # 0.2 * (50500 - 50000) - 2 * (3010 - 3000) = 100 - 20
+    assert account.unrealized({"BTCUSDT": 50_500.0, "ETHUSDT": 3_010.0}) == pytest.approx(80.0)
+
+
+def test_missing_mark_makes_the_profit_unknown_and_not_zero():
+    account = Account()
+    account.positions = {"BTCUSDT": Position(0.2, 50_000.0)}
+    assert math.isnan(account.unrealized({}))
+    assert Account().unrealized({}) == 0.0
