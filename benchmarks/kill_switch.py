@@ -158,8 +158,8 @@ def press(door: EngineDoor, exchange: Books) -> dict[str, float]:
 def measure(home: Path, repeats: int, n_readers: int) -> dict[str, Any]:
     """Run one engine under load and press the switch ``repeats`` times."""
     with ExitStack() as stack:
-        stack.enter_context(running(engine_command(home), home, "engine.log"))
-        door = door_when_ready(home)
+        process = stack.enter_context(running(engine_command(home), home, "engine.log"))
+        door = door_when_ready(home, process)
         wait_trading(door)
         door.act("settings.set", values={"rebalance_band": 0.0})
         exchange = Books(door)

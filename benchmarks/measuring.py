@@ -204,10 +204,12 @@ class EngineDoor:
         return None
 
 
-def door_when_ready(home: Path, timeout_s: float = 120.0) -> EngineDoor:
-    """Wait for the engine of a data folder to answer and return the way in."""
+def door_when_ready(home: Path, process: subprocess.Popen[bytes], timeout_s: float = 120.0) -> EngineDoor:
+    """Wait for the engine of a data folder to answer and return the way in; ``process`` is what was started for it."""
 
     def look() -> EngineDoor | None:
+        if process.poll() is not None:
+            raise RuntimeError(f"ended while it started: {last_words(home)}")
         try:
             door = EngineDoor(home)
             door.ask("status")
@@ -216,6 +218,13 @@ def door_when_ready(home: Path, timeout_s: float = 120.0) -> EngineDoor:
         return door
 
     return wait_for("an answer of the engine", look, timeout_s)
+
+
+def last_words(home: Path) -> str:
+    """Return the last line of the newest log of a data folder."""
+    logs = sorted(home.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    lines = logs[-1].read_text(errors="replace").strip().splitlines() if logs else []
+    return lines[-1] if lines else "it said nothing"
 
 
 def wait_trading(door: EngineDoor, timeout_s: float = 120.0) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def measure(home: Path, warm_kernels: bool) -> dict[str, Any]:
     environment = {} if warm_kernels else {"NUMBA_CACHE_DIR": str(home / "kernels")}
     with browser_page() as page:
         began = time.monotonic()
-        with running(desk_command(port), home, "ui.log", **environment):
+        with running(desk_command(port), home, "ui.log", **environment) as screen:
             wait_for("HTTP 200", lambda: http_ok(f"http://127.0.0.1:{port}/"), 60.0)
             http_s = time.monotonic() - began
             page.goto(f"http://127.0.0.1:{port}/")
@@ -91,7 +91,7 @@ def measure(home: Path, warm_kernels: bool) -> dict[str, Any]:
                 f"(shown) => ({LEGEND}) !== shown", arg=page.evaluate(LEGEND), timeout=30_000, polling=20
             )
             moving_s = time.monotonic() - began
-            door = door_when_ready(home)
+            door = door_when_ready(home, screen)
             wait_trading(door)
             trading_s = time.monotonic() - began
             status = door.ask("status")

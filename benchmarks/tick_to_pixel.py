@@ -44,7 +44,7 @@ def measure(home: Path, seconds: float) -> dict[str, Any]:
     port = free_port()
     with running(desk_command(port), home, "ui.log") as screen:
         wait_for("HTTP 200", lambda: http_ok(f"http://127.0.0.1:{port}/"), 60.0)
-        door = door_when_ready(home)
+        door = door_when_ready(home, screen)
         wait_trading(door)
         with browser_page() as page:
             page.goto(f"http://127.0.0.1:{port}/")
