@@ -59,7 +59,6 @@ class Jobs:
         self._context = mp.get_context("spawn")
         self._running: dict[str, tuple[Any, Event]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
-        self._lock = threading.Lock()
         self._close_lost_runs()
 
     def _close_lost_runs(self) -> None:
@@ -145,15 +144,16 @@ class Jobs:
         row = self._rows[run_id] | outcome | {"ts_finished": time.time_ns()}
         if row["status"] == "done":
             row["progress"] = 1.0
-        with self._lock:
-            self._rows[run_id] = row
-            self._running.pop(run_id, None)
         shutil.rmtree(self._folder / run_id, ignore_errors=True)
         try:
+            # the table first: whoever hears that the run is done must find it there
             self._store.append_durable("runs", [row]).result(30)
-            self._rows.pop(run_id)  # from now on the table answers
         except (StorageError, TimeoutError) as error:
             log.error("run not recorded", run_id=run_id, reason=str(error))
+            self._rows[run_id] = row
+        else:
+            self._rows.pop(run_id)
+        self._running.pop(run_id, None)
 
     def status(self, run_id: str) -> dict[str, Any]:
         """Return status, progress (0 to 1) and message of a run."""
