@@ -123,6 +123,38 @@ def test_a_ticket_sent_twice_with_one_key_is_one_order(engine, sandbox):
     assert len([o for o in sandbox.books()["orders"] if o["symbol"] == "LTCUSDT" and o["type"] == "LIMIT"]) == 1
 
 
+def _run(engine, config: dict, key: str) -> dict:
+    run_id = engine.action("run.start", {"kind": "backtest", "config": config, "idempotency_key": key})["run_id"]
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        status = engine.action("run.status", {"run_id": run_id})
+        if status["status"] != "running":
+            return status | {"run_id": run_id}
+        time.sleep(0.1)
+    raise AssertionError(f"the run did not end: {status}")
+
+
+def test_backtest_on_the_engine_s_own_candles_runs_in_a_worker(engine):
+    config = {"source": "history", "symbols": ["BTCUSDT"], "interval": "1m", "strategy": "ema-cross", "cash": 5000.0}
+    done = _run(engine, config, "backtest-1")
+    assert done["status"] == "done", done
+    result = engine.action("run.result", {"run_id": done["run_id"]})
+    assert result["config"]["cash"] == 5000.0
+    assert result["canaries"]["lookahead"] == "pass"
+    assert result["metrics"]["fees"] > 0
+
+
+def test_impossible_backtest_fails_with_a_sentence_and_the_engine_goes_on(engine, tmp_path):
+    broken = tmp_path / "broken.csv"
+    broken.write_text("timestamp,open,high,low,close,volume\n2024-01-01,1,2,0.5,nonsense,3\n")
+    done = _run(engine, {"source": "path", "path": str(broken), "strategy": "trend"}, "backtest-2")
+    assert done["status"] == "failed"
+    assert "broken" in done["message"]
+    with pytest.raises(CommandRefused, match="no file or folder"):
+        engine.action("run.start", {"config": {"source": "path", "path": "/no/such"}, "idempotency_key": "backtest-3"})
+    assert engine.action("status")["phase"] == "trading"
+
+
 def test_flatten_from_the_command_line_cancels_within_a_second_and_ends_flat(engine, sandbox):
     _wait_for_fills(engine, sandbox)
     answer = engine.ask("kill", "flatten")
