@@ -1,6 +1,6 @@
 """50,000 ticks a second into the database while ten screens read over Flight. Prints JSON.
 
-    python benchmarks/ingest.py [--rate 50000] [--seconds 15] [--readers 10]
+    python benchmarks/ingest.py [--rate 52000] [--seconds 15] [--readers 10]
 
 The engine's own loop, journal, database and Flight server, in one process as in trading; market trades are handed to
 the loop in slices of 10 ms. A second process holds the readers: each asks for the status and for 10,000 rows of fills,
@@ -163,7 +163,7 @@ async def measure(home: Path, rate: int, seconds: float, n_readers: int) -> dict
     engine.store.close()
     rows = spread(loaded["took"]["rows"], 1)
     lost = fed["ticks"] - stored
-    enough = fed["ticks_per_s_until_on_disk"] >= 0.99 * rate
+    enough = fed["ticks_per_s_until_on_disk"] >= min(TARGET["ticks_per_s"], 0.96 * rate)
     return {
         "benchmark": "ingest",
         "seconds": seconds,
@@ -198,7 +198,7 @@ def bare_insert_per_s(home: Path, n_rows: int = 500_000) -> int:
 def main() -> None:
     chosen = options(
         __doc__,
-        ("--rate", {"type": int, "default": 50_000, "help": "ticks a second"}),
+        ("--rate", {"type": int, "default": 52_000, "help": "ticks a second; a little above the target"}),
         ("--seconds", {"type": float, "default": 15.0}),
         ("--readers", {"type": int, "default": 10}),
         ("--be-reader", {"type": Path, "help": "used by the benchmark itself"}),
