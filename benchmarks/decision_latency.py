@@ -262,7 +262,7 @@ def durable_row_ms(home: Path, repeats: int = 200) -> dict[str, Any]:
     return spread(elapsed)
 
 
-async def spacing_ms(repeats: int = 20) -> dict[str, Any]:
+async def spacing_ms(repeats: int = 10) -> dict[str, Any]:
     """Return how long the adapter's throttle holds one order back when none was sent for a while."""
     venue, elapsed = AsterVenue(client_config(private_key=PRIVATE_KEY, base_url="http://x", ws_url="ws://x")), []
     for _ in range(repeats):

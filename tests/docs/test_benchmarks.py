@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks"
 SHARED = {"measuring", "run_all"}
@@ -32,6 +34,7 @@ def test_every_benchmark_is_run_and_described() -> None:
     assert scripts() == described == summaries()
 
 
+@pytest.mark.slow
 def test_decision_latency_measures_every_stage(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     command = [sys.executable, str(FOLDER / "decision_latency.py"), "--symbols", "3", "--decisions", "5"]
