@@ -48,11 +48,7 @@ def test_the_variable_wins_and_is_not_replaced(folder: Path, monkeypatch: pytest
 
 
 def test_the_script_gives_a_reason_and_does_not_fail(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "browser.py")],
-        env={"PATH": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, str(ROOT / "scripts" / "browser.py")]
+    done = subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True)
     assert done.returncode == 0
     assert "will be skipped: this system has no apt-get" in done.stdout
