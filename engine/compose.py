@@ -167,14 +167,18 @@ async def _serve(
     engine = Engine(session, config, venue, store, new_market=place.is_new)
     faults.append(lambda sentence: engine.loop.incident("warning", "venue", sentence))
     event_loop = asyncio.get_running_loop()
-    store.on_error = lambda sentence: event_loop.call_soon_threadsafe(engine.loop.on_storage_error, sentence)
+
+    def on_storage_error(sentence: str) -> None:
+        event_loop.call_soon_threadsafe(engine.loop.on_storage_error, sentence)
+
+    store.on_error = on_storage_error
     jobs = Jobs(store, home / "runs")
     commands = Commands(engine, jobs)
     token = secrets.token_urlsafe(32)
     server = FlightServer(commands, Queries(engine.loop), engine.loop.broadcaster, event_loop, token)
     _announce(home, session, server.port, token)
     starting = asyncio.create_task(engine.start())
-    waits = [asyncio.create_task(stopping.wait())]
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
     if sandbox is not None:
         waits.append(asyncio.create_task(_sandbox_gone(sandbox, engine)))
     try:

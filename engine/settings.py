@@ -20,7 +20,7 @@ DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEU
 class SystemConfig(BaseModel):
     """Trading settings. Stored in the database, edited on the Settings page, applied at the next decision."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
     initial_balance: float = Field(10_000.0, gt=0, le=1e9, description="Paper account's opening balance, USDT")
     max_daily_loss: float = Field(0.05, gt=0, le=0.5, description="Loss in a UTC day at which the book is flattened")

@@ -27,7 +27,7 @@ from storage.schema import SCHEMA_VERSION, metadata
 
 FLUSH_S = 0.1
 MAX_QUEUED_ROWS = 1_000_000
-CONNECTION_OPTIONS = {
+CONNECTION_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "threads": "2",
     "memory_limit": "2GB",
     "autoinstall_known_extensions": "false",

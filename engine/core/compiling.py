@@ -16,8 +16,8 @@ from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_inner: Any = njit(error_model="numpy", _nrt=False, forceinline=True)
-_entry: Any = njit(error_model="numpy", _nrt=False, cache=True)
+_inner: Any = njit(error_model="numpy", _nrt=False, forceinline=True)  # type: ignore[call-overload]
+_entry: Any = njit(error_model="numpy", _nrt=False, cache=True)  # type: ignore[call-overload]
 _copying: Any = njit
 
 

@@ -26,7 +26,7 @@ from engine.settings import SystemConfig
 class Size(BaseModel):
     """How much, with its unit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     unit: Literal["base", "quote", "risk_pct"]
     value: float = Field(gt=0)
 
@@ -34,7 +34,7 @@ class Size(BaseModel):
 class TicketRequest(BaseModel):
     """What a person typed. ``risk_pct`` is the percentage of equity lost if the protective stop is hit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     symbol: str
     side: Literal["buy", "sell"]
     kind: Literal["market", "limit", "post_only", "stop"]

@@ -265,7 +265,7 @@ def select(bars: BarTable, symbols: tuple[str, ...]) -> BarTable:
     chosen = [bars.symbols.index(symbol) for symbol in symbols]
     picked = {name: np.ascontiguousarray(getattr(bars, name)[:, chosen]) for name in GRID_COLUMNS}
     digest = hashlib.sha256(f"{bars.fingerprint}{symbols}".encode()).hexdigest()
-    return bars._replace(symbols=symbols, fingerprint=digest, **picked)
+    return bars._replace(symbols=symbols, fingerprint=digest, **picked)  # type: ignore[arg-type]
 
 
 def load_funding(path: Path, bars: BarTable) -> F8:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Decider:
             slowest = max(float(self.params.trend_horizon_bars.max()), self.params.vol_horizon_bars)
         return int(min(math.ceil(slowest * WARM_UP_HORIZONS), MAX_WARM_UP_BARS))
 
-    def warm_up(self, history: dict[str, Sequence[Bar]]) -> int:
+    def warm_up(self, history: Mapping[str, Sequence[Bar]]) -> int:
         """Let the sleeves see closed bars that came after the newest one seen; return how many."""
         closes, ts_open = align(history, self.symbols, self.ts_open_newest)
         if len(ts_open):
@@ -105,7 +105,7 @@ class Decider:
         return decision, view
 
 
-def align(history: dict[str, Sequence[Bar]], symbols: Sequence[str], after_ts_open: int) -> tuple[F8, np.ndarray]:
+def align(history: Mapping[str, Sequence[Bar]], symbols: Sequence[str], after_ts_open: int) -> tuple[F8, np.ndarray]:
     """Return closes (T, N) on one clock and the bars' open times (T,); NaN where a symbol has no bar."""
     times = sorted({
         bar.ts_open for bars in history.values() for bar in bars if bar.is_closed and bar.ts_open > after_ts_open

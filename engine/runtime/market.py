@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar, BookSnapshot, BookTop, MarketSlice, MarkPrice
+from engine.domain import INTERVAL_S, NS_PER_S, Bar, BookSnapshot, BookTop, MarketSlice, MarkPrice
 
 OPEN_BAR_INTERVALS = ("1m", "1h")
 
@@ -72,7 +72,7 @@ class MarketState:
 
     def slice_at(self, symbols: tuple[str, ...], interval: str, ts_open: int, now: int) -> MarketSlice:
         """Return one closed bar of every symbol as arrays (N,), NaN where a symbol has none."""
-        columns: list[F8] = [np.full(len(symbols), np.nan) for _ in range(5)]
+        open_px, high_px, low_px, close_px, volume = columns = tuple(np.full(len(symbols), np.nan) for _ in range(5))
         for index, symbol in enumerate(symbols):
             bar = self.last_closed.get((symbol, interval))
             if bar is not None and bar.ts_open == ts_open:
@@ -80,4 +80,5 @@ class MarketState:
                 for column, value in zip(columns, values, strict=True):
                     column[index] = value
         ages = np.array([min(self.age_s(symbol, now), 1e9) for symbol in symbols])
-        return MarketSlice(ts_open + INTERVAL_S[interval] * NS_PER_S, *columns, ages)
+        ts_close = ts_open + INTERVAL_S[interval] * NS_PER_S
+        return MarketSlice(ts_close, open_px, high_px, low_px, close_px, volume, ages)

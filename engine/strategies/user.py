@@ -109,7 +109,7 @@ class PastBuffer:
         held = weight.copy()
         for view in (*views, held):
             view.flags.writeable = False
-        return Past(self._symbols, *views, held, equity)
+        return Past(self._symbols, *views, held, equity)  # type: ignore[call-arg, arg-type]
 
 
 def weights_from(answer: object, symbols: tuple[str, ...], where: str) -> F8:

@@ -147,7 +147,11 @@ class AsterVenue:
         bars: list[Bar] = []
         end_ms = None if end_ns is None else end_ns // 1_000_000
         while len(bars) < n_bars:
-            request = {"symbol": symbol, "interval": interval, "limit": min(KLINES_PER_CALL, n_bars - len(bars))}
+            request: dict[str, Any] = {
+                "symbol": symbol,
+                "interval": interval,
+                "limit": min(KLINES_PER_CALL, n_bars - len(bars)),
+            }
             if end_ms is not None:
                 request["endTime"] = end_ms
             rows = await self._read(self._data.fapiPublicGetV3Klines(request))

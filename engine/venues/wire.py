@@ -72,7 +72,8 @@ def parse_kline(raw: dict[str, Any], ts_received: int) -> Bar:
 
 def parse_kline_row(symbol: str, interval: str, row: list[Any]) -> Bar:
     """Return the bar of one row of a klines answer."""
-    return Bar(symbol, interval, _ns(row[0]), *(float(value) for value in row[1:6]))
+    open_px, high_px, low_px, close_px, volume = (float(value) for value in row[1:6])
+    return Bar(symbol, interval, _ns(row[0]), open_px, high_px, low_px, close_px, volume)
 
 
 def parse_agg_trade(raw: dict[str, Any], ts_received: int) -> MarketTrade:
