@@ -1,0 +1,225 @@
+"""From bars and the account to a decision and its record."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from execution_builders import BTC, NOW, TOP, bar, mark
+
+from engine.domain import N_RULES, NS_PER_S, RULE_SENTENCE, Rule, TradingState, Verdict
+from engine.runtime import decider as decider_module
+from engine.runtime.account import Account, Position
+from engine.runtime.decider import Decider, account_view, align, decision_detail, params_hash, summary, why_not
+from engine.runtime.market import MarketState
+from engine.settings import SystemConfig
+
+MINUTE = 60 * NS_PER_S
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+ETH = BTC._replace(symbol="ETHUSDT", base="ETH")
+INSTRUMENTS = {"BTCUSDT": BTC, "ETHUSDT": ETH}
+N_BARS = 400
+
+
+def config(**changes):
+    defaults = {"symbols": SYMBOLS, "trend_horizons_hours": (0.5, 1.0), "volatility_horizon_hours": 0.5}
+    return SystemConfig(**(defaults | changes))
+
+
+def rising(symbol, px, n_bars=N_BARS):
+    """Bars that rise by two basis points on average, with a wiggle so that volatility is not zero."""
+    rng = np.random.default_rng(5 if symbol == "BTCUSDT" else 6)
+    closes = px * np.exp(np.cumsum(0.0002 + 0.0003 * rng.standard_normal(n_bars)))
+    return [bar((i + 1) * MINUTE, float(close), symbol) for i, close in enumerate(closes)]
+
+
+HISTORY = {"BTCUSDT": rising("BTCUSDT", 50_000.0), "ETHUSDT": rising("ETHUSDT", 3_000.0)}
+
+
+def market_now(symbols=SYMBOLS):
+    market = MarketState()
+    for symbol in symbols:
+        px = HISTORY[symbol][-1].close_px
+        market.on_top(TOP._replace(symbol=symbol, bid_px=px - 0.05, ask_px=px + 0.05))
+        market.on_mark(mark(px, symbol))
+        market.on_bar(HISTORY[symbol][-1])
+    return market
+
+
+def account_with(cash=10_000.0, **positions):
+    account = Account()
+    account.cash = cash
+    account.positions = positions
+    return account
+
+
+def decided(a_config=None, account=None, state=TradingState.RUNNING, warmed=True):
+    a_config = a_config or config()
+    decider = Decider(a_config, INSTRUMENTS)
+    if warmed:
+        decider.warm_up({symbol: bars[:-1] for symbol, bars in HISTORY.items()})
+    market = market_now()
+    a_slice = market.slice_at(SYMBOLS, "1m", HISTORY["BTCUSDT"][-1].ts_open, NOW)
+    decision, view = decider.decide(a_slice, account or account_with(), market, np.zeros(2), state)
+    return decider, decision, view, a_slice
+
+
+def test_rising_prices_make_a_warmed_trend_buy_within_its_caps():
+    _, decision, _, a_slice = decided()
+    assert (decision.raw_weight > 0).all()
+    assert (decision.act == 1).all()
+    assert (decision.approved_weight > 0).all()
+    assert (decision.approved_weight <= 0.5 + 1e-12).all()
+    # whole lots of the approved weight, at the mid
+    lots = decision.target_qty / 0.001
+    np.testing.assert_allclose(lots, np.round(lots), atol=1e-6)
+    np.testing.assert_allclose(
+        decision.target_qty * a_slice.close_px / 10_000.0, decision.approved_weight, atol=0.001 * 50_000 / 10_000
+    )
+    assert decision.equity == 10_000.0
+
+
+def test_cold_start_has_no_opinion_and_says_so():
+    _, decision, _, _ = decided(warmed=False)
+    assert not decision.act.any()
+    # one bar seen; half of the longest horizon's sixty are needed
+    assert why_not(decision, 0) == f"{RULE_SENTENCE[Rule.WARM_UP]} Measured 1, limit 30."
+
+
+@pytest.mark.parametrize("changes", [{"state": TradingState.REDUCE_ONLY}, {"a_config": config(use_trend=False)}])
+def test_reduce_only_and_a_switched_off_sleeve_open_nothing(changes):
+    _, decision, view, _ = decided(**changes)
+    assert not decision.act.any()
+    assert view.trading_state == TradingState.REDUCE_ONLY
+    assert why_not(decision, 0).startswith(RULE_SENTENCE[Rule.TRADING_STATE])
+
+
+def test_halted_is_not_softened_by_a_switched_off_sleeve():
+    _, _, view, _ = decided(a_config=config(use_trend=False), state=TradingState.HALTED)
+    assert view.trading_state == TradingState.HALTED
+
+
+def test_same_bars_and_account_give_the_same_decision_to_the_bit():
+    first, second = decided()[1], decided()[1]
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_warm_up_takes_each_bar_once():
+    decider = Decider(config(), INSTRUMENTS)
+    assert decider.warm_up({s: bars[:300] for s, bars in HISTORY.items()}) == 300
+    assert decider.ts_open_newest == 300 * MINUTE
+    assert decider.warm_up({s: bars[:300] for s, bars in HISTORY.items()}) == 0
+    assert decider.warm_up({s: bars[250:310] for s, bars in HISTORY.items()}) == 10
+    at_once = Decider(config(), INSTRUMENTS)
+    at_once.warm_up({s: bars[:310] for s, bars in HISTORY.items()})
+    np.testing.assert_array_equal(decider.state.trail, at_once.state.trail)
+    np.testing.assert_array_equal(decider.state.n_bars, [310, 310])
+
+
+def test_next_bar_is_the_one_without_a_gap():
+    decider = Decider(config(), INSTRUMENTS)
+    decider.warm_up({s: bars[:10] for s, bars in HISTORY.items()})
+    assert decider.is_next(11 * MINUTE)
+    assert not decider.is_next(12 * MINUTE)
+    assert not decider.is_next(10 * MINUTE)
+
+
+def test_align_puts_symbols_on_one_clock_and_leaves_gaps_unknown():
+    history = {
+        "BTCUSDT": [bar(MINUTE, 1.0), bar(3 * MINUTE, 3.0), bar(4 * MINUTE, 4.0, is_closed=False)],
+        "ETHUSDT": [bar(2 * MINUTE, 20.0), bar(3 * MINUTE, 30.0)],
+    }
+    closes, ts_open = align(history, SYMBOLS, 0)
+    np.testing.assert_array_equal(ts_open, [MINUTE, 2 * MINUTE, 3 * MINUTE])
+    np.testing.assert_array_equal(closes, [[1.0, np.nan], [np.nan, 20.0], [3.0, 30.0]])
+    later, _ = align(history, SYMBOLS, 2 * MINUTE)
+    np.testing.assert_array_equal(later, [[3.0, 30.0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_bars"),
+    [
+        ({}, 180),  # three times the longest horizon of an hour
+        ({"volatility_horizon_hours": 2.0}, 360),
+        ({"strategy": "ema-cross", "ema_slow": 50}, 150),
+        ({"trend_horizons_hours": (5_000.0,)}, decider_module.MAX_WARM_UP_BARS),
+    ],
+)
+def test_warm_up_reaches_back_three_times_the_slowest_memory(changes, n_bars):
+    assert Decider(config(**changes), INSTRUMENTS).warm_up_bars == n_bars
+
+
+def test_manual_part_of_a_position_is_not_the_strategys_but_counts_in_equity():
+    market = market_now()
+    btc, eth = (HISTORY[s][-1].close_px for s in SYMBOLS)
+    account = account_with(
+        9_000.0, BTCUSDT=Position(0.3, btc - 1_000.0, manual_qty=0.2), ETHUSDT=Position(-1.0, eth + 50.0)
+    )
+    view = account_view(SYMBOLS, account, market, np.zeros(2), TradingState.RUNNING)
+    np.testing.assert_allclose(view.position_qty, [0.1, -1.0])
+    # 9000 + 0.3 * 1000 + 1 * 50 in all, of which the strategy's own positions show 0.1 * 1000 + 50
+    assert view.cash + 100.0 + 50.0 == pytest.approx(9_350.0)
+    equity = view.cash + float(np.sum(view.position_qty * (view.mark_px - view.entry_px)))
+    assert equity == pytest.approx(9_350.0)
+
+
+def test_purely_manual_position_is_flat_for_the_strategy():
+    market = market_now()
+    btc = HISTORY["BTCUSDT"][-1].close_px
+    account = account_with(9_000.0, BTCUSDT=Position(0.3, btc - 1_000.0, manual_qty=0.3))
+    view = account_view(SYMBOLS, account, market, np.zeros(2), TradingState.RUNNING)
+    np.testing.assert_array_equal(view.position_qty, [0.0, 0.0])
+    np.testing.assert_array_equal(view.entry_px, [0.0, 0.0])
+    assert view.cash == pytest.approx(9_300.0)
+
+
+def test_unknown_cash_makes_equity_unknown_and_stops_everything():
+    _, decision, _, _ = decided(account=account_with(math.nan))
+    assert math.isnan(decision.equity)
+    assert not decision.act.any()
+
+
+def test_book_memory_is_restored_rearmed_and_handed_on():
+    decider = Decider(config(), INSTRUMENTS)
+    decider.restore_book(12_000.0, 11_000.0, 5 * MINUTE)
+    book = decider.state.book[0]
+    assert (book["peak_equity"], book["day_open_equity"]) == (12_000.0, 11_000.0)
+    other = Decider(config(rebalance_band=0.1), INSTRUMENTS)
+    other.adopt_book(decider)
+    decider.rearm(10_000.0)
+    assert decider.state.book[0]["peak_equity"] == 10_000.0
+    assert other.state.book[0]["peak_equity"] == 12_000.0  # a copy, not a view
+
+
+def test_record_holds_everything_needed_to_explain_and_repeat():
+    decider, decision, view, a_slice = decided(state=TradingState.REDUCE_ONLY)
+    detail = json.loads(decision_detail(decision, a_slice, view, SYMBOLS, decider.config))
+    assert detail["symbols"] == list(SYMBOLS)
+    assert detail["close_px"] == list(a_slice.close_px)
+    assert np.shape(detail["verdict"]) == (2, N_RULES)
+    assert detail["verdict"][0][Rule.TRADING_STATE] == Verdict.REFUSE
+    assert set(detail["why_not"]) == set(SYMBOLS)
+    assert detail["inputs"]["cash"] == view.cash
+    assert SystemConfig.model_validate(detail["params"]) == decider.config
+
+
+def test_unknown_numbers_are_null_in_the_record():
+    decider, decision, view, a_slice = decided(warmed=False)
+    text = decision_detail(decision, a_slice, view, SYMBOLS, decider.config)
+    assert "NaN" not in text
+    assert json.loads(text)["raw_weight"] == [None, None]
+
+
+def test_summary_names_what_moves_or_why_nothing_does():
+    moving = summary(decided()[1], SYMBOLS)
+    assert moving.startswith("→ BTCUSDT +0.")
+    assert "ETHUSDT +0." in moving
+    idle = summary(decided(state=TradingState.REDUCE_ONLY)[1], SYMBOLS)
+    assert idle == f"No trade. {RULE_SENTENCE[Rule.TRADING_STATE]}"
+
+
+def test_params_hash_changes_with_any_setting():
+    assert params_hash(config()) == params_hash(config())
+    assert params_hash(config()) != params_hash(config(rebalance_band=0.03))
+    assert len(params_hash(config())) == 12
