@@ -8,7 +8,7 @@ import time
 import ccxt
 import pytest
 import pytest_asyncio
-from engine_rig import BEST_ASK, BEST_BID, BTC, books, crossing, fault, limit, practice_exchange, take
+from engine_rig import BEST_ASK, BEST_BID, BTC, books, crossing, fault, limit, practice_exchange, quick_to_close, take
 from waiting import eventually
 
 from engine.domain import (
@@ -64,7 +64,7 @@ async def server():
 @contextlib.asynccontextmanager
 async def adapter(server, **config):
     keys = {"private_key": server.private_key, **config}
-    venue = AsterVenue(client_config(base_url=server.base_url, ws_url=server.ws_url, **keys))
+    venue = quick_to_close(AsterVenue(client_config(base_url=server.base_url, ws_url=server.ws_url, **keys)))
     venue.sentences = []
     venue._on_fault = venue._data._on_fault = venue._trading._on_fault = venue.sentences.append
     try:

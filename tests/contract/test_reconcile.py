@@ -1,7 +1,19 @@
 """Reconciliation on a practice exchange: the missed is fetched, the foreign is shown, doubt is not an answer."""
 
 import pytest
-from engine_rig import BEST_ASK, BTC, books, crossing, fault, limit, position_at_venue, practice_exchange, rig_on, take
+from engine_rig import (
+    BEST_ASK,
+    BTC,
+    books,
+    crossing,
+    fault,
+    limit,
+    position_at_venue,
+    practice_exchange,
+    quick_to_close,
+    rig_on,
+    take,
+)
 from waiting import eventually
 
 from engine.domain import ApprovedOrder, OrderStatus, Purpose, StreamState, TradingState
@@ -20,7 +32,7 @@ def no_grace(monkeypatch):
 async def foreign(server, spec, client_id="somebody-else"):
     """Place an order on the same account by another program."""
     config = client_config(private_key=server.private_key, base_url=server.base_url, ws_url=server.ws_url)
-    other = AsterVenue(config)
+    other = quick_to_close(AsterVenue(config))
     try:
         await other.instruments()
         return await other.submit(ApprovedOrder(client_id, 0, spec, 0.0))
