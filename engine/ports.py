@@ -79,7 +79,7 @@ class Store(Protocol):
     def append(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         """Queue rows for the next group commit."""
 
-    def append_durable(self, table: str, rows: Sequence[dict[str, Any]]) -> Future[None]:
+    def append_durable(self, table: str, rows: Sequence[dict[str, Any]], *, are_new: bool = False) -> Future[None]:
         """Queue rows and return a future that is done when they are on disk, or holds the reason why not."""
 
     def read(self, query: str, params: Sequence[Any] = ()) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from engine.domain import BalanceReport, Fill, PositionReport
+from engine.domain import BalanceReport, Fill, PositionReport, Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,24 @@ class Account:
         """Return a symbol's position, flat when there is none."""
         return self.positions.get(symbol, FLAT)
 
-    def apply_fill(self, fill: Fill, lot_size: float, manual: bool) -> None:
-        """Apply one execution. The caller has made sure that it was not applied before."""
-        position = after_fill(self.position(fill.symbol), fill.qty, fill.px, lot_size)
-        if manual:
-            position = replace(position, manual_qty=position.manual_qty + fill.qty)
-        self.positions[fill.symbol] = position
+    def apply_fill(self, fill: Fill, lot_size: float, purpose: str) -> None:
+        """Apply one execution. The caller has made sure that it was not applied before.
+
+        A person's own fill belongs to the manual part. A stop or a flatten closes both parts alike. Everything else is
+        the strategy's.
+        """
+        before = self.position(fill.symbol)
+        position = after_fill(before, fill.qty, fill.px, lot_size)
+        manual_qty = before.manual_qty
+        if purpose in (Purpose.MANUAL, Purpose.EXTERNAL):
+            manual_qty += fill.qty
+        elif purpose in (Purpose.PROTECT, Purpose.FLATTEN):
+            manual_qty *= max(position.qty / before.qty, 0.0) if before.qty else 0.0
+        self.positions[fill.symbol] = replace(position, manual_qty=manual_qty)
+
+    def set_manual(self, symbol: str, manual_qty: float) -> None:
+        """Say which part of a position a person brought about."""
+        self.positions[symbol] = replace(self.position(symbol), manual_qty=manual_qty)
 
     def adopt(self, report: PositionReport) -> None:
         """Take the venue's quantity and entry price as the truth."""

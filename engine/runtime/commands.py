@@ -140,7 +140,7 @@ class Commands:
         }
 
     async def _settings_get(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"values": self._loop.config.model_dump(mode="json"), "fields": field_descriptions()}
+        return {"values": self._engine.wanted_config.model_dump(mode="json"), "fields": field_descriptions()}
 
     async def _performance(self, body: dict[str, Any]) -> dict[str, Any]:
         return await asyncio.to_thread(performance, self._loop, int(body.get("since_ns") or 0))
@@ -177,7 +177,7 @@ class Commands:
 
     async def _settings_set(self, body: dict[str, Any]) -> dict[str, Any]:
         changes = dict(body.get("values") or {})
-        old = self._loop.config.model_dump(mode="json")
+        old = self._engine.wanted_config.model_dump(mode="json")
         try:
             config = SystemConfig.model_validate(old | changes)
         except ValidationError as error:

@@ -146,9 +146,17 @@ def params_hash(config: SystemConfig) -> str:
 
 
 def decision_detail(
-    decision: Decision, market: MarketSlice, view: AccountView, symbols: Sequence[str], config: SystemConfig
+    decision: Decision,
+    market: MarketSlice,
+    view: AccountView,
+    symbols: Sequence[str],
+    config: SystemConfig,
+    held: Mapping[str, str],
 ) -> str:
-    """Return the JSON record of a decision: inputs, weights, verdicts and why nothing was done where nothing was."""
+    """Return the JSON record of a decision: inputs, weights, verdicts and why nothing was done where nothing was.
+
+    ``held`` gives the reason for symbols that something besides the gate keeps where they are.
+    """
     idle = [(index, symbol) for index, symbol in enumerate(symbols) if not decision.act[index]]
     return json.dumps({
         "symbols": list(symbols),
@@ -176,7 +184,7 @@ def decision_detail(
             "trading_state": view.trading_state,
         },
         "params": json.loads(config.model_dump_json()),
-        "why_not": {symbol: why_not(decision, index) for index, symbol in idle},
+        "why_not": {symbol: held.get(symbol) or why_not(decision, index) for index, symbol in idle},
     })  # fmt: skip
 
 

@@ -18,8 +18,9 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from engine.core.step import compile_kernels
-from engine.domain import NS_PER_S, Instrument, Mode, Purpose
+from engine.domain import INTERVAL_S, NS_PER_S, Fill, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
+from engine.runtime.account import Account
 from engine.runtime.decider import Decider
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.session import Session
@@ -69,6 +70,8 @@ class Engine:
         self._account_task: asyncio.Task[None] | None = None
         self._history_task: asyncio.Task[None] | None = None
         self._scans_task: asyncio.Task[None] | None = None
+        self._rebuild_task: asyncio.Task[None] | None = None
+        self.wanted_config = config
         self.clock_skew_ms = math.nan
 
     # start -------------------------------------------------------------------------------------------------------
@@ -132,6 +135,7 @@ class Engine:
             missing = sorted(set(loop.config.symbols) - set(traded))
             loop.incident("warning", "symbols", f"not listed here, so not traded: {', '.join(missing)}")
             loop.config = loop.executor.config = loop.config.model_copy(update={"symbols": traded})
+            self.wanted_config = loop.config
 
     def check_symbols(self, config: SystemConfig) -> None:
         """Raise ConfigError when the venue does not trade a configured symbol."""
@@ -164,16 +168,16 @@ class Engine:
             return
         began = self.store.recall(f"began:{self.session.account_key}", 0)
         rows = self.store.rows(
-            "SELECT f.symbol, sum(f.qty) AS qty FROM fills f JOIN orders o USING (client_id) "
-            "WHERE o.purpose IN ('manual', 'external') AND f.ts_received >= ? GROUP BY f.symbol",
+            "SELECT f.symbol, f.qty, f.px, coalesce(o.purpose, 'external') AS purpose FROM fills f "
+            "LEFT JOIN orders o USING (client_id) WHERE f.ts_received >= ? ORDER BY f.ts_received, f.trade_id",
             [began],
         )
-        positions = self.loop.account.positions
+        replayed = Account()
         for row in rows:
-            position = self.loop.account.position(row["symbol"])
-            positions[row["symbol"]] = type(position)(
-                position.qty, position.entry_px, float(row["qty"]), position.liq_px, position.leverage
-            )
+            lot_size = self.instruments[row["symbol"]].lot_size if row["symbol"] in self.instruments else 0.0
+            replayed.apply_fill(_fill_of(row), lot_size, row["purpose"])
+        for symbol in self.loop.account.open_positions():
+            self.loop.account.set_manual(symbol, replayed.position(symbol).manual_qty)
 
     def _restore_risk(self, decider: Decider) -> None:
         memory = self.store.recall(self.session.risk_key)
@@ -182,7 +186,9 @@ class Engine:
             return
         self.loop.began_ns = self.store.recall(f"began:{self.session.account_key}", self.session.started_ns)
         decider.restore_book(memory["peak_equity"], memory["day_open_equity"], memory["ts"])
-        self.loop.already_decided(memory["ts_open"])
+        last = self.store.rows("SELECT max(ts_close) AS ts FROM decisions WHERE ts_decided >= ?", [self.loop.began_ns])
+        if last[0]["ts"] is not None:
+            self.loop.already_decided(last[0]["ts"] - INTERVAL_S[decider.config.decision_interval] * NS_PER_S)
 
     async def _stops_verified(self) -> None:
         loop = self.loop
@@ -206,7 +212,7 @@ class Engine:
         decider = Decider(config, self.instruments)
         while True:
             try:
-                history = await self.loop.fetch_history(config.decision_interval, decider.warm_up_bars + 1)
+                history = await self.loop.history_of(config.symbols, config.decision_interval, decider.warm_up_bars + 1)
                 break
             except VenueError as trouble:
                 self.loop.incident("warning", "warm-up", f"history not available: {trouble}")
@@ -281,35 +287,47 @@ class Engine:
     async def apply(self, config: SystemConfig) -> None:
         """Put new settings in force from the next decision on.
 
+        What changes the sleeve's memory (symbols, interval, horizons) needs history first: the old settings stay in
+        force until it has been seen, in the background, and ``wanted_config`` says what is on its way.
+
         Raises
         ------
         CommandRefused
             The venue does not trade a symbol, or live mode forbids switching a gate off.
         """
-        loop, old = self.loop, self.loop.config
         try:
             self.check_symbols(config)
         except ConfigError as error:
             raise CommandRefused(str(error)) from error
         if self.session.mode == Mode.LIVE and not (config.use_gate_daily_loss and config.use_gate_drawdown):
             raise CommandRefused("In live mode the daily loss and drawdown limits cannot be switched off.")
-        dropped = set(old.symbols) - set(config.symbols)
-        loop.config = loop.executor.config = config
-        if any(getattr(old, name) != getattr(config, name) for name in STRUCTURAL) or loop.decider is None:
-            before = loop.decider
-            fresh, _ = await self._warm_decider(config)
-            if before is not None:
-                fresh.adopt_book(before)
-            loop.decider = fresh
-        else:
-            fresh = Decider(config, self.instruments)
-            fresh.state, fresh.ts_open_newest = loop.decider.state, loop.decider.ts_open_newest
-            loop.decider = fresh
-        loop.worker.retire(dropped)
+        self.wanted_config = config
+        await cancelled(self._rebuild_task)
+        decider = self.loop.decider
+        if decider is None or any(getattr(self.loop.config, name) != getattr(config, name) for name in STRUCTURAL):
+            self._rebuild_task = asyncio.create_task(self._guard(self._rebuild(config), "settings"))
+            return
+        fresh = Decider(config, self.instruments)
+        fresh.state, fresh.ts_open_newest = decider.state, decider.ts_open_newest
+        self._put_in_force(config, fresh)
+
+    async def _rebuild(self, config: SystemConfig) -> None:
+        decider, _ = await self._warm_decider(config)
+        if self.loop.decider is not None:
+            decider.adopt_book(self.loop.decider)
+        old = self.loop.config
+        self._put_in_force(config, decider)
         if set(old.symbols) != set(config.symbols) or old.decision_interval != config.decision_interval:
             await cancelled(self._market_task)
-            watched = tuple(dict.fromkeys((*config.symbols, *loop.account.open_positions())))
-            self._market_task = asyncio.create_task(self._guard(loop.run_market(watched), "market"))
+            watched = tuple(dict.fromkeys((*config.symbols, *self.loop.account.open_positions())))
+            self._market_task = asyncio.create_task(self._guard(self.loop.run_market(watched), "market"))
+
+    def _put_in_force(self, config: SystemConfig, decider: Decider) -> None:
+        loop = self.loop
+        dropped = set(loop.config.symbols) - set(config.symbols)
+        loop.config = loop.executor.config = config
+        loop.decider = decider
+        loop.worker.retire(dropped)
 
     # stop --------------------------------------------------------------------------------------------------------
 
@@ -325,13 +343,17 @@ class Engine:
             await asyncio.sleep(0.2 if entries else 0.0)  # the cancels' own news is worth recording
         except (TimeoutError, VenueError) as trouble:
             log.warning("working orders may still rest at the venue", reason=str(trouble))
-        for task in (self._market_task, self._account_task, self._history_task):
+        for task in (self._market_task, self._account_task, self._history_task, self._rebuild_task):
             await cancelled(task)
         await loop.executor.close()
         loop.record_equity()
         loop.journal.flush()
         loop.broadcaster.close()
         await self.venue.close()
+
+
+def _fill_of(row: dict[str, Any]) -> Fill:
+    return Fill(row["symbol"], "", "", "", row["qty"], row["px"], 0.0, 0.0, False, 0, 0)
 
 
 def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:

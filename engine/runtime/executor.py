@@ -93,6 +93,7 @@ class Executor:
         self._looking_up: set[str] = set()
         self._refused_ns: dict[tuple[str, str], int] = {}
         self._fill_gaps: dict[str, int] = {}  # order said filled, fill not seen yet: client id -> since when
+        self.on_stopped: Callable[[Fill], None] = lambda fill: None
         self.on_change: Callable[[str], None] = lambda symbol: None
 
     # state -------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ class Executor:
         order = states.new_order(approved, self.now(), arrival_px)
         self.orders[client_id] = order
         try:
-            await asyncio.wrap_future(self.store.append_durable("orders", [order.row()]))
+            await asyncio.wrap_future(self.store.append_durable("orders", [order.row()], are_new=True))
         except StorageError as error:
             self._keep(states.rejected(order, f"intent not durable: {error}", self.now()), "NOT_SENT")
             raise CommandRefused(f"The order was not sent: its record could not be written ({error}).") from error
@@ -260,8 +261,10 @@ class Executor:
         if order is not None and self._filled[fill.client_id] >= order.filled_qty - states.QTY_EPSILON:
             self._fill_gaps.pop(fill.client_id, None)
         instrument = self.instruments[fill.symbol]
-        manual = order is None or order.spec.purpose in (Purpose.MANUAL, Purpose.EXTERNAL)
-        self.account.apply_fill(fill, instrument.lot_size, manual)
+        purpose = Purpose.EXTERNAL if order is None else order.spec.purpose
+        self.account.apply_fill(fill, instrument.lot_size, purpose)
+        if purpose == Purpose.PROTECT:
+            self.on_stopped(fill)
         if order is not None:
             self._keep(states.apply_fill(order, fill, before), "FILL", f"{fill.qty:g} @ {fill.px:g}")
         row = {

@@ -66,7 +66,7 @@ class KillSwitch:
             log.error("kill level not recorded", reason=str(error))
         log.warning("kill switch", level=level.name, reason=reason, actor=actor)
         if self.level >= KillLevel.CANCEL:
-            await self._cancel_entries()
+            await self.cancel_entries()
         cancels_ms = (time.monotonic() - began) * 1e3
         if self.level >= KillLevel.FLATTEN:
             self.flatten_in_background()
@@ -87,11 +87,12 @@ class KillSwitch:
     def take_up(self) -> None:
         """Carry on, after a restart, with what the stored level demands."""
         if self.level >= KillLevel.CANCEL:
-            self._executor.spawn(self._cancel_entries())
+            self._executor.spawn(self.cancel_entries())
         if self.level >= KillLevel.FLATTEN:
             self.flatten_in_background()
 
-    async def _cancel_entries(self) -> None:
+    async def cancel_entries(self) -> None:
+        """Forget every target and cancel every order that is not a protective stop."""
         self._worker.clear()
         executor = self._executor
         entries = [order for order in executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
@@ -108,8 +109,8 @@ class KillSwitch:
         began = time.monotonic()
         while time.monotonic() - began < FLATTEN_GIVE_UP_S:
             try:
-                await self._cancel_entries()
-                await self._close_positions()
+                await self.cancel_entries()
+                await self.close_positions()
                 if await self._verified_flat():
                     await executor.cancel_all(executor.open_orders(purpose=Purpose.PROTECT))
                     self.last_flatten_s = time.monotonic() - began
@@ -135,7 +136,8 @@ class KillSwitch:
         row = {"ts": self._executor.now(), "name": "time_to_flat_s", "value": self.last_flatten_s}
         self._store.append("metrics", [row | {"labels": self.level.name}])
 
-    async def _close_positions(self) -> None:
+    async def close_positions(self) -> None:
+        """Send one reduce-only order for every open position that has none working."""
         executor = self._executor
         closing = []
         for symbol, position in executor.account.open_positions().items():

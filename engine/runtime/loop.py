@@ -44,6 +44,7 @@ from engine.runtime.market import MarketState
 from engine.runtime.reconcile import Reconciler
 from engine.runtime.screen import Screen, finite
 from engine.runtime.session import Session
+from engine.runtime.stopped import StoppedOut
 from engine.runtime.worker import Worker
 from engine.settings import SystemConfig
 from engine.venues.aster import AsterVenue
@@ -51,6 +52,7 @@ from storage.database import Database, StorageError
 
 log = structlog.get_logger("loop")
 
+REMEMBER_AFTER_S = 0.05
 LATE_BAR_S = 1.5  # how long a decision waits for the other symbols' bars
 CHART_INTERVALS = ("1m", "1h")
 
@@ -81,7 +83,9 @@ class Loop:
         self.executor.config = config
         self.broadcaster = Broadcaster()
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
+        self.executor.on_stopped = self._on_stopped
         self.worker = Worker(self.executor)
+        self.stopped = StoppedOut(store, session.account_key)
         self.kill = KillSwitch(self.executor, self.worker, store)
         self.reconciler = Reconciler(self.executor)
         self.decider: Decider | None = None
@@ -221,6 +225,7 @@ class Loop:
         market = self.market.slice_at(decider.symbols, self.config.decision_interval, ts_open, self.clock.now())
         in_flight = np.array([self.executor.in_flight_qty(symbol) for symbol in decider.symbols])
         decision, view = decider.decide(market, self.account, self.market, in_flight, self.trading_state())
+        decision, held = self.stopped.hold(decision, view, decider.symbols)
         decision_id = self.next_decision_id
         self.next_decision_id += 1
         acting = [symbol for index, symbol in enumerate(decider.symbols) if decision.act[index]]
@@ -230,20 +235,21 @@ class Loop:
             "drawdown": finite(decision.drawdown), "day_pnl": finite(decision.day_pnl),
             "gross_weight": finite(decision.gross_weight), "portfolio_vol": finite(decision.portfolio_vol),
             "n_orders": len(acting), "summary": summary(decision, decider.symbols),
-            "detail": decision_detail(decision, market, view, decider.symbols, self.config),
+            "detail": decision_detail(decision, market, view, decider.symbols, self.config, held),
             "elapsed_ms": (time.perf_counter() - began) * 1e3,
         }  # fmt: skip
         try:
-            await asyncio.wrap_future(self.store.append_durable("decisions", [row]))
+            await asyncio.wrap_future(self.store.append_durable("decisions", [row], are_new=True))
         except StorageError as error:
             self.on_storage_error(str(error))
             return  # an unrecorded decision is not acted on
-        self.last_decision = {key: row[key] for key in ("decision_id", "ts_close", "summary", "n_orders")}
-        self.screen.publish("decision", **self.last_decision)
-        self._remember_risk(decision)
-        self.record_equity()
         if epoch == self.executor.kill_epoch:
             self._act(decider, decision, decision_id, market.close_px)
+        self.last_decision = {key: row[key] for key in ("decision_id", "ts_close", "summary", "n_orders")}
+        self.screen.publish("decision", **self.last_decision)
+        # the orders are on their way; what only the next start needs can wait for them
+        asyncio.get_running_loop().call_later(REMEMBER_AFTER_S, self._remember_risk, decision)
+        self.record_equity()
 
     def _act(self, decider: Decider, decision: Decision, decision_id: int, close_px: Any) -> None:
         for index, symbol in enumerate(decider.symbols):
@@ -258,7 +264,6 @@ class Loop:
     def _remember_risk(self, decision: Decision) -> None:
         day_open = decision.equity - decision.day_pnl
         memory = {"peak_equity": decision.peak_equity, "day_open_equity": day_open, "ts": decision.ts_close}
-        memory["ts_open"] = self._decided_ts_open
         if all(math.isfinite(value) for value in (decision.peak_equity, day_open)):
             self.store.remember(self.session.risk_key, memory)
 
@@ -266,14 +271,34 @@ class Loop:
 
     async def fetch_history(self, interval: str, n_bars: int, end_ns: int | None = None) -> dict[str, list[Bar]]:
         """Return history of every configured symbol, and keep it."""
-        symbols = self.config.symbols
-        pages = await asyncio.gather(*(self.venue.history(symbol, interval, n_bars, end_ns) for symbol in symbols))
-        for bars in pages:
-            self.journal.bars(bars)
-            for bar in bars[-2:]:
-                if not (bar.is_closed and (bar.symbol, interval) in self.market.last_closed):
-                    self.market.on_bar(bar)
+        return await self.history_of(self.config.symbols, interval, n_bars, end_ns)
+
+    async def history_of(
+        self, symbols: tuple[str, ...], interval: str, n_bars: int, end_ns: int | None = None
+    ) -> dict[str, list[Bar]]:
+        """Return history of some symbols: what is stored, and the rest from the venue, which is then stored too."""
+        pages = await asyncio.gather(*(self._history(symbol, interval, n_bars, end_ns) for symbol in symbols))
         return dict(zip(symbols, pages, strict=True))
+
+    async def _history(self, symbol: str, interval: str, n_bars: int, end_ns: int | None) -> list[Bar]:
+        stored = (
+            [] if end_ns is not None else await asyncio.to_thread(self.journal.stored_bars, symbol, interval, n_bars)
+        )
+        n_missing = n_bars
+        if stored:
+            span = INTERVAL_S[interval] * NS_PER_S
+            now = self.market.ts_exchange or self.clock.now()
+            tail = (now - stored[-1].ts_open) // span + 1
+            whole = stored[-1].ts_open - stored[0].ts_open == (len(stored) - 1) * span
+            if whole and len(stored) >= n_bars - tail - 2:
+                n_missing = int(min(tail + 1, n_bars))
+        fetched = await self.venue.history(symbol, interval, n_missing, end_ns)
+        self.journal.bars(fetched)
+        for bar in fetched[-2:]:
+            if not (bar.is_closed and (symbol, interval) in self.market.last_closed):
+                self.market.on_bar(bar)
+        known = [bar for bar in stored if fetched and bar.ts_open < fetched[0].ts_open] if n_missing < n_bars else []
+        return [*known, *fetched]
 
     async def reconcile(self) -> None:
         """Compare with the venue; differences become incidents."""
@@ -307,9 +332,20 @@ class Loop:
             limit = self.config.max_total_drawdown
             self.incident("critical", "risk", f"drawdown {drawdown:.2%} reached its limit {limit:.2%}: halted")
             await self.kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
-        elif self.config.use_gate_daily_loss and day_loss >= self.config.max_daily_loss:
-            for symbol, position in self.account.open_positions().items():
-                self.worker.set_target(Target(symbol, -position.manual_qty, 0, self.market.mark_px(symbol), 0))
+            return
+        over = self.config.use_gate_daily_loss and day_loss >= self.config.max_daily_loss
+        if over and self.account.open_positions():
+            self.incident("critical", "risk", f"today's loss {day_loss:.2%} reached its limit: closing everything")
+            await self.kill.cancel_entries()
+            await self.kill.close_positions()
+
+    def _on_stopped(self, fill: Fill) -> None:
+        side = -1 if fill.qty > 0 else 1
+        self.worker.forget(fill.symbol)
+        if self.stopped.sides.get(fill.symbol) != side:
+            self.stopped.add(fill.symbol, side)
+            word = "long" if side > 0 else "short"
+            self.incident("warning", "protect", f"{fill.symbol}: the protective stop closed the {word} at {fill.px:g}")
 
     def record_equity(self) -> None:
         """Append the account as it is now."""

@@ -41,6 +41,10 @@ class Worker:
         self.targets[target.symbol] = target
         self.poke(target.symbol)
 
+    def forget(self, symbol: str) -> None:
+        """Stop working towards one symbol's target."""
+        self.targets.pop(symbol, None)
+
     def clear(self) -> None:
         """Forget every target; positions and stops stay."""
         self.targets.clear()

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import ccxt
+from aiolimiter import AsyncLimiter
 
 from engine.domain import (
     ApprovedOrder,
@@ -35,6 +36,7 @@ from engine.venues.aster_client import AsterClient
 T = TypeVar("T")
 
 KLINES_PER_CALL = 1500
+DATA_WEIGHT_PER_MINUTE = 2000  # of the venue's 2400 per address; orders and reconciliation need the rest
 SILENCE_S = 10.0  # a market connection this quiet is dead: five symbols tick several times a second
 RECONNECT_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 NOT_FOUND_CODES = frozenset({-2011, -2013})
@@ -58,6 +60,7 @@ class AsterVenue:
         self._account: asyncio.Queue[VenueEvent] = asyncio.Queue(QUEUE_EVENTS)
         self._data = AsterClient(config, self._on_market, on_fault)
         self._trading = AsterClient(config, self._on_account, on_fault)
+        self._data_weight = AsyncLimiter(DATA_WEIGHT_PER_MINUTE, 60.0)
         self._instruments: dict[str, Instrument] = {}
         self._last_market_s = time.monotonic()
 
@@ -154,6 +157,7 @@ class AsterVenue:
             }
             if end_ms is not None:
                 request["endTime"] = end_ms
+            await self._data_weight.acquire(klines_weight(request["limit"]))
             rows = await self._read(self._data.fapiPublicGetV3Klines(request))
             page = [wire.parse_kline_row(symbol, interval, row) for row in rows]
             bars = page + bars
@@ -289,6 +293,11 @@ _MARKET_PARSERS: dict[str, Callable[[dict[str, Any], int], FeedEvent]] = {
     "bookTicker": wire.parse_book_ticker,
     "markPriceUpdate": wire.parse_mark_price,
 }
+
+
+def klines_weight(limit: int) -> int:
+    """Return what the venue counts for one request of so many candles."""
+    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
 
 
 def _code(error: Exception) -> int:

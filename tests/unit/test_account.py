@@ -5,7 +5,7 @@ import math
 import pytest
 from execution_builders import NOW, fill
 
-from engine.domain import BalanceReport, PositionReport
+from engine.domain import BalanceReport, PositionReport, Purpose
 from engine.runtime.account import FLAT, Account, Position, after_fill
 
 LOT = 0.001
@@ -30,10 +30,27 @@ def test_fill(held, entry, qty, px, after, entry_after):
 
 def test_fill_of_a_person_is_counted_as_manual():
     account = Account()
-    account.apply_fill(fill(0.3), LOT, manual=True)
-    account.apply_fill(fill(-0.1), LOT, manual=False)
+    account.apply_fill(fill(0.3), LOT, purpose=Purpose.MANUAL)
+    account.apply_fill(fill(-0.1), LOT, purpose=Purpose.TARGET)
     position = account.position("BTCUSDT")
     assert (position.qty, position.manual_qty) == (pytest.approx(0.2), pytest.approx(0.3))
+
+
+def test_stop_or_flatten_closes_a_person_s_part_too():
+    account = Account()
+    account.apply_fill(fill(0.4, 50_000.0), LOT, purpose=Purpose.MANUAL)
+    account.apply_fill(fill(-0.1, 49_000.0), LOT, purpose=Purpose.PROTECT)
+    assert account.position("BTCUSDT").manual_qty == pytest.approx(0.3)
+    account.apply_fill(fill(-0.3, 49_000.0), LOT, purpose=Purpose.FLATTEN)
+    assert (account.position("BTCUSDT").qty, account.position("BTCUSDT").manual_qty) == (0.0, 0.0)
+
+
+def test_a_person_who_closes_the_strategy_s_position_is_not_fought():
+    account = Account()
+    account.apply_fill(fill(0.4, 50_000.0), LOT, purpose=Purpose.TARGET)
+    account.apply_fill(fill(-0.4, 50_000.0), LOT, purpose=Purpose.MANUAL)
+    position = account.position("BTCUSDT")
+    assert (position.qty, position.manual_qty) == (0.0, pytest.approx(-0.4))
 
 
 def test_symbol_never_traded_is_flat():
@@ -42,7 +59,7 @@ def test_symbol_never_traded_is_flat():
 
 def test_adopted_difference_counts_as_manual():
     account = Account()
-    account.apply_fill(fill(0.3, 50_000.0), LOT, manual=False)
+    account.apply_fill(fill(0.3, 50_000.0), LOT, purpose=Purpose.TARGET)
     account.adopt(PositionReport("BTCUSDT", 0.5, 50_100.0, 50_000.0, math.nan, 3.0, NOW))
     position = account.position("BTCUSDT")
     assert (position.qty, position.entry_px, position.manual_qty) == (0.5, 50_100.0, pytest.approx(0.2))
@@ -53,7 +70,7 @@ def test_adopted_difference_counts_as_manual():
 
 def test_note_takes_liquidation_and_leverage_only():
     account = Account()
-    account.apply_fill(fill(0.3, 50_000.0), LOT, manual=False)
+    account.apply_fill(fill(0.3, 50_000.0), LOT, purpose=Purpose.TARGET)
     account.note(PositionReport("BTCUSDT", 9.9, 1.0, 50_000.0, 30_000.0, 3.0, NOW))
     position = account.position("BTCUSDT")
     assert (position.qty, position.entry_px, position.liq_px, position.leverage) == (0.3, 50_000.0, 30_000.0, 3.0)
