@@ -134,6 +134,8 @@ async def test_builder_is_neither_approved_nor_named_on_an_order(server, monkeyp
     assert not [path for _, path, _ in requests if "builder" in path.lower()]
     assert not [raw for _, _, raw in requests if "builder" in raw.lower() or "feerate" in raw.lower()]
     assert server.venue.builders == {}
+    options = client_config(private_key=server.private_key, base_url=None, ws_url=None)["options"]
+    assert options["builderFee"] is False  # for whatever of ccxt's own calls may be used one day
 
 
 async def test_concurrent_calls_never_share_a_nonce(server, venue, monkeypatch):

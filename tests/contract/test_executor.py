@@ -344,3 +344,19 @@ async def test_orders_survive_a_restart_and_are_looked_up(tmp_path, quick_lookup
             assert rig.executor.sequence == 1
             second = await rig.executor.place(limit(1, 0.1, 49_400.0))
             assert second.client_id != order.client_id
+
+
+async def test_stop_that_is_hit_closes_the_position_and_the_worker_does_not_buy_it_back(tmp_path):
+    settings = {"use_protective_stops": True, "protective_stop_pct": 0.01, "use_maker_orders": False}
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **settings) as rig:
+        rig.aim(0.1)
+        await eventually(lambda: books(server)["open_orders"], what="the stop")
+        server.venue.market.index[BTC] = 49_000.0
+        await eventually(lambda: position_at_venue(server) == 0.0, what="the stop's execution")
+        await eventually(lambda: rig.position() == 0.0)
+        assert rig.loop.stopped.sides == {BTC: 1}
+        await asyncio.sleep(0.4)  # eight more looks of the worker
+        assert position_at_venue(server) == 0.0
+        assert [o["side"] for o in books(server)["orders"]] == ["BUY", "SELL"]
+        await eventually(lambda: not rig.executor.orders)
+        assert any("the protective stop closed the long" in sentence for sentence in rig.incidents())

@@ -53,6 +53,18 @@ def test_a_person_who_closes_the_strategy_s_position_is_not_fought():
     assert (position.qty, position.manual_qty) == (0.0, pytest.approx(-0.4))
 
 
+@pytest.mark.parametrize("purpose", [Purpose.PROTECT, Purpose.FLATTEN])
+def test_stop_and_flatten_close_both_parts_alike(purpose):
+    account = Account()
+    account.apply_fill(fill(0.1), LOT, Purpose.TARGET)
+    account.apply_fill(fill(0.3), LOT, Purpose.EXTERNAL)
+    account.apply_fill(fill(-0.2), LOT, purpose)  # half of the whole
+    position = account.position("BTCUSDT")
+    assert (position.qty, position.manual_qty) == (pytest.approx(0.2), pytest.approx(0.15))
+    account.apply_fill(fill(-0.2), LOT, purpose)
+    assert (account.position("BTCUSDT").qty, account.position("BTCUSDT").manual_qty) == (0.0, 0.0)
+
+
 def test_symbol_never_traded_is_flat():
     assert Account().position("BTCUSDT") is FLAT
 

@@ -194,7 +194,7 @@ def test_book_memory_is_restored_rearmed_and_handed_on():
 
 def test_record_holds_everything_needed_to_explain_and_repeat():
     decider, decision, view, a_slice = decided(state=TradingState.REDUCE_ONLY)
-    detail = json.loads(decision_detail(decision, a_slice, view, SYMBOLS, decider.config))
+    detail = json.loads(decision_detail(decision, a_slice, view, SYMBOLS, decider.config, {}))
     assert detail["symbols"] == list(SYMBOLS)
     assert detail["close_px"] == list(a_slice.close_px)
     assert np.shape(detail["verdict"]) == (2, N_RULES)
@@ -204,9 +204,17 @@ def test_record_holds_everything_needed_to_explain_and_repeat():
     assert SystemConfig.model_validate(detail["params"]) == decider.config
 
 
+def test_symbol_held_for_another_reason_gives_that_reason():
+    decider, decision, view, a_slice = decided(state=TradingState.REDUCE_ONLY)
+    text = decision_detail(decision, a_slice, view, SYMBOLS, decider.config, {"ETHUSDT": "Stopped out."})
+    reasons = json.loads(text)["why_not"]
+    assert reasons["ETHUSDT"] == "Stopped out."
+    assert reasons["BTCUSDT"].startswith(RULE_SENTENCE[Rule.TRADING_STATE])
+
+
 def test_unknown_numbers_are_null_in_the_record():
     decider, decision, view, a_slice = decided(warmed=False)
-    text = decision_detail(decision, a_slice, view, SYMBOLS, decider.config)
+    text = decision_detail(decision, a_slice, view, SYMBOLS, decider.config, {})
     assert "NaN" not in text
     assert json.loads(text)["raw_weight"] == [None, None]
 

@@ -1,6 +1,4 @@
-"""A symbol that was stopped out stays out until the sleeve turns, also over a restart."""
-
-from __future__ import annotations
+"""A symbol whose stop was hit stays out until the sleeve turns."""
 
 import numpy as np
 import pytest
@@ -14,59 +12,60 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 @pytest.fixture
 def store(tmp_path):
-    store = Database(tmp_path / "t.duckdb")
-    yield store
-    store.close()
+    database = Database(tmp_path / "t.duckdb")
+    yield database
+    database.close()
 
 
-def decision(raw: list[float], target: list[float]) -> Decision:
-    weights, rules = np.array(raw), np.zeros((2, N_RULES))
+def decision(raw, target):
+    shape = (2, N_RULES)
+    weight = np.array(raw, dtype=float)
     return Decision(
-        0, weights, weights, weights, np.array(target), np.ones(2, dtype=np.int8), rules.astype(np.int8), rules, rules,
-        1e4, 1e4, 0.0, 0.0, 0.0, 0.1,
+        1, weight, weight, weight, np.array(target, dtype=float), np.ones(2, np.int8), np.zeros(shape, np.int8),
+        np.zeros(shape), np.zeros(shape), 1e4, 1e4, 0.0, 0.0, 0.0, 0.2,
     )  # fmt: skip
 
 
-def view(qty: list[float]) -> AccountView:
-    held = np.array(qty)
-    return AccountView(1e4, held, np.zeros(2), np.zeros(2), np.ones(2), 0)
+def view(*qty):
+    zero = np.zeros(2)
+    return AccountView(1e4, np.array(qty, dtype=float), zero, zero, zero, 0)
 
 
-def test_stopped_long_is_not_bought_back_and_the_other_symbol_trades(store):
-    stopped = StoppedOut(store, "a")
+def test_stopped_long_is_not_bought_back_while_the_sleeve_still_wants_it(store):
+    stopped = StoppedOut(store, "k")
     stopped.add("BTCUSDT", 1)
-    held, sentences = stopped.hold(decision([0.5, 0.5], [0.1, 2.0]), view([0.0, 0.0]), SYMBOLS)
-    assert held.act.tolist() == [0, 1]
-    assert held.target_qty.tolist() == [0.0, 2.0]
-    assert "long" in sentences["BTCUSDT"]
+    held_decision, reasons = stopped.hold(decision([0.3, 0.3], [0.1, 2.0]), view(0.0, 0.0), SYMBOLS)
+    assert list(held_decision.act) == [0, 1]
+    assert list(held_decision.target_qty) == [0.0, 2.0]
+    assert set(reasons) == {"BTCUSDT"}
+    assert "closed the long position" in reasons["BTCUSDT"]
 
 
-def test_short_is_allowed_after_a_stopped_long_and_releases_it(store):
-    stopped = StoppedOut(store, "a")
+@pytest.mark.parametrize("raw", [-0.2, 0.0])
+def test_turned_sleeve_releases_the_symbol(store, raw):
+    stopped = StoppedOut(store, "k")
     stopped.add("BTCUSDT", 1)
-    held, sentences = stopped.hold(decision([-0.5, 0.0], [-0.1, 0.0]), view([0.0, 0.0]), SYMBOLS)
-    assert held.act.tolist() == [1, 1]
-    assert sentences == {}
-    assert stopped.sides == {}
+    released, reasons = stopped.hold(decision([raw, 0.3], [-0.1, 2.0]), view(0.0, 0.0), SYMBOLS)
+    assert (list(released.act), reasons, stopped.sides) == ([1, 1], {}, {})
 
 
-def test_reducing_what_a_person_left_on_that_side_is_allowed(store):
-    stopped = StoppedOut(store, "a")
+def test_no_opinion_neither_holds_nor_releases(store):
+    stopped = StoppedOut(store, "k")
+    stopped.add("BTCUSDT", -1)
+    stopped.hold(decision([np.nan, 0.3], [0.0, 2.0]), view(0.0, 0.0), SYMBOLS)
+    assert stopped.sides == {"BTCUSDT": -1}
+
+
+def test_given_decision_is_not_changed(store):
+    stopped = StoppedOut(store, "k")
     stopped.add("BTCUSDT", 1)
-    held, _ = stopped.hold(decision([0.5, 0.0], [0.1, 0.0]), view([0.3, 0.0]), SYMBOLS)
-    assert held.act[0] == 1
-    assert held.target_qty[0] == 0.1
+    given = decision([0.3, 0.3], [0.1, 2.0])
+    stopped.hold(given, view(0.0, 0.0), SYMBOLS)
+    assert (list(given.act), list(given.target_qty)) == ([1, 1], [0.1, 2.0])
 
 
-def test_stop_is_remembered_over_a_restart(store):
-    StoppedOut(store, "a").add("ETHUSDT", -1)
+def test_memory_survives_a_restart_and_belongs_to_one_account(store):
+    StoppedOut(store, "k").add("BTCUSDT", -1)
     store.flush()
-    assert StoppedOut(store, "a").sides == {"ETHUSDT": -1}
-    assert StoppedOut(store, "another account").sides == {}
-
-
-def test_unknown_wish_keeps_the_symbol_out(store):
-    stopped = StoppedOut(store, "a")
-    stopped.add("BTCUSDT", 1)
-    stopped.hold(decision([float("nan"), 0.0], [0.0, 0.0]), view([0.0, 0.0]), SYMBOLS)
-    assert stopped.sides == {"BTCUSDT": 1}
+    assert StoppedOut(store, "k").sides == {"BTCUSDT": -1}
+    assert StoppedOut(store, "other").sides == {}
