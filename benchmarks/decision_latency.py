@@ -118,8 +118,8 @@ class Bench:
         self._append_durable = self.store.append_durable
         self.store.append_durable = self._note_durable
 
-    def _note_durable(self, table: str, rows: Any) -> Future[None]:
-        done = self._append_durable(table, rows)
+    def _note_durable(self, table: str, rows: Any, **how: Any) -> Future[None]:
+        done = self._append_durable(table, rows, **how)
         if table == "decisions":
             done.add_done_callback(self._is_durable)
         elif table == "orders" and not self.intent_durable:
