@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from engine.core.compiling import FINGERPRINT
 from engine.core.step import compile_kernels
 from engine.domain import NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
@@ -83,7 +84,7 @@ class Engine:
         """
         loop = self.loop
         self._schedule()
-        kernels = asyncio.create_task(asyncio.to_thread(load_kernels))
+        kernels = asyncio.create_task(self._load_kernels())
         if self._new_market:
             for table in ("bars", "ticks", "book_tops", "funding"):
                 self.store.execute(f"DELETE FROM {table}")
@@ -104,7 +105,19 @@ class Engine:
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
-        self._scans_task = asyncio.create_task(asyncio.to_thread(compile_ahead, "simulate", "compile_scans"))
+        self._scans_task = asyncio.create_task(self._compile_once("simulate", "compile_scans"))
+
+    async def _load_kernels(self) -> None:
+        """Make the compiled core ready."""
+        await self._compile_once("step", "compile_kernels")
+        await asyncio.to_thread(compile_kernels)
+
+    async def _compile_once(self, module: str, function: str) -> None:
+        """Fill the disk cache unless it was filled for these very sources: a start should not pay for it twice."""
+        key, sources = f"compiled:{function}", f"{FINGERPRINT}:{sys.version}"
+        if self.store.recall(key) != sources:
+            await asyncio.to_thread(compile_ahead, module, function)
+            self.store.remember(key, sources)
 
     async def _connect(self) -> None:
         while True:
@@ -343,12 +356,6 @@ def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
             await result
 
     return run
-
-
-def load_kernels() -> None:
-    """Make the compiled core ready."""
-    compile_ahead("step", "compile_kernels")
-    compile_kernels()
 
 
 def compile_ahead(module: str, function: str) -> None:

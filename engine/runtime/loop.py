@@ -38,6 +38,7 @@ from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
 from engine.runtime.decider import Decider, decision_detail, summary
 from engine.runtime.executor import Executor
+from engine.runtime.history import History
 from engine.runtime.journal import Journal
 from engine.runtime.kill import KillSwitch
 from engine.runtime.market import MarketState
@@ -73,6 +74,7 @@ class Loop:
         self.market = MarketState()
         self.account = Account()
         self.journal = Journal(store)
+        self.history = History(venue, store, self.journal, is_wall_time=session.speed == 1.0)
         self.executor = Executor(
             venue, store, self.market, self.account,
             tag=session.tag, sequence=session.sequence, now=self.clock.now, trading_state=self.trading_state,
@@ -267,9 +269,9 @@ class Loop:
     async def fetch_history(self, interval: str, n_bars: int, end_ns: int | None = None) -> dict[str, list[Bar]]:
         """Return history of every configured symbol, and keep it."""
         symbols = self.config.symbols
-        pages = await asyncio.gather(*(self.venue.history(symbol, interval, n_bars, end_ns) for symbol in symbols))
+        now = self.clock.now()
+        pages = await asyncio.gather(*(self.history.fetch(s, interval, n_bars, now, end_ns) for s in symbols))
         for bars in pages:
-            self.journal.bars(bars)
             for bar in bars[-2:]:
                 if not (bar.is_closed and (bar.symbol, interval) in self.market.last_closed):
                     self.market.on_bar(bar)
