@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import ccxt
 
+from engine.errors import VenueError
 from engine.venues.aster_client import AsterClient
 
 
@@ -74,7 +75,7 @@ def _flag(answer: Any, name: str) -> bool | None:
 async def _answer(call: Awaitable[Any], name: str, troubles: list[str]) -> Any:
     try:
         return await call
-    except ccxt.BaseError as error:
+    except (ccxt.BaseError, VenueError) as error:
         # the class alone: ccxt's text carries the signed URL
         troubles.append(f"{name}: {type(error).__name__}")
         return None
