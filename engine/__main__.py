@@ -248,6 +248,40 @@ def _export_offline(home: Path, table: str, path: Path, file_format: str) -> dic
 
 
 @app.command()
+def bundle(
+    incident_id: Annotated[int, typer.Argument(metavar="ID", help="Number of the incident")],
+    out: Annotated[Path | None, typer.Option(help="Zip file to write [incident-ID.zip]")] = None,
+    data_dir: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one incident with all around it to a redacted zip file; works with and without a running engine."""
+    from engine.errors import Unreachable
+
+    home, path = _home(data_dir), (out or Path(f"incident-{incident_id}.zip")).absolute()
+    try:
+        result = _engine_action(home, "incident.bundle", {"incident_id": incident_id, "path": str(path)})
+    except Unreachable:
+        result = _bundle_offline(home, incident_id, path)
+    _show(result, as_json, _pairs("Incident bundle"))
+
+
+def _bundle_offline(home: Path, incident_id: int, path: Path) -> dict[str, Any]:
+    from engine.compose import folder_lock
+    from engine.runtime.bundle import make_bundle
+    from storage.database import Database
+
+    records = [home / name for name in ("live.duckdb", "paper.duckdb") if (home / name).exists()]
+    if not records:
+        raise WorkstationError(f"There is no record in {home} yet.")
+    with folder_lock(home):
+        store = Database(max(records, key=lambda record: record.stat().st_mtime))  # of the mode that ran last
+        try:
+            return make_bundle(store, incident_id, path)
+        finally:
+            store.close()
+
+
+@app.command()
 def doctor(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check this machine and, when one runs, the engine. Exit code 1 when something is not ok."""
     from engine.errors import Unreachable

@@ -20,6 +20,7 @@ from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
 from engine.runtime.performance import performance
 from engine.runtime.status import engine_status
+from engine.runtime.upkeep import Upkeep
 from engine.settings import SystemConfig, field_descriptions
 from storage.exports import export_table
 
@@ -65,6 +66,9 @@ class Commands:
             "position.close": self._position_close,
             "run.start": self._run_start,
         }
+        upkeep = Upkeep(engine)
+        self._questions |= upkeep.questions
+        self._orders |= upkeep.orders
 
     @property
     def names(self) -> list[str]:
@@ -213,7 +217,8 @@ class Commands:
             request = TicketRequest.model_validate({name: body[name] for name in body if name in TICKET_FIELDS})
         except ValidationError as error:
             raise CommandRefused(_sentences(error)) from error
-        return judge(request, self._ticket_context(request.symbol), self._loop.config)
+        config = self._engine.capital.limited(self._loop.config)
+        return judge(request, self._ticket_context(request.symbol), config)
 
     def _ticket_context(self, symbol: str) -> TicketContext:
         loop = self._loop

@@ -71,11 +71,11 @@ class Drills:
         self._task = asyncio.create_task(self._run(row))
         return {"drill_id": row["drill_id"]}
 
-    def start_due(self, every_days: float) -> None:
-        """Begin the drill of the level that was rehearsed longest ago, if that is longer than ``every_days``."""
+    def due(self, every_days: float) -> int | None:
+        """Return the level that was rehearsed longest ago, if that is longer than ``every_days``, and none goes on."""
         level, last_ns = stalest_level(self._store)
-        if self._running is None and self._now() - last_ns > every_days * NS_PER_DAY:
-            self.start(int(level), "schedule")
+        is_due = self._running is None and self._now() - last_ns > every_days * NS_PER_DAY
+        return int(level) if is_due else None
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every drill, newest first; the one going on has ``ok`` None."""
@@ -103,8 +103,8 @@ class Drills:
             name = KillLevel(done["level"]).name.lower()
             self._incident(
                 "critical", "drill",
-                f"the drill of kill level {done['level']} ({name}) failed: {done['message']}. Live trading stays refused "
-                "until a drill of this level passes: start one on the Health page.",
+                f"the drill of kill level {done['level']} ({name}) failed: {done['message']}. Live trading stays "
+                "refused until a drill of this level passes: start one on the Health page.",
             )  # fmt: skip
 
     async def _rehearse(self, level: int) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def stalest_level(store: Database) -> tuple[KillLevel, int]:
 def drill_verdict(store: Database, now_ns: int) -> tuple[bool, str]:
     """Return whether the drills allow live trading, and the sentence that says why.
 
-    The newest drill of flatten must have passed within ``FRESH_DAYS``, and the newest of no other level may have failed.
+    The newest drill of flatten must have passed within ``FRESH_DAYS``; the newest of no other level may have failed.
     """
     newest: dict[int, dict[str, Any]] = {}
     for row in drill_rows(store):

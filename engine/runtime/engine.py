@@ -22,6 +22,8 @@ from engine.core.step import compile_kernels
 from engine.domain import NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime.decider import Decider
+from engine.runtime.drills import Drills
+from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.session import Session
 from engine.runtime.status import engine_status
@@ -71,6 +73,8 @@ class Engine:
         self._history_task: asyncio.Task[None] | None = None
         self._scans_task: asyncio.Task[None] | None = None
         self.clock_skew_ms = math.nan
+        self.drills = Drills(store, self.loop.incident, self.loop.clock.now)
+        self.capital = Capital(session.mode, store, self.loop.clock.now)
 
     # start -------------------------------------------------------------------------------------------------------
 
@@ -216,7 +220,7 @@ class Engine:
 
         With ``hold_back`` that newest bar is left for ``decide``, so that the first decision need not wait for another.
         """
-        decider = Decider(config, self.instruments)
+        decider = Decider(self.capital.limited(config), self.instruments)
         while True:
             try:
                 history = await self.loop.fetch_history(config.decision_interval, decider.warm_up_bars + 1)
@@ -251,6 +255,8 @@ class Engine:
         add(loop.record_equity, "interval", seconds=60, id="record-equity")
         add(self._retire_ticks, "cron", hour=0, minute=10, id="retire-ticks")
         add(self._probe_storage, "interval", seconds=5, id="probe-storage")
+        add(self._drill_when_due, "interval", hours=1, id="drill")
+        add(self._follow_ladder, "interval", hours=1, id="capital-ladder")
         self._scheduler.start()
 
     def publish_status(self) -> None:
@@ -260,6 +266,34 @@ class Engine:
     async def _reconcile(self) -> None:
         if self.loop.phase == "trading":
             await self.loop.reconcile()
+            self._count_reconcile()
+
+    def _count_reconcile(self) -> None:
+        """Keep how many differences each comparison found: the capital ladder asks for it."""
+        last = self.loop.reconciler.last
+        if last is not None and (last.ok or last.mismatches):  # the venue has answered
+            row = {"ts": last.ts, "name": "reconcile", "value": float(len(last.mismatches)), "labels": ""}
+            self.loop.journal.append("metrics", [row])
+
+    async def _drill_when_due(self) -> None:
+        if self.loop.phase == "trading":
+            level = await asyncio.to_thread(self.drills.due, self.loop.config.drill_every_days)
+            if level is not None:
+                self.drills.start(level, "schedule")
+
+    async def _follow_ladder(self) -> None:
+        """Use the share of capital that the evidence allows by now."""
+        if self.loop.phase == "trading":
+            await self.apply_capital()
+
+    async def apply_capital(self) -> None:
+        """Size with the capital ladder's present share; a change is told."""
+        before = self.capital.share
+        if await asyncio.to_thread(self.capital.changed):
+            self.loop.incident(
+                "warning", "ladder", f"capital share changed from {before:.0%} to {self.capital.share:.0%} of the limits"
+            )
+            await self.apply(self.loop.config)
 
     async def _retire_ticks(self) -> None:
         keep_from = time.time_ns() - self.loop.config.tick_retention_days * 86_400 * NS_PER_S
@@ -315,7 +349,7 @@ class Engine:
                 fresh.adopt_book(before)
             loop.decider = fresh
         else:
-            fresh = Decider(config, self.instruments)
+            fresh = Decider(self.capital.limited(config), self.instruments)
             fresh.state, fresh.ts_open_newest = loop.decider.state, loop.decider.ts_open_newest
             loop.decider = fresh
         loop.worker.retire(dropped)
@@ -332,6 +366,7 @@ class Engine:
         loop.phase = "stopping"
         loop.worker.suspended = True
         self._scheduler.shutdown(wait=False)
+        await self.drills.stop()
         entries = [order for order in loop.executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
         try:
             await asyncio.wait_for(loop.executor.cancel_all(entries), timeout=5.0)

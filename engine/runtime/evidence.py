@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,14 @@ def _read(path: Path, query: str, params: Sequence[Any]) -> list[dict[str, Any]]
             return list(connection.execute(query, list(params)).to_arrow_table().to_pylist())
     except duckdb.Error:
         return []  # no record, or one of another version: it proves nothing, so it counts for nothing
+
+
+def as_json(text: str) -> dict[str, Any] | list[Any] | None:
+    """Return the object or array that a text holds as JSON; None for any other text."""
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict | list) else None

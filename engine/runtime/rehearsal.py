@@ -149,9 +149,11 @@ def _nothing_comes_back(rig: Rig, level: KillLevel) -> None:
     """Watch for a moment: the strategy still runs and must not undo the switch; a person's entry must be refused."""
     time.sleep(0.3)  # what was under way at the press has arrived
     known = {order["clientOrderId"] for order in rig.books()["orders"]}
-    ticket = {"symbol": SYMBOLS[0], "side": "buy", "kind": "market", "size": {"unit": "quote", "value": NOTIONAL}}
+    held = next((row for row in rig.books()["positions"] if row["symbol"] == SYMBOLS[0]), None)
+    side = "sell" if held is not None and float(held["positionAmt"]) < 0 else "buy"  # one that would add risk
     try:
-        rig.command("ticket.submit", **ticket)
+        size = {"unit": "quote", "value": NOTIONAL}
+        rig.command("ticket.submit", symbol=SYMBOLS[0], side=side, kind="market", size=size)
     except CommandRefused:
         pass
     else:
