@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import subprocess
 import sys
 import time
@@ -21,14 +20,17 @@ from engine.core.compiling import FINGERPRINT
 from engine.core.step import compile_kernels
 from engine.domain import NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
+from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.session import Session
 from engine.runtime.status import engine_status
+from engine.runtime.upkeep import drill_when_due, follow_ladder
 from engine.settings import SystemConfig
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
+from engine.venues.budget import Priority, using
 from storage.database import Database, StorageError
 from storage.exports import export_old_ticks
 
@@ -72,7 +74,7 @@ class Engine:
         self._account_task: asyncio.Task[None] | None = None
         self._history_task: asyncio.Task[None] | None = None
         self._scans_task: asyncio.Task[None] | None = None
-        self.clock_skew_ms = math.nan
+        self.connection = Connection(venue, self.loop)
         self.drills = Drills(store, self.loop.incident, self.loop.clock.now)
         self.capital = Capital(session.mode, store, self.loop.clock.now)
 
@@ -126,7 +128,7 @@ class Engine:
     async def _connect(self) -> None:
         while True:
             try:
-                self.clock_skew_ms = await self.venue.server_time_ms() - time.time_ns() / 1e6
+                await self.venue.measure_clock()
                 if abs(self.clock_skew_ms) > CLOCK_TOLERANCE_MS and self.session.speed == 1.0:
                     raise ConfigError(
                         f"This clock differs from the venue's by {self.clock_skew_ms / 1e3:+.1f} s and signatures "
@@ -235,7 +237,8 @@ class Engine:
         return decider, newest_ts
 
     async def _fetch_hourly(self) -> None:
-        await self.loop.fetch_history("1h", HOURLY_BARS)
+        with using(Priority.UI):  # a long download must not keep the trading from asking
+            await self.loop.fetch_history("1h", HOURLY_BARS)
 
     # jobs --------------------------------------------------------------------------------------------------------
 
@@ -250,18 +253,24 @@ class Engine:
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
         add(self.publish_status, "interval", seconds=1, id="publish-status")
         add(loop.risk_sweep, "interval", seconds=1, id="risk-sweep")
+        add(self.connection.tick, "interval", seconds=1, id="connection")
         add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")
         add(self._reconcile, "interval", seconds=RECONCILE_EVERY_S, id="reconcile")
         add(loop.record_equity, "interval", seconds=60, id="record-equity")
         add(self._retire_ticks, "cron", hour=0, minute=10, id="retire-ticks")
         add(self._probe_storage, "interval", seconds=5, id="probe-storage")
-        add(self._drill_when_due, "interval", hours=1, id="drill")
-        add(self._follow_ladder, "interval", hours=1, id="capital-ladder")
+        add(lambda: drill_when_due(self), "interval", hours=1, id="drill")
+        add(lambda: follow_ladder(self), "interval", hours=1, id="capital-ladder")
         self._scheduler.start()
 
     def publish_status(self) -> None:
         """Send the status to the screens."""
         self.loop.screen.publish("status", **engine_status(self.loop, self.clock_skew_ms))
+
+    @property
+    def clock_skew_ms(self) -> float:
+        """The venue's clock minus ours, NaN before the first measurement."""
+        return self.venue.clock.skew_ms
 
     async def _reconcile(self) -> None:
         if self.loop.phase == "trading":
@@ -274,26 +283,6 @@ class Engine:
         if last is not None and (last.ok or last.mismatches):  # the venue has answered
             row = {"ts": last.ts, "name": "reconcile", "value": float(len(last.mismatches)), "labels": ""}
             self.loop.journal.append("metrics", [row])
-
-    async def _drill_when_due(self) -> None:
-        if self.loop.phase == "trading":
-            level = await asyncio.to_thread(self.drills.due, self.loop.config.drill_every_days)
-            if level is not None:
-                self.drills.start(level, "schedule")
-
-    async def _follow_ladder(self) -> None:
-        """Use the share of capital that the evidence allows by now."""
-        if self.loop.phase == "trading":
-            await self.apply_capital()
-
-    async def apply_capital(self) -> None:
-        """Size with the capital ladder's present share; a change is told."""
-        before = self.capital.share
-        if await asyncio.to_thread(self.capital.changed):
-            self.loop.incident(
-                "warning", "ladder", f"capital share changed from {before:.0%} to {self.capital.share:.0%} of the limits"
-            )
-            await self.apply(self.loop.config)
 
     async def _retire_ticks(self) -> None:
         keep_from = time.time_ns() - self.loop.config.tick_retention_days * 86_400 * NS_PER_S

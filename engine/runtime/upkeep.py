@@ -58,8 +58,28 @@ class Upkeep:
         engine = self._engine
         rung, reason = str(body.get("rung")), str(body.get("reason") or "")
         await asyncio.to_thread(override, engine.store, rung, reason, str(body.get("actor") or "desk"))
-        await engine.apply_capital()
+        await follow_ladder(engine)
         return await self._ladder({})
+
+
+async def drill_when_due(engine: Engine) -> None:
+    """Start the drill that the settings ask for by now, if any."""
+    if engine.loop.phase == "trading":
+        level = await asyncio.to_thread(engine.drills.due, engine.loop.config.drill_every_days)
+        if level is not None:
+            engine.drills.start(level, "schedule")
+
+
+async def follow_ladder(engine: Engine) -> None:
+    """Size with the share of capital that the evidence allows by now; a change is told."""
+    before = engine.capital.share
+    if engine.loop.phase == "trading" and await asyncio.to_thread(engine.capital.changed):
+        now = engine.capital.share
+        sentence = (
+            f"live trading now uses {now:.0%} of its limits, before {before:.0%}: see the ladder on the Health page"
+        )
+        engine.loop.incident("warning", "ladder", sentence)
+        await engine.apply(engine.loop.config)
 
 
 def whole_number(value: Any) -> int:
