@@ -21,10 +21,13 @@ from engine.runtime.jobs import Jobs
 from engine.runtime.performance import performance
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
+from engine.runtime.vault_desk import VaultDesk
 from engine.settings import SystemConfig, field_descriptions
+from engine.venues.budget import Priority, asking, using
 from storage.exports import export_table
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+OF_TRADING = frozenset({"reconcile", "order.lookup"})  # questions that do not wait behind the screen's
 TICKET_FIELDS = frozenset(TicketRequest.model_fields)
 
 
@@ -50,6 +53,7 @@ class Commands:
             "performance": self._performance,
             "arming": self._arming,
             "doctor": self._doctor,
+            "health": self._health,
             "reconcile": self._reconcile,
             "run.status": self._run_status,
             "run.result": self._run_result,
@@ -70,6 +74,9 @@ class Commands:
         self._questions |= upkeep.questions
         self._orders |= upkeep.orders
 
+        # merged into the questions: what these carry must not be kept in the table of commands
+        self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
+
     @property
     def names(self) -> list[str]:
         """Every action's name."""
@@ -84,7 +91,8 @@ class Commands:
             Unknown action, missing key, bad values, or the engine's own refusal.
         """
         if name in self._questions:
-            return await self._questions[name](body)
+            with using(asking() if name in OF_TRADING else Priority.UI):
+                return await self._questions[name](body)
         if name not in self._orders:
             raise CommandRefused(f"There is no action {name!r}.")
         key = body.pop("idempotency_key", None)
@@ -154,6 +162,9 @@ class Commands:
 
     async def _doctor(self, body: dict[str, Any]) -> dict[str, Any]:
         return await doctor(self._engine)
+
+    async def _health(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._engine.connection.report()
 
     async def _reconcile(self, body: dict[str, Any]) -> dict[str, Any]:
         await self._loop.reconcile()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from engine.runtime.executor import Executor
 from engine.runtime.history import History
 from engine.runtime.journal import Journal
 from engine.runtime.kill import KillSwitch
+from engine.runtime.ledger import Ledger
 from engine.runtime.market import MarketState
 from engine.runtime.reconcile import Reconciler
 from engine.runtime.screen import Screen, finite
@@ -85,9 +87,10 @@ class Loop:
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
         self.worker = Worker(self.executor)
         self.kill = KillSwitch(self.executor, self.worker, store)
-        self.reconciler = Reconciler(self.executor)
+        self.reconciler = Reconciler(self.executor, Ledger(store, session.account_key))
         self.decider: Decider | None = None
         self.phase = "starting"
+        self.suspended: Callable[[], str | None] = lambda: None  # why the connection allows no new risk
         self.streams: dict[str, StreamState] = {}
         self.last_event_ns: dict[str, int] = {}
         self.last_decision: dict[str, Any] | None = None
@@ -106,7 +109,7 @@ class Loop:
         state = self.kill.trading_state()
         account = self.streams.get("account")
         last = self.reconciler.last
-        blind = account is None or not account.up or self.storage_trouble is not None
+        blind = account is None or not account.up or self.storage_trouble is not None or self.suspended() is not None
         if (blind or last is None or not last.ok) and state == TradingState.RUNNING:
             return TradingState.REDUCE_ONLY
         return state

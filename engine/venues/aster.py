@@ -141,11 +141,10 @@ class AsterVenue:
     def health(self) -> dict[str, Any]:
         """Return streams, weight, breakers, clock and ban as one JSON-ready object."""
         market, account = self.market.watch, self.account.watch
-        market.gaps = self.trades.gaps
         if account.up:
             account.pulse(self._trading.pong_age_s())
         return {
-            "streams": [market.report(), account.report()],
+            "streams": [market.report() | {"gaps": market.gaps + self.trades.gaps}, account.report()],
             "trades_lost": self.trades.lost,
             "trades_repeated": self.trades.repeated,
             "weight": self.gate.budget.report(),

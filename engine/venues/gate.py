@@ -5,6 +5,7 @@ While the venue has banned this address nothing at all is sent, because each req
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +19,7 @@ import ccxt
 from engine.domain import NS_PER_S
 from engine.errors import Unreachable
 from engine.venues.breakers import Breakers
-from engine.venues.budget import Priority, WeightBudget, asking, request_weight
+from engine.venues.budget import PATIENCE_S, Priority, WeightBudget, asking, request_weight
 
 BAN_WITHOUT_END_S = 120.0  # the venue's shortest ban, taken when it does not say how long
 SLOW_DOWN_S = 10.0  # after a 429 that does not say how long
@@ -93,14 +94,15 @@ class Gate:
         """
         request = classify(api, method, path, params)
         urgent = request.priority == Priority.URGENT
-        self._refuse_banned(urgent)
+        self._refuse_banned()
         breaker = self.breakers[request.group]
         breaker.admit(urgent)
         try:
+            await self._slowed(request.priority)
             if request.places and not urgent:
                 await self.budget.acquire_order()
             await self.budget.acquire(request.priority, request.weight)
-            self._refuse_banned(urgent)  # it may have come while this one waited
+            self._refuse_banned()  # it may have come while this one waited
             yield
         except (ccxt.RateLimitExceeded, ccxt.DDoSProtection):
             breaker.abandoned()  # the venue is alive and said so; ``answered`` has noted until when
@@ -153,14 +155,21 @@ class Gate:
         """When the ban ends, or None when there is none."""
         return int(self.banned_until_s * NS_PER_S) if self._wall() < self.banned_until_s else None
 
-    def _refuse_banned(self, urgent: bool) -> None:
+    def _refuse_banned(self) -> None:
         if (reason := self.suspended()) is not None:
             raise Unreachable(reason)
-        if not urgent and self._wall() < self.slow_until_s:
+
+    async def _slowed(self, priority: Priority) -> None:
+        """Wait as long as a 429 asked for, or refuse when that is longer than the class has patience for."""
+        wait_s = self.slow_until_s - self._wall()
+        if priority == Priority.URGENT or wait_s <= 0:
+            return
+        if wait_s > PATIENCE_S[priority]:
             raise Unreachable(
                 f"Nothing was sent: the venue answered 429 and asked to wait until {clock_text(self.slow_until_s)}. "
                 "It is tried again after that; cancels and reducing orders are still sent."
             )
+        await asyncio.sleep(wait_s)
 
     def _ban(self, until_s: float) -> None:
         new = self._wall() >= self.banned_until_s
