@@ -8,6 +8,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import structlog
@@ -94,11 +95,11 @@ class Drills:
         finally:
             self._process = None
         done = row | outcome
-        self._running = None
         try:
-            record_drill(self._store, done)
+            await asyncio.wrap_future(record_drill(self._store, done))
         except StorageError as error:
             log.error("drill not recorded", reason=str(error))
+        self._running = None
         if not done["ok"]:
             name = KillLevel(done["level"]).name.lower()
             self._incident(
@@ -145,12 +146,12 @@ class Drills:
                 await self._task
 
 
-def record_drill(store: Database, row: dict[str, Any]) -> None:
-    """Append a finished drill as a row of table ``metrics`` and one of the audit chain."""
+def record_drill(store: Database, row: dict[str, Any]) -> Future[None]:
+    """Append a finished drill to table ``metrics`` and to the audit chain; the future is done when both are on disk."""
     labels = {name: row.get(name) for name in ("drill_id", *OUTCOME)} | {"actor": row.get("actor")}
     value = row["time_to_flat_s"] if row.get("time_to_flat_s") is not None else _seconds(row.get("cancels_ms"))
     store.append("metrics", [{"ts": row["ts"], "name": "drill", "value": value, "labels": json.dumps(labels)}])
-    store.audit(str(row.get("actor") or "engine"), "drill", labels)
+    return store.audit(str(row.get("actor") or "engine"), "drill", labels)
 
 
 def drill_rows(store: Database) -> list[dict[str, Any]]:
