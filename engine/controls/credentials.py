@@ -6,6 +6,7 @@ import re
 from typing import Any, NoReturn
 
 from engine.errors import ConfigError
+from engine.settings import Environment
 
 KIND_FIELDS: dict[str, tuple[str, ...]] = {
     "private_key": ("private_key",),
@@ -77,6 +78,29 @@ class Credential:
         return isinstance(other, Credential) and self.stored() == other.stored()
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def environment_credential(environment: Environment) -> Credential | None:
+    """Return the credential that the environment names, None when it names none.
+
+    Raises
+    ------
+    ConfigError
+        Half of a pair is missing, or a value has the wrong form.
+    """
+    if environment.aster_signer_key is not None:
+        if not environment.aster_user:
+            raise ConfigError("ASTER_SIGNER_KEY is an agent's key: set ASTER_USER to the account's address as well.")
+        signer_key = environment.aster_signer_key.get_secret_value()
+        return Credential("agent", {"signer_key": signer_key, "user": environment.aster_user})
+    if environment.aster_private_key is not None:
+        return Credential("private_key", {"private_key": environment.aster_private_key.get_secret_value()})
+    if environment.aster_api_key is None and environment.aster_api_secret is None:
+        return None
+    if environment.aster_api_key is None or environment.aster_api_secret is None:
+        raise ConfigError("ASTER_API_KEY and ASTER_API_SECRET belong together: set both.")
+    key, secret = environment.aster_api_key.get_secret_value(), environment.aster_api_secret.get_secret_value()
+    return Credential("hmac", {"api_key": key, "api_secret": secret})
 
 
 def _checked(name: str, value: Any) -> str:

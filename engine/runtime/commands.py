@@ -55,6 +55,8 @@ class Commands:
             "doctor": self._doctor,
             "health": self._health,
             "reconcile": self._reconcile,
+            "ledger": self._ledger,
+            "order.lookup": self._order_lookup,
             "run.status": self._run_status,
             "run.result": self._run_result,
             "run.cancel": self._run_cancel,
@@ -66,6 +68,7 @@ class Commands:
             "resume": self._resume,
             "ticket.submit": self._ticket_submit,
             "order.cancel": self._order_cancel,
+            "ledger.accept": self._ledger_accept,
             "orders.cancel_all": self._orders_cancel_all,
             "position.close": self._position_close,
             "run.start": self._run_start,
@@ -173,6 +176,24 @@ class Commands:
             raise CommandRefused("The books have not been compared yet.")
         return {"ok": last.ok, "mismatches": list(last.mismatches), "message": last.message, "ts": last.ts}
 
+    async def _ledger(self, body: dict[str, Any]) -> dict[str, Any]:
+        await self._loop.reconcile()
+        statement = self._loop.reconciler.ledger.last
+        if statement is None:
+            raise CommandRefused("The ledger has not been added up yet: the venue has not answered since the start.")
+        return statement.answer()
+
+    async def _order_lookup(self, body: dict[str, Any]) -> dict[str, Any]:
+        executor, client_id = self._loop.executor, str(body.get("client_id"))
+        if not executor.knows(client_id):
+            raise CommandRefused(f"There is no order {client_id} on the record.")
+        answer = await executor.doubts.ask(executor.known(client_id))
+        order = executor.known(client_id)
+        return {
+            "client_id": client_id, "status": str(order.status), "filled_qty": order.filled_qty, "answer": answer,
+            **executor.doubts.row(order),
+        }  # fmt: skip
+
     async def _run_status(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._jobs.status(str(body["run_id"]))
 
@@ -264,6 +285,13 @@ class Commands:
             "client_id": order.client_id, "status": str(order.status), "filled_qty": order.filled_qty,
             "avg_px": _null_if_nan(order.avg_px), "reason": order.reason,
         }  # fmt: skip
+
+    async def _ledger_accept(self, body: dict[str, Any]) -> dict[str, Any]:
+        reason = str(body.get("reason") or "")
+        left = await self._loop.reconciler.accept(reason)
+        self._loop.store.audit(str(body.get("actor") or "desk"), "ledger.accept", {"reason": reason, "left": left})
+        await self._loop.reconcile()
+        return {"accepted": list(left)}
 
     async def _order_cancel(self, body: dict[str, Any]) -> dict[str, Any]:
         order = self._loop.executor.orders.get(str(body.get("client_id")))
