@@ -167,6 +167,22 @@ class EngineClient:
         """Return the engine's self-checks: ``{"checks": [{"name", "ok", "detail"}]}``."""
         return self._ask("doctor", timeout_s=SLOW_COMMAND_TIMEOUT_S)
 
+    def health(self) -> dict[str, Any]:
+        """Return streams, request weight, breakers and clock: what stands between the engine and the venue."""
+        return self._ask("health")
+
+    def ledger(self) -> dict[str, Any]:
+        """Return our books beside the venue's, line by line, and what stays unexplained, quote currency."""
+        return self._ask("ledger", timeout_s=COMMAND_TIMEOUT_S)
+
+    def drills(self) -> list[dict[str, Any]]:
+        """Return the kill-switch drills, newest first; one that goes on has ``ok`` None."""
+        return self._ask("drills")
+
+    def ladder(self) -> dict[str, Any]:
+        """Return the capital ladder: ``{"rung", "share", "rungs": […], "overrides": […]}``."""
+        return self._ask("ladder")
+
     def run_status(self, run_id: str) -> dict[str, Any]:
         """Return ``{"status", "progress" (0 to 1), "message"}`` of a long job."""
         return self._ask("run.status", run_id=run_id)
@@ -206,6 +222,25 @@ class EngineClient:
     def resume(self, key: str, *, confirm: str = "", actor: str = "desk") -> dict[str, Any]:
         """Release the kill switch. After a halt ``confirm`` must be ``RESUME``."""
         return self._command("resume", COMMAND_TIMEOUT_S, confirm=confirm, actor=actor, idempotency_key=key)
+
+    def look_up_order(self, client_id: str) -> dict[str, Any]:
+        """Ask the venue now what became of an order whose outcome is unknown."""
+        return self._command("order.lookup", COMMAND_TIMEOUT_S, client_id=client_id)
+
+    def start_drill(self, level: int, key: str, *, actor: str = "desk") -> dict[str, Any]:
+        """Rehearse a kill level on a throw-away exchange and return ``{"drill_id"}``; nothing real is touched."""
+        return self._command("drill.start", COMMAND_TIMEOUT_S, level=int(level), actor=actor, idempotency_key=key)
+
+    def override_ladder(self, rung: str, reason: str, key: str, *, actor: str = "desk") -> dict[str, Any]:
+        """Allow live capital up to a rung without its evidence, or withdraw that with ``paper``."""
+        return self._command(
+            "ladder.override", COMMAND_TIMEOUT_S, rung=rung, reason=reason, actor=actor, idempotency_key=key
+        )
+
+    def incident_bundle(self, incident_id: int) -> bytes:
+        """Return one incident with all around it as a redacted zip file."""
+        answer = self._command("incident.bundle", SLOW_COMMAND_TIMEOUT_S, incident_id=int(incident_id))
+        return Path(answer["path"]).read_bytes()
 
     def apply_settings(self, values: dict[str, Any], key: str) -> dict[str, Any]:
         """Apply some settings; refused as a whole, with a sentence per field, when one is wrong."""

@@ -141,7 +141,7 @@ def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols:
     _outcome()
     with st.form("settings.form", border=False, enter_to_submit=False):
         columns = st.columns(3)
-        for i, part in enumerate((("Account and goal", "Market", "Execution", "Other"), ("Strategy", "Stored data"),
+        for i, part in enumerate((("Account and goal", "Market", "Execution", "Operations", "Other"), ("Strategy", "Stored data"),
                                   ("Risk",))):  # fmt: skip
             with columns[i]:
                 for group in part:

@@ -16,6 +16,7 @@ PAGES = {
     "portfolio": "Portfolio",
     "backtest": "Backtest",
     "journal": "Journal",
+    "health": "Health",
     "settings": "Settings",
 }
 

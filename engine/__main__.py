@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from engine.errors import WorkstationError
+from engine.live_commands import live, vault_app
+from engine.terminal import UNREACHABLE, HomeOption, JsonOption, console, data_folder, errors, log_to_stderr
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-console = Console()
-errors = Console(stderr=True)
-
-HomeOption = Annotated[Path | None, typer.Option("--data-dir", help="Data folder [ASTROLABE_HOME or ~/.astrolabe]")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON")]
+app.command()(live)
+app.add_typer(vault_app)
 KILL_LEVELS = {"pause": 1, "cancel": 2, "flatten": 3, "halt": 4}
-REFUSED, UNREACHABLE = 3, 4
-
-
-def _home(data_dir: Path | None) -> Path:
-    return (data_dir or Path(os.environ.get("ASTROLABE_HOME") or Path.home() / ".astrolabe")).expanduser()
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 def _engine_action(home: Path, action: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -96,25 +71,14 @@ def paper(
     from engine.domain import Mode
     from engine.runtime.sandbox_process import SandboxChoice
 
-    _log_to_stderr()
-    home = _home(data_dir)
+    log_to_stderr()
+    home = data_folder(data_dir)
     choice = SandboxChoice(
         market, None if path is None else str(path), upstream, speed, seed,
         faults=None if faults is None else str(faults),
     )  # fmt: skip
     with folder_lock(home):
         asyncio.run(run_engine(Mode.PAPER, home, choice))
-
-
-@app.command()
-def live(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Trade live. Refuses unless every item of the arming checklist is green."""
-    from engine.runtime.arming import offline_items
-
-    items = offline_items()
-    _show({"items": items, "ready": False}, as_json, _checks("items"))
-    errors.print("Live trading is not armed: the items above must be green first.")
-    raise typer.Exit(REFUSED)
 
 
 @app.command()
@@ -134,7 +98,7 @@ def sandbox(
     from engine.venues.sandbox.options import DEFAULT_SYMBOLS, SandboxOptions
     from engine.venues.sandbox.server import main as serve
 
-    _log_to_stderr()
+    log_to_stderr()
     listed = tuple(symbols.upper().split(",")) if symbols else DEFAULT_SYMBOLS
     serve(
         SandboxOptions(
@@ -184,7 +148,7 @@ def _params(pairs: list[str]) -> dict[str, str]:
 @app.command()
 def status(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show what the running engine is doing."""
-    _show(_engine_action(_home(data_dir), "status"), as_json, _pairs("Engine"))
+    _show(_engine_action(data_folder(data_dir), "status"), as_json, _pairs("Engine"))
 
 
 @app.command()
@@ -198,7 +162,7 @@ def kill(
     if level not in KILL_LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(KILL_LEVELS)}", param_hint="LEVEL")
     body = {"level": KILL_LEVELS[level], "reason": reason, "actor": "command line", "idempotency_key": uuid.uuid4().hex}
-    _show(_engine_action(_home(data_dir), "kill", body), as_json, _pairs("Kill switch"))
+    _show(_engine_action(data_folder(data_dir), "kill", body), as_json, _pairs("Kill switch"))
 
 
 @app.command()
@@ -209,7 +173,7 @@ def resume(
 ) -> None:
     """Release the kill switch."""
     body = {"confirm": confirm, "actor": "command line", "idempotency_key": uuid.uuid4().hex}
-    _show(_engine_action(_home(data_dir), "resume", body), as_json, _pairs("Kill switch"))
+    _show(_engine_action(data_folder(data_dir), "resume", body), as_json, _pairs("Kill switch"))
 
 
 @app.command()
@@ -223,7 +187,7 @@ def export(
     """Write one table to a file; works with and without a running engine."""
     from engine.errors import Unreachable
 
-    home, body = _home(data_dir), {"table": table, "path": str(path.absolute()), "format": file_format}
+    home, body = data_folder(data_dir), {"table": table, "path": str(path.absolute()), "format": file_format}
     try:
         result = _engine_action(home, "export", body)
     except Unreachable:
@@ -248,12 +212,46 @@ def _export_offline(home: Path, table: str, path: Path, file_format: str) -> dic
 
 
 @app.command()
+def bundle(
+    incident_id: Annotated[int, typer.Argument(metavar="ID", help="Number of the incident")],
+    out: Annotated[Path | None, typer.Option(help="Zip file to write [incident-ID.zip]")] = None,
+    data_dir: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one incident with all around it to a redacted zip file; works with and without a running engine."""
+    from engine.errors import Unreachable
+
+    home, path = data_folder(data_dir), (out or Path(f"incident-{incident_id}.zip")).absolute()
+    try:
+        result = _engine_action(home, "incident.bundle", {"incident_id": incident_id, "path": str(path)})
+    except Unreachable:
+        result = _bundle_offline(home, incident_id, path)
+    _show(result, as_json, _pairs("Incident bundle"))
+
+
+def _bundle_offline(home: Path, incident_id: int, path: Path) -> dict[str, Any]:
+    from engine.compose import folder_lock
+    from engine.runtime.bundle import make_bundle
+    from storage.database import Database
+
+    records = [home / name for name in ("live.duckdb", "paper.duckdb") if (home / name).exists()]
+    if not records:
+        raise WorkstationError(f"There is no record in {home} yet.")
+    with folder_lock(home):
+        store = Database(max(records, key=lambda record: record.stat().st_mtime))  # of the mode that ran last
+        try:
+            return make_bundle(store, incident_id, path)
+        finally:
+            store.close()
+
+
+@app.command()
 def doctor(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check this machine and, when one runs, the engine. Exit code 1 when something is not ok."""
     from engine.errors import Unreachable
     from engine.runtime.doctor import local_checks
 
-    home = _home(data_dir)
+    home = data_folder(data_dir)
     try:
         result = _engine_action(home, "doctor")
     except Unreachable as nobody:

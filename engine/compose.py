@@ -11,14 +11,16 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from engine.controls.credentials import environment_credential
 from engine.domain import Mode
 from engine.errors import ConfigError, EngineRunning
+from engine.runtime.arming import Armed, Place, account_name, venue_config
 from engine.runtime.commands import Commands
 from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
@@ -39,7 +41,7 @@ log = structlog.get_logger("compose")
 class Venueplace:
     """Where orders go and for whom."""
 
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)  # holds what signs
     account: str
     market_source: str
     speed: float
@@ -72,8 +74,16 @@ def folder_lock(home: Path) -> Iterator[None]:
         yield
 
 
-async def run_engine(mode: Mode, home: Path, choice: SandboxChoice) -> None:
-    """Run one engine until it is told to stop (SIGINT or SIGTERM)."""
+async def run_engine(mode: Mode, home: Path, choice: SandboxChoice, armed: Armed | None = None) -> None:
+    """Run one engine until it is told to stop (SIGINT or SIGTERM).
+
+    Raises
+    ------
+    ConfigError
+        Live without ``armed``, which only the arming procedure gives.
+    """
+    if mode == Mode.LIVE and armed is None:
+        raise ConfigError("Live trading starts with `python -m engine live`, which arms it first.")
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -81,13 +91,28 @@ async def run_engine(mode: Mode, home: Path, choice: SandboxChoice) -> None:
     sandbox: SandboxProcess | None = None
     try:
         config = load_config(store)
-        place, sandbox = await _place(mode, home, choice, config)
+        if armed is not None:
+            place = Venueplace(armed.venue_config, armed.account, armed.market_source, 1.0, False)
+        else:
+            place, sandbox = await _place(home, choice, config)
         session = open_session(store, mode, place.market_source, place.speed, place.account, time.time_ns())
         await _serve(session, config, place, store, home, stopping, sandbox)
     finally:
         if sandbox is not None:
             await sandbox.stop()
         store.close()
+
+
+def adopt_paper_settings(home: Path, store: Database) -> bool:
+    """Give a live record without settings the paper ones, so that live starts with what a person has chosen."""
+    paper = home / f"{Mode.PAPER}.duckdb"
+    if store.recall("config") is not None or not paper.exists():
+        return False
+    with contextlib.closing(Database(paper)) as record:
+        chosen = record.recall("config")
+    if chosen is not None:
+        store.remember("config", chosen).result(10)
+    return chosen is not None
 
 
 def load_config(store: Database) -> SystemConfig:
@@ -103,12 +128,12 @@ def load_config(store: Database) -> SystemConfig:
 
 
 async def _place(
-    mode: Mode, home: Path, choice: SandboxChoice, config: SystemConfig
-) -> tuple[Venueplace, SandboxProcess | None]:
-    """Return where orders go. Paper without ASTER_BASE_URL starts a practice exchange of its own."""
+    home: Path, choice: SandboxChoice, config: SystemConfig
+) -> tuple[Venueplace, SandboxProcess | None]:  # fmt: skip
+    """Return where paper orders go. Without ASTER_BASE_URL that is a practice exchange of its own."""
     environment = Environment()
-    if mode == Mode.LIVE or environment.aster_base_url:
-        return _environment_place(environment, mode, choice), None
+    if environment.aster_base_url:
+        return _environment_place(environment, choice), None
     symbols = choice.symbols or tuple(dict.fromkeys((*config.symbols, *SANDBOX_SYMBOLS)))
     if choice.market == "mirror":
         symbols = config.symbols  # each symbol costs two years of candles from a server that is not ours
@@ -128,29 +153,16 @@ SANDBOX_SYMBOLS = (
 )  # fmt: skip
 
 
-def _environment_place(environment: Environment, mode: Mode, choice: SandboxChoice) -> Venueplace:
-    def secret(value: Any) -> str | None:
-        return None if value is None else str(value.get_secret_value())
-
-    own, agent = secret(environment.aster_private_key), secret(environment.aster_signer_key)
-    if own is None and agent is None:
-        raise ConfigError("Set ASTER_PRIVATE_KEY, or ASTER_SIGNER_KEY with ASTER_USER, to trade at that address.")
-    if agent is not None and not environment.aster_user:
-        raise ConfigError("ASTER_SIGNER_KEY is an agent's key: set ASTER_USER to the account's address as well.")
-    config = client_config(
-        private_key=own, signer_key=agent, user=environment.aster_user,
-        base_url=environment.aster_base_url, ws_url=environment.aster_ws_url,
-    )  # fmt: skip
-    source = "aster" if environment.aster_base_url is None else choice.market
-    # the key's fingerprint, not the key, names the account in the record
-    fingerprint = environment.aster_user or _address(own or "")
-    return Venueplace(config, f"{fingerprint}@{environment.aster_base_url or 'aster'}", source, choice.speed, False)
-
-
-def _address(private_key: str) -> str:
-    from eth_account import Account as EthAccount
-
-    return str(EthAccount.from_key(private_key).address)
+def _environment_place(environment: Environment, choice: SandboxChoice) -> Venueplace:
+    credential = environment_credential(environment)
+    if credential is None:
+        raise ConfigError(
+            "Set ASTER_PRIVATE_KEY, or ASTER_SIGNER_KEY with ASTER_USER, or ASTER_API_KEY with ASTER_API_SECRET, to "
+            "trade at ASTER_BASE_URL."
+        )
+    config = venue_config(credential, Place(environment.aster_base_url, environment.aster_ws_url))
+    account = f"{account_name(credential)}@{environment.aster_base_url}"
+    return Venueplace(config, account, choice.market, choice.speed, False)
 
 
 async def _serve(

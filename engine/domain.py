@@ -386,6 +386,21 @@ class Fill(NamedTuple):
     ts_received: int
 
 
+class Income(NamedTuple):
+    """The venue's statement of one change of the wallet, quote currency, signed."""
+
+    tran_id: str
+    kind: str  # the venue's word, such as REALIZED_PNL, COMMISSION, FUNDING_FEE, TRANSFER
+    symbol: str  # empty when it belongs to none
+    amount: float
+    ts: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from every other: one id may stand for several kinds."""
+        return self.tran_id, self.kind, self.symbol
+
+
 class PositionReport(NamedTuple):
     """The venue's word on one position."""
 

@@ -44,6 +44,7 @@ class SystemConfig(BaseModel):
     rebalance_band: float = Field(0.05, ge=0, le=0.5, description="Smallest change of weight worth trading")
     maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
     protective_stop_pct: float = Field(0.05, gt=0.001, le=0.5, description="Distance of the exchange-resident stop")
+    drill_every_days: int = Field(7, ge=1, le=30, description="Each kill level is rehearsed this often, days")
     tick_retention_days: int = Field(3, ge=1, le=365, description="Ticks kept in the database, days")
     use_trend: bool = Field(True, description="The sleeve may open risk; off: positions are only reduced")
     use_protective_stops: bool = Field(True, description="Keep a stop on the exchange for every position")

@@ -75,6 +75,10 @@ fills = _table(
     Column("is_maker", Boolean), _num("decision_px"), _num("arrival_px"), _ns("ts_filled"), _ns("ts_received"),
     comment="Our executions; qty is signed.",
 )  # fmt: skip
+incomes = _table(
+    "incomes", _key("account"), _key("tran_id"), _key("kind"), _key("symbol"), _num("amount"), _ns("ts"),
+    comment="What changed the wallet, as the venue states it; kind is the venue's word. The ledger adds them up.",
+)  # fmt: skip
 positions = _table(
     "positions", _key("symbol"), _num("qty"), _num("entry_px"), _num("mark_px"), _num("liq_px"), _num("leverage"),
     _ns("ts"),

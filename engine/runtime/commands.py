@@ -20,10 +20,14 @@ from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
 from engine.runtime.performance import performance
 from engine.runtime.status import engine_status
+from engine.runtime.upkeep import Upkeep
+from engine.runtime.vault_desk import VaultDesk
 from engine.settings import SystemConfig, field_descriptions
+from engine.venues.budget import Priority, asking, using
 from storage.exports import export_table
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+OF_TRADING = frozenset({"reconcile", "order.lookup"})  # questions that do not wait behind the screen's
 TICKET_FIELDS = frozenset(TicketRequest.model_fields)
 
 
@@ -49,7 +53,10 @@ class Commands:
             "performance": self._performance,
             "arming": self._arming,
             "doctor": self._doctor,
+            "health": self._health,
             "reconcile": self._reconcile,
+            "ledger": self._ledger,
+            "order.lookup": self._order_lookup,
             "run.status": self._run_status,
             "run.result": self._run_result,
             "run.cancel": self._run_cancel,
@@ -61,10 +68,17 @@ class Commands:
             "resume": self._resume,
             "ticket.submit": self._ticket_submit,
             "order.cancel": self._order_cancel,
+            "ledger.accept": self._ledger_accept,
             "orders.cancel_all": self._orders_cancel_all,
             "position.close": self._position_close,
             "run.start": self._run_start,
         }
+        upkeep = Upkeep(engine)
+        self._questions |= upkeep.questions
+        self._orders |= upkeep.orders
+
+        # merged into the questions: what these carry must not be kept in the table of commands
+        self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +94,8 @@ class Commands:
             Unknown action, missing key, bad values, or the engine's own refusal.
         """
         if name in self._questions:
-            return await self._questions[name](body)
+            with using(asking() if name in OF_TRADING else Priority.UI):
+                return await self._questions[name](body)
         if name not in self._orders:
             raise CommandRefused(f"There is no action {name!r}.")
         key = body.pop("idempotency_key", None)
@@ -151,12 +166,33 @@ class Commands:
     async def _doctor(self, body: dict[str, Any]) -> dict[str, Any]:
         return await doctor(self._engine)
 
+    async def _health(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._engine.connection.report()
+
     async def _reconcile(self, body: dict[str, Any]) -> dict[str, Any]:
         await self._loop.reconcile()
         last = self._loop.reconciler.last
         if last is None:
             raise CommandRefused("The books have not been compared yet.")
         return {"ok": last.ok, "mismatches": list(last.mismatches), "message": last.message, "ts": last.ts}
+
+    async def _ledger(self, body: dict[str, Any]) -> dict[str, Any]:
+        await self._loop.reconcile()
+        statement = self._loop.reconciler.ledger.last
+        if statement is None:
+            raise CommandRefused("The ledger has not been added up yet: the venue has not answered since the start.")
+        return statement.answer()
+
+    async def _order_lookup(self, body: dict[str, Any]) -> dict[str, Any]:
+        executor, client_id = self._loop.executor, str(body.get("client_id"))
+        if not executor.knows(client_id):
+            raise CommandRefused(f"There is no order {client_id} on the record.")
+        answer = await executor.doubts.ask(executor.known(client_id))
+        order = executor.known(client_id)
+        return {
+            "client_id": client_id, "status": str(order.status), "filled_qty": order.filled_qty, "answer": answer,
+            **executor.doubts.row(order),
+        }  # fmt: skip
 
     async def _run_status(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._jobs.status(str(body["run_id"]))
@@ -213,7 +249,8 @@ class Commands:
             request = TicketRequest.model_validate({name: body[name] for name in body if name in TICKET_FIELDS})
         except ValidationError as error:
             raise CommandRefused(_sentences(error)) from error
-        return judge(request, self._ticket_context(request.symbol), self._loop.config)
+        config = self._engine.capital.limited(self._loop.config)
+        return judge(request, self._ticket_context(request.symbol), config)
 
     def _ticket_context(self, symbol: str) -> TicketContext:
         loop = self._loop
@@ -248,6 +285,13 @@ class Commands:
             "client_id": order.client_id, "status": str(order.status), "filled_qty": order.filled_qty,
             "avg_px": _null_if_nan(order.avg_px), "reason": order.reason,
         }  # fmt: skip
+
+    async def _ledger_accept(self, body: dict[str, Any]) -> dict[str, Any]:
+        reason = str(body.get("reason") or "")
+        left = await self._loop.reconciler.accept(reason)
+        self._loop.store.audit(str(body.get("actor") or "desk"), "ledger.accept", {"reason": reason, "left": left})
+        await self._loop.reconcile()
+        return {"accepted": list(left)}
 
     async def _order_cancel(self, body: dict[str, Any]) -> dict[str, Any]:
         order = self._loop.executor.orders.get(str(body.get("client_id")))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import subprocess
 import sys
 import time
@@ -17,16 +16,22 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from engine.core.compiling import FINGERPRINT
 from engine.core.step import compile_kernels
 from engine.domain import INTERVAL_S, NS_PER_S, Fill, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime.account import Account
+from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
+from engine.runtime.drills import Drills
+from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.session import Session
 from engine.runtime.status import engine_status
+from engine.runtime.upkeep import drill_when_due, follow_ladder
 from engine.settings import SystemConfig
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
+from engine.venues.budget import Priority, using
 from storage.database import Database, StorageError
 from storage.exports import export_old_ticks
 
@@ -72,7 +77,9 @@ class Engine:
         self._scans_task: asyncio.Task[None] | None = None
         self._rebuild_task: asyncio.Task[None] | None = None
         self.wanted_config = config
-        self.clock_skew_ms = math.nan
+        self.connection = Connection(venue, self.loop)
+        self.drills = Drills(store, self.loop.incident, self.loop.clock.now)
+        self.capital = Capital(session.mode, store, self.loop.clock.now)
 
     # start -------------------------------------------------------------------------------------------------------
 
@@ -86,7 +93,7 @@ class Engine:
         """
         loop = self.loop
         self._schedule()
-        kernels = asyncio.create_task(asyncio.to_thread(load_kernels))
+        kernels = asyncio.create_task(self._load_kernels())
         if self._new_market:
             for table in ("bars", "ticks", "book_tops", "funding"):
                 self.store.execute(f"DELETE FROM {table}")
@@ -107,12 +114,24 @@ class Engine:
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
-        self._scans_task = asyncio.create_task(asyncio.to_thread(compile_ahead, "simulate", "compile_scans"))
+        self._scans_task = asyncio.create_task(self._compile_once("simulate", "compile_scans"))
+
+    async def _load_kernels(self) -> None:
+        """Make the compiled core ready."""
+        await self._compile_once("step", "compile_kernels")
+        await asyncio.to_thread(compile_kernels)
+
+    async def _compile_once(self, module: str, function: str) -> None:
+        """Fill the disk cache unless it was filled for these very sources: a start should not pay for it twice."""
+        key, sources = f"compiled:{function}", f"{FINGERPRINT}:{sys.version}"
+        if self.store.recall(key) != sources:
+            await asyncio.to_thread(compile_ahead, module, function)
+            self.store.remember(key, sources)
 
     async def _connect(self) -> None:
         while True:
             try:
-                self.clock_skew_ms = await self.venue.server_time_ms() - time.time_ns() / 1e6
+                await self.venue.measure_clock()
                 if abs(self.clock_skew_ms) > CLOCK_TOLERANCE_MS and self.session.speed == 1.0:
                     raise ConfigError(
                         f"This clock differs from the venue's by {self.clock_skew_ms / 1e3:+.1f} s and signatures "
@@ -209,7 +228,7 @@ class Engine:
 
         With ``hold_back`` that newest bar is left for ``decide``, so that the first decision need not wait for another.
         """
-        decider = Decider(config, self.instruments)
+        decider = Decider(self.capital.limited(config), self.instruments)
         while True:
             try:
                 history = await self.loop.history_of(config.symbols, config.decision_interval, decider.warm_up_bars + 1)
@@ -224,7 +243,8 @@ class Engine:
         return decider, newest_ts
 
     async def _fetch_hourly(self) -> None:
-        await self.loop.fetch_history("1h", HOURLY_BARS)
+        with using(Priority.UI):  # a long download must not keep the trading from asking
+            await self.loop.fetch_history("1h", HOURLY_BARS)
 
     # jobs --------------------------------------------------------------------------------------------------------
 
@@ -239,20 +259,36 @@ class Engine:
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
         add(self.publish_status, "interval", seconds=1, id="publish-status")
         add(loop.risk_sweep, "interval", seconds=1, id="risk-sweep")
+        add(self.connection.tick, "interval", seconds=1, id="connection")
         add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")
         add(self._reconcile, "interval", seconds=RECONCILE_EVERY_S, id="reconcile")
         add(loop.record_equity, "interval", seconds=60, id="record-equity")
         add(self._retire_ticks, "cron", hour=0, minute=10, id="retire-ticks")
         add(self._probe_storage, "interval", seconds=5, id="probe-storage")
+        add(lambda: drill_when_due(self), "interval", hours=1, id="drill")
+        add(lambda: follow_ladder(self), "interval", hours=1, id="capital-ladder")
         self._scheduler.start()
 
     def publish_status(self) -> None:
         """Send the status to the screens."""
         self.loop.screen.publish("status", **engine_status(self.loop, self.clock_skew_ms))
 
+    @property
+    def clock_skew_ms(self) -> float:
+        """The venue's clock minus ours, NaN before the first measurement."""
+        return self.venue.clock.skew_ms
+
     async def _reconcile(self) -> None:
         if self.loop.phase == "trading":
             await self.loop.reconcile()
+            self._count_reconcile()
+
+    def _count_reconcile(self) -> None:
+        """Keep how many differences each comparison found: the capital ladder asks for it."""
+        last = self.loop.reconciler.last
+        if last is not None and (last.ok or last.mismatches):  # the venue has answered
+            row = {"ts": last.ts, "name": "reconcile", "value": float(len(last.mismatches)), "labels": ""}
+            self.loop.journal.append("metrics", [row])
 
     async def _retire_ticks(self) -> None:
         keep_from = time.time_ns() - self.loop.config.tick_retention_days * 86_400 * NS_PER_S
@@ -307,7 +343,7 @@ class Engine:
         if decider is None or any(getattr(self.loop.config, name) != getattr(config, name) for name in STRUCTURAL):
             self._rebuild_task = asyncio.create_task(self._guard(self._rebuild(config), "settings"))
             return
-        fresh = Decider(config, self.instruments)
+        fresh = Decider(self.capital.limited(config), self.instruments)
         fresh.state, fresh.ts_open_newest = decider.state, decider.ts_open_newest
         self._put_in_force(config, fresh)
 
@@ -337,6 +373,7 @@ class Engine:
         loop.phase = "stopping"
         loop.worker.suspended = True
         self._scheduler.shutdown(wait=False)
+        await self.drills.stop()
         entries = [order for order in loop.executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
         try:
             await asyncio.wait_for(loop.executor.cancel_all(entries), timeout=5.0)
@@ -365,12 +402,6 @@ def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
             await result
 
     return run
-
-
-def load_kernels() -> None:
-    """Make the compiled core ready."""
-    compile_ahead("step", "compile_kernels")
-    compile_kernels()
 
 
 def compile_ahead(module: str, function: str) -> None:

@@ -47,15 +47,6 @@ class Journal:
         if rows:
             self.append("bars", rows)
 
-    def stored_bars(self, symbol: str, interval: str, n_bars: int) -> list[Bar]:
-        """Return up to ``n_bars`` newest closed candles on disk, oldest first."""
-        rows = self._store.rows(
-            "SELECT symbol, interval, ts_open, open_px, high_px, low_px, close_px, volume FROM bars "
-            "WHERE symbol = ? AND interval = ? ORDER BY ts_open DESC LIMIT ?",
-            [symbol, interval, n_bars],
-        )
-        return [Bar(**row) for row in reversed(rows)]
-
     def tick(self, trade: MarketTrade) -> None:
         """Keep one market trade; written with the next ``flush``."""
         self._ticks.append({

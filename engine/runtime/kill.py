@@ -14,6 +14,7 @@ from engine.errors import CommandRefused, VenueError
 from engine.execution.planner import tradable_qty
 from engine.runtime.executor import Executor
 from engine.runtime.worker import Worker
+from engine.venues.budget import Priority, using
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("kill")
@@ -101,7 +102,8 @@ class KillSwitch:
     def flatten_in_background(self) -> None:
         """Close every position with reduce-only orders and retry until the venue shows none."""
         if self._flattening is None or self._flattening.done():
-            self._flattening = asyncio.ensure_future(self._flatten())
+            with using(Priority.URGENT):  # the task keeps it: neither breaker nor budget holds flattening back
+                self._flattening = asyncio.ensure_future(self._flatten())
 
     async def _flatten(self) -> None:
         executor = self._executor

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,10 @@ from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
 from engine.runtime.decider import Decider, decision_detail, summary
 from engine.runtime.executor import Executor
+from engine.runtime.history import History
 from engine.runtime.journal import Journal
 from engine.runtime.kill import KillSwitch
+from engine.runtime.ledger import Ledger
 from engine.runtime.market import MarketState
 from engine.runtime.reconcile import Reconciler
 from engine.runtime.screen import Screen, finite
@@ -75,6 +78,7 @@ class Loop:
         self.market = MarketState()
         self.account = Account()
         self.journal = Journal(store)
+        self.history = History(venue, store, self.journal, is_wall_time=session.speed == 1.0)
         self.executor = Executor(
             venue, store, self.market, self.account,
             tag=session.tag, sequence=session.sequence, now=self.clock.now, trading_state=self.trading_state,
@@ -87,9 +91,10 @@ class Loop:
         self.worker = Worker(self.executor)
         self.stopped = StoppedOut(store, session.account_key)
         self.kill = KillSwitch(self.executor, self.worker, store)
-        self.reconciler = Reconciler(self.executor)
+        self.reconciler = Reconciler(self.executor, Ledger(store, session.account_key))
         self.decider: Decider | None = None
         self.phase = "starting"
+        self.suspended: Callable[[], str | None] = lambda: None  # why the connection allows no new risk
         self.streams: dict[str, StreamState] = {}
         self.last_event_ns: dict[str, int] = {}
         self.last_decision: dict[str, Any] | None = None
@@ -108,7 +113,7 @@ class Loop:
         state = self.kill.trading_state()
         account = self.streams.get("account")
         last = self.reconciler.last
-        blind = account is None or not account.up or self.storage_trouble is not None
+        blind = account is None or not account.up or self.storage_trouble is not None or self.suspended() is not None
         if (blind or last is None or not last.ok) and state == TradingState.RUNNING:
             return TradingState.REDUCE_ONLY
         return state
@@ -277,28 +282,13 @@ class Loop:
         self, symbols: tuple[str, ...], interval: str, n_bars: int, end_ns: int | None = None
     ) -> dict[str, list[Bar]]:
         """Return history of some symbols: what is stored, and the rest from the venue, which is then stored too."""
-        pages = await asyncio.gather(*(self._history(symbol, interval, n_bars, end_ns) for symbol in symbols))
+        now = self.clock.now()
+        pages = await asyncio.gather(*(self.history.fetch(s, interval, n_bars, now, end_ns) for s in symbols))
+        for bars in pages:
+            for bar in bars[-2:]:
+                if not (bar.is_closed and (bar.symbol, interval) in self.market.last_closed):
+                    self.market.on_bar(bar)
         return dict(zip(symbols, pages, strict=True))
-
-    async def _history(self, symbol: str, interval: str, n_bars: int, end_ns: int | None) -> list[Bar]:
-        stored = (
-            [] if end_ns is not None else await asyncio.to_thread(self.journal.stored_bars, symbol, interval, n_bars)
-        )
-        n_missing = n_bars
-        if stored:
-            span = INTERVAL_S[interval] * NS_PER_S
-            now = self.market.ts_exchange or self.clock.now()
-            tail = (now - stored[-1].ts_open) // span + 1
-            whole = stored[-1].ts_open - stored[0].ts_open == (len(stored) - 1) * span
-            if whole and len(stored) >= n_bars - tail - 2:
-                n_missing = int(min(tail + 1, n_bars))
-        fetched = await self.venue.history(symbol, interval, n_missing, end_ns)
-        self.journal.bars(fetched)
-        for bar in fetched[-2:]:
-            if not (bar.is_closed and (symbol, interval) in self.market.last_closed):
-                self.market.on_bar(bar)
-        known = [bar for bar in stored if fetched and bar.ts_open < fetched[0].ts_open] if n_missing < n_bars else []
-        return [*known, *fetched]
 
     async def reconcile(self) -> None:
         """Compare with the venue; differences become incidents."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from engine.domain import INTERVAL_S, NS_PER_S, Bar, BookSnapshot, BookTop, MarketSlice, MarkPrice
 
 OPEN_BAR_INTERVALS = ("1m", "1h")
+
+
+class Hole(NamedTuple):
+    """Candles that never came: they open within [start_ns, end_ns)."""
+
+    symbol: str
+    interval: str
+    start_ns: int
+    end_ns: int
+    n_bars: int
 
 
 class MarketState:
@@ -21,6 +32,7 @@ class MarketState:
         self.open_bars: dict[tuple[str, str], Bar] = {}
         self.last_closed: dict[tuple[str, str], Bar] = {}
         self.ts_exchange = 0
+        self.holes: list[Hole] = []
 
     def on_top(self, top: BookTop) -> None:
         """Take a new best bid and ask."""
@@ -46,7 +58,15 @@ class MarketState:
         if known is not None and known.ts_open >= bar.ts_open:
             return False
         self.last_closed[key] = bar
+        if known is not None:
+            self._note_hole(known, bar)
         return True
+
+    def _note_hole(self, known: Bar, bar: Bar) -> None:
+        span_ns = INTERVAL_S[bar.interval] * NS_PER_S
+        n_missing = (bar.ts_open - known.ts_open) // span_ns - 1
+        if n_missing > 0:
+            self.holes.append(Hole(bar.symbol, bar.interval, known.ts_open + span_ns, bar.ts_open, n_missing))
 
     def forget(self) -> None:
         """Drop everything: another market begins."""

@@ -12,7 +12,7 @@ import pyarrow.flight as fl
 from engine.errors import CommandRefused, Unreachable
 
 
-def ask(home: Path, action: str, body: dict[str, Any] | None = None, timeout_s: float = 60.0) -> dict[str, Any]:
+def ask(home: Path, action: str, body: dict[str, Any] | None = None, timeout_s: float = 60.0) -> Any:
     """Send one action to the engine of a data folder and return its answer.
 
     Raises
@@ -31,7 +31,7 @@ def ask(home: Path, action: str, body: dict[str, Any] | None = None, timeout_s: 
         with fl.connect(found["flight_url"]) as client:
             request = fl.Action(action, json.dumps(body or {}).encode())
             result = next(iter(client.do_action(request, options)))
-            return dict(json.loads(result.body.to_pybytes()))
+            return json.loads(result.body.to_pybytes())
     except (fl.FlightUnavailableError, fl.FlightTimedOutError):
         raise Unreachable(f"The engine on {home} does not answer (process {found['pid']}).") from None
     except pa.ArrowException as error:

@@ -6,17 +6,24 @@ by: raw messages go to ``on_event``, so one bad message cannot end a connection'
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
+import ccxt
 import ccxt.pro
-from aiolimiter import AsyncLimiter
 from eth_utils.crypto import keccak
 
-LISTEN_KEY_REFRESH_MS = 25 * 60 * 1000
+from engine.errors import VenueError
+from engine.venues.gate import Gate
+from engine.venues.hmac_keys import hmac_request
+
+LISTEN_KEY_REFRESH_S = 25 * 60.0  # the key lives for 60 minutes
+LISTEN_KEY_RETRY_S = 60.0
 REQUEST_TIMEOUT_MS = 10_000
-ORDERS_PER_10_S = 250  # the venue allows 300 an account
+PING_EVERY_MS = 5_000
 MESSAGE_TYPE = keccak(b"Message(string msg)")
 DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 
@@ -32,6 +39,8 @@ class AsterClient(ccxt.pro.aster):
         Receives every stream message, in order.
     on_fault : callable (sentence)
         Receives what went wrong in ``on_event``.
+    gate : Gate
+        The door that every request passes, shared by the clients of one venue; a new one by default.
     """
 
     def __init__(
@@ -39,12 +48,13 @@ class AsterClient(ccxt.pro.aster):
         config: dict[str, Any],
         on_event: Callable[[str, dict[str, Any]], None],
         on_fault: Callable[[str], None],
+        gate: Gate | None = None,
     ) -> None:
         super().__init__(config)
         self._on_event = on_event
         self._on_fault = on_fault
+        self._gate = gate or Gate(on_fault)
         self._last_nonce = 0
-        self._limiter = AsyncLimiter(ORDERS_PER_10_S, 10.0)
         self.balance["swap"] = {}  # absent in ccxt: the first ACCOUNT_UPDATE raises KeyError in its handler
         self.balance["spot"] = {}
 
@@ -52,14 +62,13 @@ class AsterClient(ccxt.pro.aster):
         """Sign with a nonce that never repeats: ccxt's has millisecond resolution and collides under load."""
         params = dict(params or {})
         name = api[0] if isinstance(api, list) else api
+        if name == "fapiPrivate" and self.apiKey and self.secret:
+            root = self.urls["api"][name]
+            return hmac_request(root, path, method, params, self.apiKey, self.secret, time.time_ns() // 1_000_000)
         if name.endswith("Private"):
             self._last_nonce = max(self._last_nonce + 1, time.time_ns() // 1000)
             params.setdefault("nonce", str(self._last_nonce))
         return super().sign(path, api, method, params)
-
-    async def throttle(self, cost: float | None = None) -> None:
-        """Wait only when the venue's pace is used up: ccxt's own bucket delays even a lone order by 25 ms."""
-        await self._limiter.acquire(cost or 1.0)
 
     @staticmethod
     def hash(request: bytes, algorithm: str = "md5", digest: str = "hex") -> Any:
@@ -78,6 +87,19 @@ class AsterClient(ccxt.pro.aster):
         name, version = keccak(domain["name"].encode()), keccak(domain["version"].encode())
         separator = keccak(DOMAIN_TYPE + name + version + int(domain["chainId"]).to_bytes(32, "big") + address)
         return b"\x19\x01" + separator + keccak(MESSAGE_TYPE + keccak(message["msg"].encode()))
+    async def request(self, path, api="public", method="GET", params=None, config=None):  # type: ignore[no-untyped-def]
+        """Send one REST request when the door lets it pass."""
+        name = api[0] if isinstance(api, list) else api
+        async with self._gate.passing(name, method, path, params or {}):
+            return await super().request(path, api, method, params or {}, config or {})
+
+    async def throttle(self, cost=None):  # type: ignore[no-untyped-def]
+        """Do nothing: ccxt's own costs are wrong and its bucket knows one client only; the gate does this work."""
+
+    def on_rest_response(self, code, reason, url, method, response_headers, response_body, *request):  # type: ignore[no-untyped-def]
+        """Let the gate learn from every answer, whatever ccxt makes of it."""
+        self._gate.answered(code, response_headers, response_body)
+        return super().on_rest_response(code, reason, url, method, response_headers, response_body, *request)
 
     def handle_message(self, client: Any, message: Any) -> None:
         """Pass the raw event on. An exception here would end ccxt's receive loop without a word."""
@@ -88,7 +110,6 @@ class AsterClient(ccxt.pro.aster):
         if event is None:
             return
         if event == "listenKeyExpired":
-            self.forget_listen_key()
             # the venue leaves the connection open, silent for ever: end it, so that a new key is fetched
             client.on_error(ccxt.pro.NetworkError("the listen key has expired"))
             return
@@ -102,10 +123,22 @@ class AsterClient(ccxt.pro.aster):
         super().on_connected(client, message)
         self._on_event("connected", {"private": not client.url.endswith("/stream")})
 
-    def forget_listen_key(self) -> None:
-        """Make the next ``authenticate`` fetch a new key; ccxt would go on listening to the dead one."""
-        self.options["listenKey"]["swap"] = None
-        self.options["lastAuthenticatedTime"]["swap"] = 0
+    def end_connections(self, reason: str) -> None:
+        """End every stream connection, so that whoever waits on one hears of it."""
+        for client in list((self.clients or {}).values()):
+            client.on_error(ccxt.pro.NetworkError(reason))
+
+    async def drop_connections(self) -> None:
+        """Make room for a new connection: ccxt would go on with a dead one that it still holds, in silence."""
+        for client in list((self.clients or {}).values()):
+            self.clients.pop(client.url, None)
+            await client.aiohttp_close()
+        self.ws_dial_backoff = {}  # how long to wait is decided by who reconnects; ccxt's pause grows to 30 s
+
+    def pong_age_s(self) -> float:
+        """Return the seconds since the other end last answered a ping; inf before the first."""
+        pongs = [client.lastPong for client in (self.clients or {}).values() if client.lastPong]
+        return (self.milliseconds() - max(pongs)) / 1e3 if pongs else math.inf
 
     async def subscribe_and_wait(self, streams: list[str]) -> None:
         """Subscribe to public streams and return only by raising when the connection is lost."""
@@ -115,9 +148,35 @@ class AsterClient(ccxt.pro.aster):
         await self.watch_multiple(url, ["connection-lost"], message, streams)
 
     async def listen_and_wait(self) -> None:
-        """Open the user stream and return only by raising when the connection is lost."""
-        await self.authenticate("swap")
-        await self.watch_multiple(self.get_private_url("swap"), ["connection-lost"], None, ["swap"])
+        """Open the user stream and return only by raising when the connection is lost.
+
+        The key is kept alive here and not by ccxt, which drops the connection when one renewal fails and starts
+        another chain of renewals at each reconnection.
+        """
+        answer = await self.fapiPrivatePostV3ListenKey()  # the living key extended, or a new one
+        self.options["listenKey"]["swap"] = answer["listenKey"]
+        renewing = asyncio.create_task(self._renew_listen_key())
+        try:
+            await self.watch_multiple(self.get_private_url("swap"), ["connection-lost"], None, ["swap"])
+        finally:
+            renewing.cancel()
+
+    async def _renew_listen_key(self) -> None:
+        pause_s = LISTEN_KEY_REFRESH_S
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await self.fapiPrivatePutV3ListenKey()
+                pause_s = LISTEN_KEY_REFRESH_S
+            except ccxt.AuthenticationError:
+                self.end_connections("the listen key has expired")  # the venue does not know it any more
+                return
+            except (ccxt.BaseError, VenueError) as trouble:
+                self._on_fault(
+                    f"the listen key was not renewed ({type(trouble).__name__}); it is tried again in "
+                    f"{LISTEN_KEY_RETRY_S:.0f} s and lives for another half hour at least"
+                )
+                pause_s = LISTEN_KEY_RETRY_S
 
 
 def client_config(
@@ -127,6 +186,8 @@ def client_config(
     ws_url: str | None,
     user: str | None = None,
     signer_key: str | None = None,
+    api_key: str | None = None,
+    api_secret: str | None = None,
     chain_id: int | None = None,
 ) -> dict[str, Any]:
     """Return the ccxt configuration that cures the constructor's faults.
@@ -141,17 +202,16 @@ def client_config(
         Address of the account when an agent signs.
     signer_key : str or None
         The agent's private key.
+    api_key, api_secret : str or None
+        A legacy API key; then neither private key nor agent is needed.
     chain_id : int or None
         EIP-712 chain id when it is not the main network's 1666.
     """
     options: dict[str, Any] = {
         "builderFee": False,  # ccxt would approve its own builder and add its fee to every order
         "defaultType": "swap",
-        "ws": {"cost": 8},
+        "ws": {"cost": 8, "keepAlive": PING_EVERY_MS},
         "fetchOpenOrders": {"warnIfNoSymbol": False},
-        # ccxt refreshes after 60 minutes, when the key has just died
-        "listenKeyRefreshRate": {"swap": LISTEN_KEY_REFRESH_MS, "spot": LISTEN_KEY_REFRESH_MS},
-        "listenKeyRefresh": {"listenKeyRefreshRate": LISTEN_KEY_REFRESH_MS},
     }
     if chain_id is not None:
         options["v3ChainId"] = chain_id
@@ -159,6 +219,8 @@ def client_config(
     key = signer_key or private_key
     if key is not None:
         config["privateKey"] = key
+    elif api_key is not None and api_secret is not None:
+        config |= {"apiKey": api_key, "secret": api_secret}
     if signer_key is not None and user is not None:
         options |= _agent_options(signer_key, user)
     if base_url is not None and ws_url is not None:

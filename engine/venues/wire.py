@@ -17,6 +17,7 @@ from engine.domain import (
     BookSnapshot,
     BookTop,
     Fill,
+    Income,
     Instrument,
     MarketTrade,
     MarkPrice,
@@ -221,6 +222,13 @@ def parse_user_trade(raw: dict[str, Any], client_id: str, ts_received: int) -> F
         raw["symbol"], str(raw["id"]), client_id, str(raw["orderId"]), float(raw["qty"]) * side, float(raw["price"]),
         float(raw["commission"]), float(raw["realizedPnl"]), _flag(raw["maker"]), _ns(raw["time"]), ts_received,
     )  # fmt: skip
+
+
+def parse_income(raw: dict[str, Any]) -> Income:
+    """Return one row of income: a change of the wallet, signed."""
+    return Income(
+        str(raw["tranId"]), raw["incomeType"], raw.get("symbol") or "", float(raw["income"]), _ns(raw["time"])
+    )
 
 
 def parse_account_event(raw: dict[str, Any], ts_received: int) -> list[BalanceReport | PositionReport]:

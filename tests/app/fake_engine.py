@@ -32,6 +32,7 @@ from fake_books import (
     RUN_COLUMNS,
     FakeBooks,
 )
+from fake_health import INCIDENT_COLUMNS, FakeHealth
 from fake_market import TICK, FakeMarket
 
 from engine.settings import SystemConfig
@@ -39,7 +40,8 @@ from engine.settings import SystemConfig
 TICK_S = 0.05
 LIVE_SCHEMA = pa.schema([("json", pa.string())])
 OPEN_ORDER_COLUMNS = ["client_id", "symbol", "side", "order_type", "tif", "qty", "filled_qty", "limit_px", "stop_px",
-                      "reduce_only", "purpose", "status", "ts_intent"]  # fmt: skip
+                      "reduce_only", "purpose", "status", "ts_intent", "unknown_since_ns",
+                      "next_lookup_ns"]  # fmt: skip
 
 
 class _Auth(fl.ServerMiddlewareFactory):
@@ -53,13 +55,15 @@ class _Auth(fl.ServerMiddlewareFactory):
             raise fl.FlightUnauthenticatedError("bad token")
 
 
-class FakeEngine(FakeActions, fl.FlightServerBase):
+class FakeEngine(FakeActions, FakeHealth, fl.FlightServerBase):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
         self.home, self.mode, self.ticking = Path(home), mode, ticking
         self.token = secrets.token_hex(16)
         fl.FlightServerBase.__init__(self, "grpc://127.0.0.1:0", middleware={"auth": _Auth(self.token)})
         self.market = FakeMarket(seed)
         self.books = FakeBooks(self.market, empty=empty)
+        self.books_empty = empty
+        self.begin_health(empty=empty)
         self.config = SystemConfig()
         self.started_ns = time.time_ns()
         self.engine_id = secrets.token_hex(4)
@@ -126,7 +130,7 @@ class FakeEngine(FakeActions, fl.FlightServerBase):
         self.publish(self._orders_message())
 
     def _orders_message(self) -> dict:
-        rows = [{name: row[name] for name in OPEN_ORDER_COLUMNS} for row in self.books.open_orders()]
+        rows = [{name: row.get(name) for name in OPEN_ORDER_COLUMNS} for row in self.books.open_orders()]
         return {"t": "orders", "rows": rows}
 
     # ---- reads ---------------------------------------------------------------------------------------------------
@@ -155,7 +159,7 @@ class FakeEngine(FakeActions, fl.FlightServerBase):
             "decisions": (books.decisions[::-1], DECISION_COLUMNS),
             "runs": (books.run_rows(), RUN_COLUMNS),
             "audit": (self.audit_rows[::-1], ["seq", "ts", "actor", "action", "detail", "prev_hash", "hash"]),
-            "incidents": ([], ["incident_id", "ts", "severity", "source", "message", "detail", "ts_resolved"]),
+            "incidents": (self.incident_rows, INCIDENT_COLUMNS),
             "commands": ([], ["idempotency_key", "ts", "command", "payload", "status", "result"]),
         }[table]
         if symbol and table != "decisions":
@@ -192,6 +196,8 @@ class FakeEngine(FakeActions, fl.FlightServerBase):
         if key in self.done_keys:
             result = self.done_keys[key]
         else:
+            if action.type in self.absent:
+                raise refuse(f"There is no action {action.type!r}.")
             result = getattr(self, "act_" + action.type.replace(".", "_"))(body)
             if key:
                 self.done_keys[key] = result
@@ -217,7 +223,8 @@ class FakeEngine(FakeActions, fl.FlightServerBase):
             "next_decision_ns": (now // 60_000_000_000 + 1) * 60_000_000_000,
             "last_reconcile": {"ts": now - 4_000_000_000, "ok": True, "mismatches": 0, "message": "All equal."},
             "symbols": list(self.market.px), "decision_interval": "1m", "open_orders": len(self.books.open_orders()),
-            "unknown_orders": 0, "version": "0.1.0",
+            "unknown_orders": sum(row["status"] == "UNKNOWN" for row in self.books.open_orders()), "unexplained": 0.0,
+            "version": "0.1.0",
         }  # fmt: skip
 
     def act_status(self, body):

@@ -1,4 +1,4 @@
-"""Portfolio, Backtest, Journal and Settings each tell a value, nothing and the unknown apart."""
+"""Portfolio, Backtest, Journal, Settings and Health each tell a value, nothing and the unknown apart."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ EMPTY_SENTENCES = {
     "backtest": "No backtest yet",
     "journal": "No decisions yet",
     "settings": "No change recorded yet",
+    "health": "No drill yet",
 }
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
     "backtest": "trend · BTCUSDT · run-0001",
     "journal": "Decision 60",
     "settings": "Applied from the next decision on",
+    "health": "flat in 0.91",
 }
 
 

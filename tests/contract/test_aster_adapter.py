@@ -27,6 +27,7 @@ from engine.domain import (
 )
 from engine.errors import Rejected, StateUnknown, Unreachable
 from engine.venues import aster as aster_module
+from engine.venues import aster_client, streams
 from engine.venues.aster import AsterVenue
 from engine.venues.aster_client import client_config
 from engine.venues.sandbox import dispatch
@@ -66,7 +67,7 @@ async def adapter(server, **config):
     keys = {"private_key": server.private_key, **config}
     venue = quick_to_close(AsterVenue(client_config(base_url=server.base_url, ws_url=server.ws_url, **keys)))
     venue.sentences = []
-    venue._on_fault = venue._data._on_fault = venue._trading._on_fault = venue.sentences.append
+    venue._on_fault = venue.sentences.append
     try:
         await venue.instruments()
         yield venue
@@ -109,7 +110,7 @@ def ups_and_downs(listener):
 
 
 def no_backoff(monkeypatch):
-    monkeypatch.setattr(aster_module, "RECONNECT_S", (0.05,) * 5)
+    monkeypatch.setattr(streams, "RECONNECT_S", (0.05,) * 5)
 
 
 # what is sent -------------------------------------------------------------------------------------------------------
@@ -293,11 +294,19 @@ async def test_expired_listen_key_is_replaced_and_events_go_on(server, venue, mo
     assert any("expired" in event.reason.lower() for event in listener.of(StreamState) if not event.up)
 
 
-async def test_listen_key_is_renewed_well_before_it_dies():
-    config = client_config(private_key="0x" + "1" * 64, base_url=None, ws_url=None)
-    refresh_ms = config["options"]["listenKeyRefreshRate"]["swap"]
-    assert refresh_ms == config["options"]["listenKeyRefresh"]["listenKeyRefreshRate"] == 25 * 60_000
-    assert refresh_ms * 2 < 3_600_000  # one missed renewal is survived
+async def test_listen_key_is_renewed_and_a_failed_renewal_costs_no_connection(server, venue, monkeypatch):
+    assert aster_client.LISTEN_KEY_REFRESH_S * 2 < 3600  # one missed renewal is survived
+    monkeypatch.setattr(aster_client, "LISTEN_KEY_REFRESH_S", 0.1)
+    monkeypatch.setattr(aster_client, "LISTEN_KEY_RETRY_S", 0.05)
+    renewal = {"method": "PUT", "path": "listenKey"}
+    fault(server, "http_503_before", match=renewal, count=2)
+    async with account_events(venue) as listener:
+        await eventually(lambda: len([s for s in venue.sentences if "not renewed" in s]) == 2)
+        fault(server, "delay", match=renewal, delay_ms=0)
+        await eventually(lambda: server.venue.faults.report()[-1]["acted"] >= 2, what="renewals that work")
+        assert ups_and_downs(listener) == [True]
+        await venue.submit(order(crossing(1, 0.1)))
+        await eventually(lambda: listener.of(Fill))
 
 
 async def test_exception_in_the_message_path_does_not_end_the_receive_loop(server, venue, monkeypatch):
@@ -343,7 +352,7 @@ async def test_lost_account_connection_goes_down_and_up_and_events_resume(server
 
 async def test_silent_market_connection_is_ended_by_the_watchdog(server, venue, monkeypatch):
     no_backoff(monkeypatch)
-    monkeypatch.setattr(aster_module, "SILENCE_S", 1.5)
+    monkeypatch.setattr(streams, "MARKET_SILENCE_S", 1.5)
     async with market_events(venue) as listener:
         await eventually(lambda: listener.of(MarkPrice))
         fault(server, "mute_ws", match={"stream": "btcusdt@*"})

@@ -37,6 +37,7 @@ class HmacKey(NamedTuple):
 
     secret: str
     account_id: str
+    can_withdraw: bool
 
 
 def domain_separator(chain_id: int) -> bytes:
@@ -113,20 +114,30 @@ class KeyRing:
     def __init__(self, chain_ids: tuple[int, ...]) -> None:
         self._separators = [domain_separator(chain_id) for chain_id in chain_ids]
         self._account_of_signer: dict[str, str] = {}
+        self._withdrawing_agents: set[str] = set()
         self._hmac: dict[str, HmacKey] = {}
         self._nonces: dict[str, _Nonces] = {}
 
-    def register_signer(self, signer: str, account_id: str) -> None:
-        """Let an address sign for an account. A main wallet signs for itself."""
+    def register_signer(self, signer: str, account_id: str, *, can_withdraw: bool = False) -> None:
+        """Let an address sign for an account. A main wallet signs for itself; only an agent's right can be limited."""
         self._account_of_signer[signer.lower()] = account_id.lower()
+        (self._withdrawing_agents.add if can_withdraw else self._withdrawing_agents.discard)(signer.lower())
 
     def remove_signer(self, signer: str) -> None:
         """Withdraw an address's right to sign."""
         self._account_of_signer.pop(signer.lower(), None)
 
-    def register_hmac(self, key: str, secret: str, account_id: str) -> None:
+    def register_hmac(self, key: str, secret: str, account_id: str, *, can_withdraw: bool = True) -> None:
         """Let a legacy API key act for an account."""
-        self._hmac[key] = HmacKey(secret, account_id.lower())
+        self._hmac[key] = HmacKey(secret, account_id.lower(), can_withdraw)
+
+    def can_withdraw(self, key_or_signer: str) -> bool:
+        """Return whether an API key, an agent or a main wallet may move money out of its account."""
+        entry = self._hmac.get(key_or_signer)
+        if entry is not None:
+            return entry.can_withdraw
+        signer = key_or_signer.lower()
+        return self._account_of_signer.get(signer) == signer or signer in self._withdrawing_agents
 
     def signers_of(self, account_id: str) -> list[str]:
         """Return the addresses that may sign for an account."""

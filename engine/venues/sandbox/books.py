@@ -63,7 +63,8 @@ def grant(venue: PracticeVenue, body: dict[str, Any]) -> Json:
     ----------
     body : dict
         ``amount`` in USDT and one of: ``address`` (an existing or new account), ``signer`` with ``address`` (an agent
-        for it), or ``label`` (a new account with keys made from the seed and the label).
+        for it), or ``label`` (a new account with keys made from the seed and the label). ``can_withdraw`` says whether
+        the agent (default False) or the new API key (default True) may move money out.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def grant(venue: PracticeVenue, body: dict[str, Any]) -> Json:
         private_key, address = key_from_seed(venue.options.seed, label)
         key, secret = hmac_pair_from_seed(venue.options.seed, label)
         venue.open_account(address, amount, venue.market_ms)
-        venue.keys.register_hmac(key, secret, address)
+        venue.keys.register_hmac(key, secret, address, can_withdraw=bool(body.get("can_withdraw", True)))
         answer = {"private_key": private_key, "hmac_key": key, "hmac_secret": secret}
     else:
         address = str(body.get("address") or venue.address).lower()
@@ -86,6 +87,6 @@ def grant(venue: PracticeVenue, body: dict[str, Any]) -> Json:
         if amount or not venue.exchange.has_account(address):
             venue.open_account(address, amount, venue.market_ms)
     if body.get("signer"):
-        venue.keys.register_signer(str(body["signer"]), address)
+        venue.keys.register_signer(str(body["signer"]), address, can_withdraw=bool(body.get("can_withdraw", False)))
     venue.pump(venue.market_ms)
     return {"address": address, "amount": trimmed(amount), **answer}

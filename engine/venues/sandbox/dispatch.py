@@ -73,7 +73,10 @@ class Dispatcher:
     def _call(self, request: web.Request, endpoint: Endpoint, raw: str, params: Params) -> Call:
         account_id = self._authenticate(request, raw) if endpoint.private else ""
         match = request.match_info
-        return Call(self._venue, params, account_id, match["path"], match["version"], time.monotonic())
+        who = request.headers.get("X-MBX-APIKEY") or params.get("signer") or account_id
+        may_withdraw = endpoint.private and self._venue.keys.can_withdraw(who)
+        wall_s = time.monotonic()
+        return Call(self._venue, params, account_id, match["path"], match["version"], wall_s, can_withdraw=may_withdraw)
 
     def _authenticate(self, request: web.Request, raw: str) -> str:
         keys = self._venue.keys

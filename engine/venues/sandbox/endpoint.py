@@ -32,6 +32,8 @@ class Call:
         Monotonic clock, seconds.
     orders_used : tuple of int or None
         New orders of the account in 10 s and 1 min, set by endpoints that place orders.
+    can_withdraw : bool
+        Whether the key that signed may move money out of the account.
     """
 
     venue: PracticeVenue
@@ -41,6 +43,7 @@ class Call:
     version: str
     wall_s: float
     orders_used: tuple[int, int] | None = None
+    can_withdraw: bool = True
 
     @property
     def exchange(self) -> Exchange:

@@ -30,7 +30,7 @@ def balance(call: Call) -> list[Json]:
 
 def account(call: Call) -> Json:
     """Return totals, asset and positions."""
-    return account_view(_complete(call), call.venue.contracts)
+    return account_view(_complete(call), call.venue.contracts) | {"canWithdraw": call.can_withdraw}
 
 
 def _complete(call: Call) -> AccountView:
@@ -196,8 +196,9 @@ def remove_builder(call: Call) -> Json:
 def agents(call: Call) -> list[Json]:
     """Return the addresses that may sign for the account."""
     signers = call.venue.keys.signers_of(call.account_id)
-    return [{"userAddress": call.account_id, "agentAddress": a, "canPerpTrade": True, "canWithdraw": False}
-            for a in signers if a != call.account_id]  # fmt: skip
+    keys = call.venue.keys
+    return [{"userAddress": call.account_id, "agentAddress": a, "canPerpTrade": True,
+             "canWithdraw": keys.can_withdraw(a)} for a in signers if a != call.account_id]  # fmt: skip
 
 
 def noop(call: Call) -> Json:

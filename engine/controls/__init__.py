@@ -1,0 +1,1 @@
+"""What stands between a person and real money: the vault, the second factor, the checks before live trading."""

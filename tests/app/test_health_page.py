@@ -1,0 +1,122 @@
+"""The Health page: each part stands alone, drills and overrides leave once a click, a bundle can be taken away."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+from page_engine import PageEngine, page, texts
+
+from app import health
+from app.client import CommandRefused, EngineClient
+from engine.domain import NS_PER_S
+
+NOW = 1_900_000_000 * NS_PER_S
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    running = PageEngine(tmp_path).start()
+    yield running
+    running.stop()
+
+
+def sent(engine, name):
+    return [body for action, body in engine.calls if action == name]
+
+
+def test_every_part_is_shown(engine):
+    script = page("health").run()
+    assert not script.exception
+    said = texts(script)
+    for words in ("Streams up 2 of 2", "Unexplained, USDT 0.00", "Books against the venue", "flat in 0.91", "● here",
+                  "Parity", "Incident 3"):  # fmt: skip
+        assert words in said
+    assert "unknown since" not in said
+
+
+@pytest.mark.parametrize("absent", ["health", "ledger", "drills", "ladder", "doctor"])
+def test_an_answer_that_is_missing_is_unknown_and_leaves_the_rest(engine, absent):
+    engine.absent = frozenset({absent})
+    script = page("health").run()
+    assert not script.exception
+    said = texts(script)
+    assert f"There is no action '{absent}'." in said
+    assert "unknown since" in said
+    assert "Incident 3" in said
+    if absent != "drills":
+        assert "flat in 0.91" in said
+
+
+def test_a_drill_starts_once_and_blocks_the_next_one(engine):
+    script = page("health").run()
+    next(b for b in script.button if b.key == "health.drill.3").click()
+    script.run()
+    assert "Drill of level 3 has begun." in texts(script)
+    assert [body["level"] for body in sent(engine, "drill.start")] == [3]
+    script.run()
+    assert len(sent(engine, "drill.start")) == 1  # a rerun starts nothing
+    next(b for b in script.button if b.key == "health.drill.4").click()
+    script.run()
+    assert "is going on" in texts(script)
+
+
+def test_an_override_without_a_reason_is_refused_and_with_one_is_shown(engine):
+    script = page("health").run()
+    script.selectbox(key="health.override_rung").set_value("minimum")
+    script.text_input(key="health.override_reason").set_value("because")
+    script.button(key="health.override").click().run()
+    assert "at least 20 characters" in texts(script)
+    assert "by override" not in texts(script)
+    script.text_input(key="health.override_reason").set_value("parity tests pass on this commit")
+    script.button(key="health.override").click().run()
+    assert "here, by override" in texts(script)
+    assert sent(engine, "ladder.override")[-1]["rung"] == "minimum"
+
+
+def test_compare_now_asks_the_engine(engine):
+    script = page("health").run()
+    script.button(key="health.compare").click().run()
+    assert len(sent(engine, "reconcile")) == 1
+
+
+def test_the_bundle_is_the_engines_file(engine):
+    packed = EngineClient(engine.home).incident_bundle(2)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.namelist() == ["incident.json"]
+    with pytest.raises(CommandRefused, match="no incident 77"):
+        EngineClient(engine.home).incident_bundle(77)
+
+
+def test_a_stale_market_stream_and_a_lost_one_do_not_look_up():
+    rows = health.stream_rows({"streams": [
+        {"name": "market", "up": True, "age_s": 7.0}, {"name": "account", "up": True, "age_s": 90.0},
+        {"name": "user", "up": False, "age_s": None},
+    ]})  # fmt: skip
+    assert list(rows["state"]) == ["▼ stale", "▲ up", "▼ down"]
+
+
+def test_what_must_not_be_overlooked_is_said():
+    found = health.warnings(
+        {"ban_until_ns": NOW + 90 * NS_PER_S, "clock": {"skew_ms": 11_000.0, "ok": False}}, NOW
+    )  # fmt: skip
+    assert "in 1 min 30 s" in found[0]
+    assert "NTP" in found[1]
+    assert health.warnings({"ban_until_ns": NOW - 1, "clock": {"skew_ms": 3.0, "ok": True}}, NOW) == []
+
+
+def test_a_cent_of_difference_is_a_difference():
+    rows = health.ledger_rows({"lines": [
+        {"name": "Wallet", "ours": 1.0, "venue": 1.0, "difference": 0.0},
+        {"name": "Fees", "ours": 1.01, "venue": 1.0, "difference": 0.01},
+        {"name": "Funding", "ours": 0.0, "venue": None, "difference": None},
+    ]})  # fmt: skip
+    assert list(rows["verdict"]) == ["▲ equal", "▼ differs", "—"]
+
+
+def test_unknown_numbers_are_dashes_and_not_zero():
+    figures = health.headline({"last_reconcile": None, "now_ns": NOW}, None, None, [])
+    assert [figure.value for figure in figures] == ["—"] * 6
+    assert health.weight_meter({"used": None, "limit": 2400}).text == "Request weight —"

@@ -1,0 +1,157 @@
+"""The capital ladder: a rung needs its evidence, stale evidence takes it away, an override needs a reason and shows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.domain import NS_PER_DAY, Mode
+from engine.errors import CommandRefused
+from engine.runtime.drills import drill_verdict, record_drill, stalest_level
+from engine.runtime.ladder import CERTIFICATE, Capital, at_share, capital_share, certificate_hash, ladder, override
+from engine.settings import SystemConfig
+from storage.database import Database
+
+NOW = 1_900_000_000_000_000_000
+REASON = "parity shown by tests/parity on this commit"
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Database(tmp_path / "paper.duckdb")
+    yield store
+    store.close()
+
+
+def decide(store, days: int, strategy: str = "trend") -> None:
+    rows = [{"decision_id": i, "ts_decided": NOW - i * NS_PER_DAY, "strategy": strategy} for i in range(days)]
+    store.append_durable("decisions", rows).result(10)
+
+
+def compare(store, good: int, bad: int = 0) -> None:
+    rows = [{"ts": NOW - i, "name": "reconcile", "value": float(i < bad), "labels": ""} for i in range(good + bad)]
+    store.append_durable("metrics", rows).result(10)
+
+
+def drill(store, level: int = 3, *, ok: bool = True, days_ago: float = 1.0) -> None:
+    row = {"drill_id": "d", "ts": NOW - int(days_ago * NS_PER_DAY), "level": level, "ok": ok, "cancels_ms": 90.0,
+           "time_to_flat_s": 1.2 if level > 2 else None, "message": "told", "actor": "test"}  # fmt: skip
+    record_drill(store, row)
+    store.flush()
+
+
+def certify(folder, **changes) -> None:
+    content = {"strategy": "trend", "equal": True, "decisions": 500}
+    text = json.dumps(content | {"sha256": certificate_hash(content)} | changes)
+    (folder / CERTIFICATE).write_text(text)
+
+
+def earn_minimum(store) -> None:
+    decide(store, 8)
+    compare(store, 500)
+    store.append_durable("equity", [{"ts": NOW - 5, "equity": 1e4, "drawdown": 0.02}]).result(10)
+    drill(store)
+    certify(store.path.parent)
+
+
+def red(store, rung: str = "minimum") -> dict[str, str]:
+    found = next(row for row in ladder(store, NOW)["rungs"] if row["name"] == rung)
+    return {item["name"]: item["detail"] for item in found["conditions"] if not item["ok"]}
+
+
+def test_an_empty_record_earns_no_capital_and_says_what_to_do(store):
+    assert capital_share(store, NOW) == 0.0
+    details = red(store)
+    assert set(details) == {"Paper days", "Books agree", "Drawdown", "Drill", "Parity"}
+    assert "Start the drill on the Health page" in details["Drill"]
+    assert "pytest tests/parity" in details["Parity"]
+
+
+def test_evidence_earns_the_minimum_and_no_more_because_drift_is_unknown(store):
+    earn_minimum(store)
+    answer = ladder(store, NOW)
+    assert (answer["rung"], answer["share"]) == ("minimum", 0.01)
+    assert red(store) == {}
+    assert "not measured in this version" in red(store, "tenth")["Drift"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "condition"),
+    [
+        (lambda store: compare(store, 0, bad=20), "Books agree"),
+        (lambda store: drill(store, ok=False, days_ago=0.5), "Drill"),
+        (lambda store: certify(store.path.parent, equal=False), "Parity"),
+        (lambda store: certify(store.path.parent, sha256="0" * 64), "Parity"),
+        (lambda store: store.append_durable("equity", [{"ts": NOW - 4, "drawdown": 0.1}]).result(10), "Drawdown"),
+        (lambda store: store.remember("config", {"strategy": "ema-cross"}).result(10), "Paper days"),
+    ],
+    ids=["books", "drill failed", "not equal", "tampered", "drawdown", "other strategy"],
+)
+def test_each_condition_alone_takes_the_rung_away(store, spoil, condition):
+    earn_minimum(store)
+    spoil(store)
+    assert condition in red(store)
+    assert capital_share(store, NOW) == 0.0
+
+
+def test_evidence_goes_stale(store):
+    earn_minimum(store)
+    assert capital_share(store, NOW + 28 * NS_PER_DAY) == 0.01
+    later = NOW + 32 * NS_PER_DAY
+    assert drill_verdict(store, later) == (
+        False, "The last drill of flatten is 33 days old; 30 is the limit. Rehearse it.",
+    )  # fmt: skip
+    assert capital_share(store, later) == 0.0
+
+
+def test_an_override_needs_a_reason_is_audited_shown_and_withdrawn(store):
+    with pytest.raises(CommandRefused, match="at least 20 characters"):
+        override(store, "tenth", "because", "ann")
+    with pytest.raises(CommandRefused, match="no rung 'half'"):
+        override(store, "half", REASON, "ann")
+    assert capital_share(store, NOW) == 0.0
+    override(store, "tenth", REASON, "ann")
+    answer = ladder(store, NOW)
+    assert (answer["rung"], answer["share"]) == ("tenth", 0.1)
+    assert [(row["reached"], row["by_override"]) for row in answer["rungs"]] == [
+        (True, False), (True, True), (True, True), (False, False),
+    ]  # fmt: skip
+    assert answer["overrides"][0] | {"ts": 0} == {"rung": "tenth", "reason": REASON, "ts": 0, "actor": "ann"}
+    override(store, "paper", "withdrawn after the review", "ann")
+    assert capital_share(store, NOW) == 0.0
+    assert [row["rung"] for row in ladder(store, NOW)["overrides"]] == ["paper", "tenth"]
+
+
+def test_live_counts_what_paper_has_shown(store, tmp_path):
+    earn_minimum(store)
+    store.close()
+    live = Database(tmp_path / "live.duckdb")
+    try:
+        assert capital_share(live, NOW) == 0.01
+        capital = Capital(Mode.LIVE, live, lambda: NOW)
+        assert capital.limited(SystemConfig()).max_gross_weight == pytest.approx(0.02)
+        drill(live, ok=False, days_ago=0.1)
+        assert capital.changed()
+        assert capital.limited(SystemConfig()).max_gross_weight == 0.0
+    finally:
+        live.close()
+
+
+def test_paper_always_has_all_of_it(store):
+    assert Capital(Mode.PAPER, store, lambda: NOW).limited(SystemConfig()) == SystemConfig()
+
+
+def test_a_share_scales_all_that_sizes_and_leaves_the_loss_limits():
+    config, tenth = SystemConfig(), at_share(SystemConfig(), 0.1)
+    for name in ("volatility_target", "max_symbol_weight", "max_gross_weight", "rebalance_band"):
+        assert getattr(tenth, name) == pytest.approx(getattr(config, name) * 0.1)
+    assert (tenth.max_daily_loss, tenth.max_leverage) == (config.max_daily_loss, config.max_leverage)
+
+
+def test_the_level_rehearsed_longest_ago_is_next(store):
+    assert stalest_level(store)[0] == 3
+    for level, days in ((3, 1.0), (4, 2.0), (2, 9.0), (1, 3.0)):
+        drill(store, level, days_ago=days)
+    level, ts = stalest_level(store)
+    assert (level, ts) == (2, NOW - 9 * NS_PER_DAY)
