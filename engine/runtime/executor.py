@@ -260,9 +260,9 @@ class Executor:
         self._filled[fill.client_id] = before + abs(fill.qty)
         if order is not None and self._filled[fill.client_id] >= order.filled_qty - states.QTY_EPSILON:
             self._fill_gaps.pop(fill.client_id, None)
-        instrument = self.instruments[fill.symbol]
+        instrument = self.instruments.get(fill.symbol)
         purpose = Purpose.EXTERNAL if order is None else order.spec.purpose
-        self.account.apply_fill(fill, instrument.lot_size, purpose)
+        self.account.apply_fill(fill, 0.0 if instrument is None else instrument.lot_size, purpose)
         if purpose == Purpose.PROTECT:
             self.on_stopped(fill)
         if order is not None:

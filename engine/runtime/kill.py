@@ -116,17 +116,7 @@ class KillSwitch:
                 if await self._verified_flat():
                     await executor.cancel_all(executor.open_orders(purpose=Purpose.PROTECT))
                     self.last_flatten_s = time.monotonic() - began
-                    self._store.append(
-                        "metrics",
-                        [
-                            {
-                                "ts": executor.now(),
-                                "name": "time_to_flat_s",
-                                "value": self.last_flatten_s,
-                                "labels": self.level.name,
-                            }
-                        ],
-                    )
+                    self._record_time_to_flat()
                     log.warning("flat", seconds=round(self.last_flatten_s, 3))
                     return
             except (VenueError, CommandRefused, StorageError) as trouble:

@@ -1,0 +1,74 @@
+"""Take the pictures of every page for docs/screens.md: a fresh workstation on the simulated market, nothing arranged.
+
+    python scripts/screenshots.py [--out docs/images] [--wait 150]
+
+``--wait`` is how many seconds the engine trades before the pictures are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks")]
+
+from measuring import (  # noqa: E402
+    Missing,
+    browser_page,
+    desk_command,
+    door_when_ready,
+    free_port,
+    fresh_home,
+    http_ok,
+    running,
+    wait_for,
+    wait_trading,
+)
+
+SIZE = {"width": 1440, "height": 900}
+TALL = {"width": 1440, "height": 1300}
+SETTLE_MS = 4000
+
+
+def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
+    page.set_viewport_size(size)
+    page.goto(url)
+    page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=str(path))
+    print(path)
+
+
+def shoot(url: str, out: Path) -> None:
+    with browser_page() as page:
+        page.goto(f"{url}/backtest")
+        page.get_by_role("button", name="Run backtest").click(timeout=60_000)
+        page.get_by_text("Out of sample").first.wait_for(timeout=120_000)
+        take(page, url, out / "desk.png")
+        for name in sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "desk"):
+            take(page, f"{url}/{name}", out / f"{name}.png", TALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--wait", type=float, default=150.0)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with fresh_home() as home, running(desk_command(port), home, "screen.log") as process:
+            wait_for("the first page", lambda: http_ok(f"{url}/healthz") or None, 60)
+            wait_trading(door_when_ready(home, process), 180)
+            time.sleep(chosen.wait)
+            shoot(url, chosen.out)
+    except Missing as reason:
+        raise SystemExit(str(reason)) from None
+
+
+if __name__ == "__main__":
+    main()
