@@ -43,6 +43,7 @@ SETTINGS = {
 STEPS = ("intent", "sent", "acked", "partial", "cancel", "any")
 RECOVER_S = 60.0
 HEAL_S = 25.0
+SETTLE_S = 15.0  # once: for the first engine's download of hourly candles
 FLOW_EVERY_S = (0.02, 0.25)
 NOTIONAL = 400.0  # quote currency, of most tickets
 LARGE_NOTIONAL = 150_000.0  # more than rests at the best price, so that a limit order fills in part
@@ -179,9 +180,12 @@ class Person:
 
     def act(self, door: EngineDoor, dice: random.Random, what: str | None = None) -> None:
         """Do one thing: ``what`` or something at random."""
-        what = what or dice.choices(
-            ("rest", "cross", "market", "partial", "cancel", "cancel_all", "close"), (30, 15, 20, 5, 20, 2, 8)
-        )[0]
+        what = (
+            what
+            or dice.choices(
+                ("rest", "cross", "market", "partial", "cancel", "cancel_all", "close"), (30, 15, 20, 5, 20, 2, 8)
+            )[0]
+        )
         symbol = dice.choice(SYMBOLS)
         try:
             if what == "cancel":
@@ -254,7 +258,7 @@ def healed(victim: Victim, exchange: Exchange, within_s: float = HEAL_S) -> tupl
     began, door = time.monotonic(), victim.door()
     while True:
         found = compare(books_over_flight(door), exchange.books())
-        if not door.ask("status")["unknown_orders"]:
+        if found.equal:
             found.mismatches += ledger_lines(door)
         if found.equal or time.monotonic() - began > within_s:
             return found, time.monotonic() - began
@@ -262,7 +266,8 @@ def healed(victim: Victim, exchange: Exchange, within_s: float = HEAL_S) -> tupl
 
 
 def ledger_lines(door: EngineDoor) -> list[str]:
-    """Return the ledger's lines that do not agree."""
+    """Have the books compared and return the ledger's lines that do not agree."""
+    door.ask("reconcile")
     ledger = door.ask("ledger")
     return [f"ledger: {line}" for line in ledger["lines"] if abs(line["difference"]) > line["tolerance"]]
 
@@ -271,9 +276,10 @@ def second_orders(person: Person, victim: Victim) -> list[str]:
     """Return a sentence when more manual orders exist than tickets were sent."""
     rows = victim.door().read(table="orders", limit=200_000).to_pylist()
     made = sum(row["purpose"] == "manual" for row in rows)
-    allowed = len(person.sent) + victim.door().read(table="commands", limit=200_000).to_pandas()["command"].eq(
-        "position.close"
-    ).sum()
+    allowed = (
+        len(person.sent)
+        + victim.door().read(table="commands", limit=200_000).to_pandas()["command"].eq("position.close").sum()
+    )
     return [f"{made} manual orders for {allowed} commands"] if made > allowed else []
 
 
@@ -291,6 +297,7 @@ def prepare(victim: Victim) -> None:
     store.remember("config", SystemConfig(**SETTINGS).model_dump(mode="json")).result(10)  # type: ignore[arg-type]
     store.close()
     victim.start()
+    time.sleep(SETTLE_S)
 
 
 def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, Any]:

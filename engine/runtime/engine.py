@@ -22,6 +22,7 @@ from engine.domain import NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
+from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.drills import Drills
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
@@ -39,6 +40,7 @@ log = structlog.get_logger("engine")
 RECONCILE_EVERY_S = 30
 CLOCK_TOLERANCE_MS = 5_000
 CONNECT_RETRY_S = 2.0
+RESIDUE_RETRY_S = 5.0
 HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
 STRUCTURAL = (
     "symbols",
@@ -108,6 +110,10 @@ class Engine:
         self._restore_risk(loop.decider)
         await self._stops_verified()
         loop.kill.take_up()
+        while not loop.reconciler.agrees:
+            loop.phase = "reducing"
+            await asyncio.sleep(RESIDUE_RETRY_S)
+            await loop.reconcile()
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
@@ -164,18 +170,22 @@ class Engine:
         loop = self.loop
         self._restore_orders()
         while not (outcome := await loop.reconciler.run(first=True)).ok:
+            if outcome.mismatches:  # asked and answered: what differs is shown, and only reducing is allowed
+                for mismatch in outcome.mismatches:
+                    loop.incident("error", "reconcile", mismatch)
+                break
             loop.incident("warning", "reconcile", outcome.message)
             await asyncio.sleep(CONNECT_RETRY_S)
+        await asyncio.to_thread(self.store.flush)  # fills that were fetched just now count as well
         self._restore_manual()
 
     def _restore_orders(self) -> None:
         final = "('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')"
-        rows = self.store.rows(f"SELECT * FROM orders WHERE status NOT IN {final}")
-        fills = self.store.rows("SELECT symbol, trade_id, client_id, qty FROM fills")
-        filled: dict[str, float] = {}
-        for fill in fills:
-            filled[fill["client_id"]] = filled.get(fill["client_id"], 0.0) + abs(fill["qty"])
-        self.loop.executor.restore(rows, {(fill["symbol"], fill["trade_id"]) for fill in fills}, filled)
+        rows = self.store.rows(
+            f"SELECT * FROM (SELECT * FROM orders WHERE status IN {final} ORDER BY ts_intent DESC LIMIT {RECENT_FINAL}) "
+            f"UNION ALL SELECT * FROM orders WHERE status NOT IN {final} ORDER BY ts_intent"
+        )
+        self.loop.executor.restore(rows)
 
     def _restore_manual(self) -> None:
         """Give back to each position the part that a person made; a new practice account has none."""
@@ -238,7 +248,8 @@ class Engine:
 
     async def _fetch_hourly(self) -> None:
         with using(Priority.UI):  # a long download must not keep the trading from asking
-            await self.loop.fetch_history("1h", HOURLY_BARS)
+            for symbol in self.loop.config.symbols:  # one after the other: what is here already is never asked again
+                await self.loop.fetch_history("1h", HOURLY_BARS, symbols=(symbol,))
 
     # jobs --------------------------------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Loop:
             tag=session.tag, sequence=session.sequence, now=self.clock.now, trading_state=self.trading_state,
             publish=self._on_change,
         )  # fmt: skip
-        self.executor.config = config
+        self.executor.config, self.executor.speed = config, session.speed
         self.broadcaster = Broadcaster()
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
         self.worker = Worker(self.executor)
@@ -269,9 +269,11 @@ class Loop:
 
     # upkeep ------------------------------------------------------------------------------------------------------
 
-    async def fetch_history(self, interval: str, n_bars: int, end_ns: int | None = None) -> dict[str, list[Bar]]:
-        """Return history of every configured symbol, and keep it."""
-        symbols = self.config.symbols
+    async def fetch_history(
+        self, interval: str, n_bars: int, end_ns: int | None = None, symbols: tuple[str, ...] | None = None
+    ) -> dict[str, list[Bar]]:
+        """Return history of some symbols, by default of every configured one, and keep it."""
+        symbols = symbols or self.config.symbols
         now = self.clock.now()
         pages = await asyncio.gather(*(self.history.fetch(s, interval, n_bars, now, end_ns) for s in symbols))
         for bars in pages:
@@ -287,7 +289,8 @@ class Loop:
         if outcome.ok or outcome.mismatches:
             self.journal.positions(self.screen.position_rows())
         for mismatch in outcome.mismatches:
-            self.incident("error", "reconcile", mismatch)
+            if before is None or mismatch not in before.mismatches:  # a residue that stays is told once
+                self.incident("error", "reconcile", mismatch)
         if not outcome.ok and not outcome.mismatches and (before is None or before.ok):
             self.incident("warning", "reconcile", outcome.message)
 
@@ -298,7 +301,7 @@ class Loop:
     async def risk_sweep(self) -> None:
         """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten."""
         equity = self.equity_now()
-        if self.decider is None or not math.isfinite(equity) or self.phase != "trading":
+        if self.decider is None or not math.isfinite(equity) or self.phase not in ("trading", "reducing"):
             return
         book = self.decider.state.book[0]
         peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])

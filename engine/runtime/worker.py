@@ -62,7 +62,7 @@ class Worker:
     def tick(self) -> None:
         """Look at every symbol with a target, an order or a position; called a few times a second."""
         executor = self._executor
-        executor.chase_doubts()
+        executor.doubts.chase()
         for symbol in {
             *self.targets,
             *executor.account.open_positions(),
