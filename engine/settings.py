@@ -118,7 +118,7 @@ class SystemConfig(BaseModel):
 class Environment(BaseSettings):
     """The process: where its data lives and how it reaches the venue. Read from the environment only."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     astrolabe_home: Path = Field(Path.home() / ".astrolabe", description="Data folder")
     aster_base_url: str | None = None

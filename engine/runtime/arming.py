@@ -143,21 +143,20 @@ async def venue_facts(credential: Credential, place: Place) -> VenueFacts:
     """Ask the venue over connections that are closed afterwards. What it does not answer stays None."""
     config = venue_config(credential, place)
     troubles: list[str] = []
-    skew = instruments = equity = n_orders = n_positions = None
+    skew = instruments = n_orders = n_positions = None
     venue = AsterVenue(config)
     try:
         skew = await venue.server_time_ms() - time.time_ns() / 1e6
         instruments = await venue.instruments()
-        orders, positions, balance = await venue.snapshot()
+        orders, positions, _ = await venue.snapshot()
         n_orders, n_positions = len(orders), len(positions)
-        equity = balance.wallet_balance + balance.unrealized_pnl
     except (VenueError, ccxt.BaseError) as trouble:
         troubles.append(str(trouble) if isinstance(trouble, VenueError) else type(trouble).__name__)
     finally:
         await venue.close()
     rules = await read_account_rules(config)
     return VenueFacts(
-        skew, instruments, equity, n_orders, n_positions, credential.kind, rules.can_trade, rules.can_withdraw,
+        skew, instruments, rules.equity, n_orders, n_positions, credential.kind, rules.can_trade, rules.can_withdraw,
         rules.is_hedge_mode, rules.is_multi_asset, rules.leverage, rules.mark_px, (*troubles, *rules.troubles),
     )  # fmt: skip
 
