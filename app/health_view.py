@@ -96,9 +96,7 @@ def capital(client: EngineClient) -> None:
         return
     for place, rung in zip(st.columns(len(ladder["rungs"])), ladder["rungs"], strict=True):
         with place.container(border=True, height="stretch"):
-            share = f"{rung['share']:.0%} of the limits" if rung["share"] else "no real money"
-            title = rung.get("title", rung["name"])
-            st.markdown(f"**{title}** · {share}  \n{health.rung_state(rung, ladder['rung'])}")
+            st.markdown(f"{health.rung_title(rung)}  \n{health.rung_state(rung, ladder['rung'])}")
             st.markdown("  \n".join(health.rung_lines(rung)))
     with st.popover("Override …", icon=":material/edit_attributes:"):
         _override_form(client, ladder)
