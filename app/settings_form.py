@@ -35,6 +35,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "max_symbol_weight": ("× equity", 1), "max_gross_weight": ("× equity", 1), "max_leverage": ("× equity", 1),
     "max_price_age_s": ("s", 1), "rebalance_band": ("× equity", 1), "maker_wait_s": ("s", 1),
     "protective_stop_pct": ("% of entry", 100), "tick_retention_days": ("days", 1),
+    "min_liquidation_distance": ("% of mark", 100),
     "drill_every_days": ("days", 1),
 }  # fmt: skip
 _LABELS: dict[str, str] = {

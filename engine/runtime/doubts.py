@@ -1,4 +1,4 @@
-"""Doubt: orders without a trustworthy answer are looked up until the venue's word and its fills agree; never re-sent."""
+"""Doubt: orders without a trustworthy answer are looked up until word and fills agree; never sent again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import structlog
 
 from engine.domain import NS_PER_S, Fill, OrderStatus
 from engine.errors import VenueError
-from engine.execution import orders as states
 from engine.execution.orders import Order
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,14 +14,13 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from engine.core.compiling import FINGERPRINT
-from engine.core.step import compile_kernels
 from engine.domain import NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
-from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.drills import Drills
+from engine.runtime.executor import RECENT_FINAL
+from engine.runtime.kernels import compile_once, load_kernels
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.session import Session
@@ -92,7 +89,7 @@ class Engine:
         """
         loop = self.loop
         self._schedule()
-        kernels = asyncio.create_task(self._load_kernels())
+        kernels = asyncio.create_task(load_kernels(self.store))
         if self._new_market:
             for table in ("bars", "ticks", "book_tops", "funding"):
                 self.store.execute(f"DELETE FROM {table}")
@@ -108,6 +105,7 @@ class Engine:
         await kernels
         loop.decider, newest_ts = await self._warm_decider(loop.config, hold_back=True)
         self._restore_risk(loop.decider)
+        await loop.dead_man.forget_earlier()
         await self._stops_verified()
         loop.kill.take_up()
         while not loop.reconciler.agrees:
@@ -117,19 +115,7 @@ class Engine:
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
-        self._scans_task = asyncio.create_task(self._compile_once("simulate", "compile_scans"))
-
-    async def _load_kernels(self) -> None:
-        """Make the compiled core ready."""
-        await self._compile_once("step", "compile_kernels")
-        await asyncio.to_thread(compile_kernels)
-
-    async def _compile_once(self, module: str, function: str) -> None:
-        """Fill the disk cache unless it was filled for these very sources: a start should not pay for it twice."""
-        key, sources = f"compiled:{function}", f"{FINGERPRINT}:{sys.version}"
-        if self.store.recall(key) != sources:
-            await asyncio.to_thread(compile_ahead, module, function)
-            self.store.remember(key, sources)
+        self._scans_task = asyncio.create_task(compile_once(self.store, "simulate", "compile_scans"))
 
     async def _connect(self) -> None:
         while True:
@@ -182,7 +168,7 @@ class Engine:
     def _restore_orders(self) -> None:
         final = "('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')"
         rows = self.store.rows(
-            f"SELECT * FROM (SELECT * FROM orders WHERE status IN {final} ORDER BY ts_intent DESC LIMIT {RECENT_FINAL}) "
+            f"(SELECT * FROM orders WHERE status IN {final} ORDER BY ts_intent DESC LIMIT {RECENT_FINAL}) "
             f"UNION ALL SELECT * FROM orders WHERE status NOT IN {final} ORDER BY ts_intent"
         )
         self.loop.executor.restore(rows)
@@ -264,6 +250,7 @@ class Engine:
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
         add(self.publish_status, "interval", seconds=1, id="publish-status")
         add(loop.risk_sweep, "interval", seconds=1, id="risk-sweep")
+        add(loop.dead_man.refresh, "interval", seconds=2, id="dead-man")
         add(self.connection.tick, "interval", seconds=1, id="connection")
         add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")
         add(self._reconcile, "interval", seconds=RECONCILE_EVERY_S, id="reconcile")
@@ -391,9 +378,3 @@ def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
             await result
 
     return run
-
-
-def compile_ahead(module: str, function: str) -> None:
-    """Fill the disk cache in a process of its own, with low priority, so that nothing here stalls."""
-    command = [sys.executable, "-c", f"import os; os.nice(5); from engine.core.{module} import {function} as f; f()"]
-    subprocess.run(command, check=False, capture_output=True, timeout=300)

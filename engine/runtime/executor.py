@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from engine.domain import (
+    CONDITIONAL_TYPES,
     NS_PER_S,
     ApprovedOrder,
     Fill,
@@ -90,6 +91,7 @@ class Executor:
         self._refused_ns: dict[tuple[str, str], int] = {}
         self.doubts = Doubts(self)
         self.entered: Callable[[Fill], None] = lambda fill: None  # hears of every new fill
+        self.before_stop: Callable[[str], Awaitable[None]] | None = None  # what must be true before a stop is sent
         self.on_change: Callable[[str], None] = lambda symbol: None
 
     # state -------------------------------------------------------------------------------------------------------
@@ -163,6 +165,8 @@ class Executor:
         """
         self._check(spec)
         epoch = self.kill_epoch
+        if self.before_stop is not None and (spec.close_position or spec.order_type in CONDITIONAL_TYPES):
+            await self.before_stop(spec.symbol)
         self.sequence += 1
         client_id = client_order_id(self.tag, decision_id, self.sequence)
         approved = ApprovedOrder(client_id, decision_id, spec, decision_px)

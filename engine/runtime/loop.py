@@ -39,6 +39,7 @@ from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
 from engine.runtime.decider import Decider, decision_detail, summary
 from engine.runtime.executor import Executor
+from engine.runtime.guards import DeadManSwitch, LiquidationGuard
 from engine.runtime.history import History
 from engine.runtime.journal import Journal
 from engine.runtime.kill import KillSwitch
@@ -86,6 +87,10 @@ class Loop:
         self.broadcaster = Broadcaster()
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
         self.worker = Worker(self.executor)
+        self.dead_man = DeadManSwitch(self.executor)
+        self.liquidation = LiquidationGuard(
+            self.executor, self.worker, lambda sentence: self.incident("critical", "liquidation", sentence)
+        )
         self.kill = KillSwitch(self.executor, self.worker, store)
         self.reconciler = Reconciler(self.executor, Ledger(store, session.account_key))
         self.decider: Decider | None = None
@@ -252,6 +257,9 @@ class Loop:
 
     def _act(self, decider: Decider, decision: Decision, decision_id: int, close_px: Any) -> None:
         for index, symbol in enumerate(decider.symbols):
+            grows = abs(decision.target_qty[index]) > abs(self.account.position(symbol).qty)
+            if grows and self.liquidation.is_close(symbol):
+                continue
             if decision.act[index]:
                 verdicts = decision.verdict[index]
                 urgent = Verdict.REFUSE in (verdicts[Rule.DAILY_LOSS], verdicts[Rule.DRAWDOWN])
@@ -299,7 +307,12 @@ class Loop:
         return self.account.cash + self.account.unrealized({s: self.market.mark_px(s) for s in self.account.positions})
 
     async def risk_sweep(self) -> None:
-        """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten."""
+        """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten.
+
+        A position close to its liquidation is cut.
+        """
+        if self.liquidation.sweep():
+            self.executor.spawn(self.reconcile())  # brings the new liquidation prices
         equity = self.equity_now()
         if self.decider is None or not math.isfinite(equity) or self.phase not in ("trading", "reducing"):
             return
