@@ -159,7 +159,7 @@ def ledger_rows(ledger: dict[str, Any]) -> pd.DataFrame:
     rows = []
     for line in ledger["lines"]:
         difference = line.get("difference")
-        even = is_known(difference) and abs(difference) < 0.005
+        even = line.get("ok", is_known(difference) and abs(difference) < 0.005)
         verdict = UNKNOWN if not is_known(difference) else "▲ equal" if even else "▼ differs"
         rows.append({"verdict": verdict, **line})
     return pd.DataFrame(rows, columns=[column.name for column in LEDGER_COLUMNS])

@@ -34,7 +34,7 @@ def ask_venue(state: MutableMapping[str, Any], client: EngineClient, client_id: 
     found: dict[str, Any] = {}
     act(state, lambda: found.update(client.look_up_order(client_id)) or found, "")
     if found:
-        said = found.get("message") or f"{client_id} is {found.get('status', 'still unknown')}."
+        said = found.get("answer") or f"{client_id} is {found.get('status', 'still unknown')}."
         state[STATE] = state[STATE] | {"text": str(said)}
 
 

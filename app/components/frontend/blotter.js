@@ -51,19 +51,25 @@ function positionsTable(view) {
 
 function ordersTable(view) {
   return new Table([
-    { title: "Time", left: true, cell: (row) => dayAndClock(row.ts_intent / 1e6) },
+    { title: "Time", left: true, cell: (row) => shortTime(row.ts_intent / 1e6) },
     { title: "Symbol", left: true, cell: (row) => [row.symbol, "strong"] },
     { title: "Side", left: true, cell: (row) => [row.side > 0 ? "▲ Buy" : "▼ Sell", tone(row.side)] },
     { title: "Type", left: true, cell: (row) => row.order_type.replaceAll("_", " ").toLowerCase() + (row.tif === "GTX" ? " post-only" : "") },
     { title: "Size", cell: (row) => (row.qty > 0 ? `${qty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` : "whole position") },
     { title: "Filled", cell: (row) => (row.qty > 0 ? percent(row.filled_qty / row.qty, 0) : UNKNOWN) },
-    { title: "Limit USDT", cell: (row) => px(view, row.symbol, row.limit_px) },
-    { title: "Trigger USDT", cell: (row) => px(view, row.symbol, row.stop_px) },
-    { title: "Reduce only", left: true, cell: (row) => (row.reduce_only || !(row.qty > 0) ? "yes" : "no") },
+    { title: "Price USDT", cell: (row) => prices(view, row) },
+    { title: "Reduce", left: true, cell: (row) => (row.reduce_only || !(row.qty > 0) ? "yes" : "no") },
     { title: "Purpose", left: true, cell: (row) => row.purpose },
     { title: "Status", left: true, cell: (row) => (isUnknown(row) ? [doubt(row, wallMs()), "warn"] : row.status) },
     { title: "", make: (row) => orderActions(view, row), refresh: showAsk },
   ], "No open order.");
+}
+
+/** The limit, the trigger, or both of an order that has both. */
+function prices(view, row) {
+  const limit = isKnown(row.limit_px) ? px(view, row.symbol, row.limit_px) : "";
+  const trigger = isKnown(row.stop_px) ? `trigger ${px(view, row.symbol, row.stop_px)}` : "";
+  return [trigger, limit].filter(Boolean).join(", ") || "market";
 }
 
 const isUnknown = (row) => row.status === "UNKNOWN";
@@ -72,15 +78,20 @@ const seconds = (ms) => `${Math.max(Math.round(ms / 1000), 0)}\u202fs`;
 
 /** An order without a trustworthy answer: since when, and when the venue is asked next. */
 function doubt(row, nowMs) {
-  const since = row.unknown_since_ns > 0 ? ` for ${seconds(nowMs - row.unknown_since_ns / 1e6)}` : "";
+  const since = row.unknown_since_ns > 0 ? ` ${seconds(nowMs - row.unknown_since_ns / 1e6)}` : "";
   if (!(row.next_lookup_ns > 0)) return `UNKNOWN${since}`;
   const left = row.next_lookup_ns / 1e6 - nowMs;
   return `UNKNOWN${since}, ${left > 500 ? `asks in ${seconds(left)}` : "asking"}`;
 }
 
+/** Time of day for what is of today; orders seldom are older. */
+function shortTime(ms) {
+  return wallMs() - ms < 72e6 ? clock(ms) : dayAndClock(ms);
+}
+
 function orderActions(view, row) {
   const actions = el("span", "actions");
-  const ask = actions.appendChild(el("button", "action asks", "Ask venue now"));
+  const ask = actions.appendChild(el("button", "action ask", "Ask venue now"));
   ask.title = "Looks the order up at the venue by its id. Nothing is sent twice.";
   ask.onclick = () => {
     ask.disabled = true;
@@ -92,8 +103,10 @@ function orderActions(view, row) {
   return actions;
 }
 
+/** What is not known to exist is asked about first, cancelled second. */
 function showAsk(actions, row) {
   actions.firstChild.hidden = !isUnknown(row);
+  actions.lastChild.hidden = isUnknown(row);
 }
 
 function fillsTable(view) {
@@ -152,7 +165,8 @@ function paint(changed) {
   const counts = this.tab === "orders" && changed.has("clock") && known?.some(isUnknown);
   if (!counts && (!known || !["positions", "orders", "fill", "all", "up"].some((kind) => changed.has(kind)))) return;
   const keyOf = { positions: (row) => row.symbol, orders: (row) => row.client_id, fills: (row) => row.symbol + row.trade_id }[this.tab];
-  this.tables[this.tab].update(known.slice(0, 200), keyOf);
+  const shown = this.tab === "orders" ? [...known].sort((a, b) => isUnknown(b) - isUnknown(a)) : known;
+  this.tables[this.tab].update(shown.slice(0, 200), keyOf);
 }
 
 function mergedFills(past) {
