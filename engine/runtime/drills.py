@@ -163,10 +163,10 @@ def drill_rows(store: Database) -> list[dict[str, Any]]:
 
 def stalest_level(store: Database) -> tuple[KillLevel, int]:
     """Return the level rehearsed longest ago and when, ns; 0 for never. Flatten comes first when all are equal."""
-    newest = dict.fromkeys(LEVELS, 0)
+    newest: dict[KillLevel, int] = dict.fromkeys(LEVELS, 0)
     for row in drill_rows(store):
-        level = KillLevel(row["level"])
-        newest[level] = max(newest[level], int(row["ts"]))
+        rehearsed = KillLevel(row["level"])
+        newest[rehearsed] = max(newest[rehearsed], int(row["ts"]))
     order = (KillLevel.FLATTEN, KillLevel.HALT, KillLevel.CANCEL, KillLevel.PAUSE)
     level = min(order, key=lambda item: newest[item])
     return level, newest[level]
