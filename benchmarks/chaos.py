@@ -16,6 +16,7 @@ their keys, as a client would that got no answer: none may become a second order
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -98,8 +99,6 @@ class Victim:
 
     def start(self) -> float:
         """Start it; return the seconds until it trades with reconciled books."""
-        import os
-
         began = time.monotonic()
         (self.home / "engine.json").unlink(missing_ok=True)
         environment = os.environ | self.exchange.environment | {"PYTHONPATH": str(ROOT)}
@@ -289,7 +288,7 @@ def unprotected(books: dict[str, Any]) -> list[str]:
     return [row["symbol"] for row in books["positions"] if row["symbol"] not in stops]
 
 
-def prepare(victim: Victim) -> None:
+def prepare(victim: Victim, settle_s: float) -> None:
     """Start the engine for the first time and set what it trades."""
     from storage.database import Database
 
@@ -297,11 +296,20 @@ def prepare(victim: Victim) -> None:
     store.remember("config", SystemConfig(**SETTINGS).model_dump(mode="json")).result(10)  # type: ignore[arg-type]
     store.close()
     victim.start()
-    time.sleep(SETTLE_S)
+    time.sleep(settle_s)
 
 
-def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, Any]:
-    """Kill ``n`` times and return what was found.
+def kills(
+    n: int, seed: int, home: Path, *, steps: tuple[str, ...] = STEPS, settle_s: float = SETTLE_S, progress: bool = True
+) -> dict[str, Any]:
+    """Kill ``n`` times, or until Ctrl-C, and return what was found.
+
+    Parameters
+    ----------
+    steps : tuple of str
+        What to aim at, in turn.
+    settle_s : float
+        Pause after the very first start.
 
     Returns
     -------
@@ -316,9 +324,9 @@ def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, 
     found, recovery_s, heal_s, aims = Comparison(), [], [], Counter()
     naked, again = [], 0
     try:
-        prepare(victim)
+        prepare(victim, settle_s)
         for index in range(n):
-            step = STEPS[index % len(STEPS)]
+            step = steps[index % len(steps)]
             aims[step] += 1
             strike(person, victim, exchange, dice, step)
             time.sleep(dice.uniform(0.0, 1.0))
@@ -332,6 +340,8 @@ def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, 
             _add(found, now, f"kill {index} ({step}): ")
             if progress:
                 _say(index, step, recovery_s[-1], took_s, now)
+    except KeyboardInterrupt:
+        print("stopped by hand; what was done until now counts", file=sys.stderr)
     finally:
         victim.stop()
         exchange.stop()
