@@ -331,7 +331,7 @@ def run_faults(kinds: str, seed: int, runs: int = 3) -> dict[str, Any]:
         victim = Victim(home, exchange)
         stage = Stage(exchange, victim, Person(victim, dice), exchange.proxy, dice)
         try:
-            prepare(victim)
+            prepare(victim, settle_s=1.0)
             limits = {"max_gross_weight": GROSS_LIMIT, "max_symbol_weight": SYMBOL_LIMIT, "max_leverage": 1.0}
             victim.door().act("settings.set", values=limits)
             for name in names:
