@@ -32,8 +32,8 @@ def live_trading(client: EngineClient) -> None:
     """Show the three things that live trading needs, and where each stands."""
     summary = client.vault()
     st.markdown(
-        "Live trading starts at a terminal, never from this page. It needs a key in the vault, a second factor and a "
-        "green checklist. What has and has not been verified at Aster itself: `docs/live.md`."
+        "Live trading needs a key in the vault, a second factor and a green checklist. What has and has not been "
+        "verified at Aster itself: `docs/live.md`."
     )
     _notice()
     left, right = st.columns(2)
@@ -42,7 +42,7 @@ def live_trading(client: EngineClient) -> None:
     with right, st.container(border=True):
         _second_factor(client, summary)
     with st.container(border=True):
-        _checklist(client)
+        _checklist(client, summary)
 
 
 # vault --------------------------------------------------------------------------------------------------------------
@@ -153,19 +153,55 @@ def _confirm(client: EngineClient, exists: bool) -> None:
 # checklist ----------------------------------------------------------------------------------------------------------
 
 
-def _checklist(client: EngineClient) -> None:
+def _checklist(client: EngineClient, summary: dict[str, Any]) -> None:
     answer = client.arming()
     items = answer["items"]
     n_green = sum(item["ok"] for item in items)
     st.markdown(f"**Checklist** {n_green} of {len(items)} green")
+    _items(items)
+    if not answer["ready"]:
+        st.caption("Live trading stays off until every item is green.")
+        return
+    st.markdown("Arm here, or stop this engine and start live trading at a terminal:")
+    st.code(answer["command"], language="bash")
+    _arming_form(client, summary["names"])
+
+
+def _items(items: list[dict[str, Any]]) -> None:
     for item in items:
         st.markdown(f"{':green[✓]' if item['ok'] else ':red[✕]'} **{item['name']}** {item['detail']}")
-    if answer["ready"]:
-        st.markdown("Stop this engine, then start live trading at a terminal. It checks the account, asks for the "
-                    "passphrase, the words and the code, and starts only when everything fits:")  # fmt: skip
-        st.code(answer["command"], language="bash")
-    else:
-        st.caption("Live trading stays off until every item is green.")
+
+
+def _arming_form(client: EngineClient, names: list[str]) -> None:
+    with st.form("live.arm", border=False):
+        st.selectbox("Key", names, key="live.arm.key")
+        _passphrase("live.arm.passphrase")
+        st.text_input('Type "TRADE LIVE"', key="live.arm.phrase", autocomplete="off")
+        st.text_input("Code of the authenticator app", key="live.arm.code", max_chars=8, autocomplete="one-time-code")
+        st.checkbox("I have read docs/live.md and go on at Aster itself", key="live.arm.accepted")
+        st.form_submit_button("Check the account and trade live", type="primary", on_click=_arm, args=(client,))
+    refused = st.session_state.get("live.arm.items")
+    if refused:
+        st.error("Refused: the items marked ✕ must be green first. The engine keeps trading on paper.")
+        _items(refused)
+
+
+def _arm(client: EngineClient) -> None:
+    held = st.session_state
+    answers = {
+        "passphrase": _taken("live.arm.passphrase"), "code": _taken("live.arm.code").strip(),
+        "phrase": _taken("live.arm.phrase"), "key": held["live.arm.key"],
+        "accept_unverified": bool(held["live.arm.accepted"]),
+    }  # fmt: skip
+    held.pop("live.arm.items", None)
+
+    def work() -> None:
+        answer = client.arm(answers)
+        if not answer["armed"]:
+            held["live.arm.items"] = answer["items"]
+            raise CommandRefused("Live trading is not armed.")
+
+    _send(work, "Armed. The engine starts again in live mode; the sidebar shows it in a few seconds.")
 
 
 # notices ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 TIMEOUT_S = 10.0  # the key derivation takes half a second, more on a busy machine
+ARM_TIMEOUT_S = 45.0  # asks the venue a dozen things first
 
 
 class VaultCalls:
@@ -38,3 +39,13 @@ class VaultCalls:
             current_code=current_code,
             actor="settings page",
         )
+
+    def arm(self, answers: dict[str, Any]) -> dict[str, Any]:
+        """Check everything and, when all is green, have the engine go on in live mode: ``armed``, ``items``.
+
+        Parameters
+        ----------
+        answers : dict
+            ``passphrase``, ``code``, ``phrase``, ``key`` (name in the vault) and ``accept_unverified``.
+        """
+        return self._command("arm", ARM_TIMEOUT_S, **answers, actor="settings page")

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import ccxt
 
 from engine.controls import mfa
-from engine.controls.credentials import Credential
+from engine.controls.credentials import Credential, environment_credential
 from engine.controls.preflight import Item, LocalFacts, VenueFacts, local_items, venue_items
-from engine.controls.vault import Vault, VaultError, vault_summary
+from engine.controls.vault import Vault, VaultError, open_vault, vault_summary
 from engine.errors import ConfigError, VenueError
 from engine.runtime.drills import drill_verdict
 from engine.runtime.ladder import ladder
-from engine.settings import SystemConfig
+from engine.settings import Environment, SystemConfig
 from engine.venues.account_rules import read_account_rules
 from engine.venues.aster import AsterVenue
 from engine.venues.aster_client import client_config
@@ -86,6 +86,33 @@ def account_name(credential: Credential) -> str:
     from eth_account import Account as EthAccount
 
     return str(EthAccount.from_key(credential.secret("private_key")).address)
+
+
+def open_item(home: Path, passphrase: str) -> tuple[Vault | None, Item]:
+    """Open the vault; None with a red item when it does not open."""
+    expected, remedy = "the vault opened by its passphrase", "Give it, or set ASTROLABE_PASSPHRASE at a terminal."
+    if not passphrase:
+        return None, Item("Vault", False, "no passphrase", expected, remedy)
+    try:
+        return open_vault(home, passphrase), Item("Vault", True, "opened", expected, "")
+    except VaultError as error:
+        return None, Item("Vault", False, str(error).rstrip("."), expected, remedy)
+
+
+def chosen_credential(vault: Vault | None, key: str | None) -> tuple[Credential | None, str]:
+    """Return what signs and, when nothing does, why. The environment counts before the vault."""
+    try:
+        given = environment_credential(Environment())
+        if given is not None or vault is None:
+            return given, ""
+        return vault.credential(key or None), ""
+    except (VaultError, ConfigError) as error:
+        return None, str(error).rstrip(".")
+
+
+def explained(items: list[Item], trouble: str) -> list[Item]:
+    """Put into the item on credentials why there is none."""
+    return [item._replace(found=trouble) if trouble and item.name == "Credentials" else item for item in items]
 
 
 # what must be green -------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from engine.domain import KillLevel, Purpose, Side
 from engine.errors import CommandRefused
 from engine.execution.ticket import Ticket, TicketContext, TicketRequest, judge
-from engine.runtime.arming import arming_checklist
+from engine.runtime.arming import Armed, arming_checklist
 from engine.runtime.doctor import doctor
 from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
+from engine.runtime.live_desk import LiveDesk
 from engine.runtime.performance import performance
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
@@ -39,9 +40,11 @@ class Commands:
     engine : Engine
     jobs : Jobs
         Runs backtests in worker processes.
+    on_armed : callable or None
+        Takes the permission to trade live; None where the engine cannot change its mode.
     """
 
-    def __init__(self, engine: Engine, jobs: Jobs) -> None:
+    def __init__(self, engine: Engine, jobs: Jobs, on_armed: Callable[[Armed], None] | None = None) -> None:
         self._engine, self._loop, self._jobs = engine, engine.loop, jobs
         self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._questions: dict[str, Handler] = {
@@ -79,6 +82,7 @@ class Commands:
 
         # merged into the questions: what these carry must not be kept in the table of commands
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
+        self._questions |= LiveDesk(engine, on_armed).handlers
 
     @property
     def names(self) -> list[str]:

@@ -168,6 +168,12 @@ class FakeActions:
         return {"exists": bool(self.vault_kinds) or self.vault_factor, "names": list(self.vault_kinds),
                 "kinds": dict(self.vault_kinds), "second_factor": self.vault_factor}  # fmt: skip
 
+    def act_arm(self, body):
+        self._opened(body)
+        ok = body["code"] == "123456"
+        item = {"name": "Two-factor code", "ok": ok, "detail": "accepted" if ok else "Found: a wrong code."}
+        return {"armed": ok, "items": [item]}
+
     def _opened(self, body) -> None:
         if body["passphrase"] != "correct horse battery":
             raise refuse("The passphrase does not open the vault, or the file was changed (wrong 1 times).", "Wrong")

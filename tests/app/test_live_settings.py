@@ -32,7 +32,11 @@ def sent(engine, name):
 
 
 def held(script):
-    return repr(script.session_state._state.filtered_state) + texts(script) + repr([item.value for item in script.text_input])
+    return (
+        repr(script.session_state._state.filtered_state)
+        + texts(script)
+        + repr([item.value for item in script.text_input])
+    )
 
 
 def fill_agent(script, passphrase=PASSPHRASE, again=PASSPHRASE):
@@ -121,3 +125,23 @@ def test_a_key_is_removed_with_the_passphrase(engine):
     script = press(script, "Remove")
     assert engine.vault_kinds == {}
     assert "Removed main" in script.success[0].value
+
+
+def test_arming_sends_everything_once_and_shows_what_is_red(engine):
+    engine.armed_items, engine.vault_kinds["main"] = True, "agent"
+    script = page("settings").run()
+    for code, armed in (("000000", False), ("123456", True)):
+        script.text_input(key="live.arm.passphrase").set_value(PASSPHRASE)
+        script.text_input(key="live.arm.phrase").set_value("TRADE LIVE")
+        script.text_input(key="live.arm.code").set_value(code)
+        script = press(script, "Check the account and trade live")
+        assert not script.exception
+        assert PASSPHRASE not in held(script)
+        assert any("starts again in live mode" in item.value for item in script.success) is armed
+        assert ("Found: a wrong code." in texts(script)) is not armed
+    first, second = sent(engine, "arm")
+    assert first == {
+        "passphrase": PASSPHRASE, "code": "000000", "phrase": "TRADE LIVE", "key": "main", "accept_unverified": False,
+        "actor": "settings page",
+    }  # fmt: skip
+    assert second["code"] == "123456"

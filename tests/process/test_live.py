@@ -220,6 +220,36 @@ def test_armed_it_trades_at_the_exchange_and_the_kill_switch_flattens(sandbox, h
     assert (home / f"{Mode.LIVE}.duckdb").exists()
 
 
+def test_armed_from_the_paper_engine_its_process_goes_on_in_live_mode(sandbox, home):
+    agent = {"ASTER_SIGNER_KEY": AGENT_KEY, "ASTER_USER": sandbox.hello["address"]}
+    log = home / "engine.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine", "paper", "--data-dir", str(home)],
+            env=environment(sandbox) | agent, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+        )  # fmt: skip
+    try:
+        status = _until(process, home, log, lambda status: status["phase"] == "trading")
+        assert status["mode"] == "paper"
+        assert ask(home, "arming")["ready"]
+        answers = {"passphrase": PASSPHRASE, "phrase": "TRADE LIVE", "code": "000000"}
+        refused = ask(home, "arm", dict(answers))
+        assert [item["name"] for item in refused["items"] if not item["ok"]] == ["Two-factor code"]
+        assert (refused["armed"], ask(home, "status")["mode"]) == (False, "paper")
+        assert ask(home, "arm", answers | {"code": code()})["armed"] is True
+        status = _until(process, home, log, lambda status: status["mode"] == "live" and status["phase"] == "trading")
+        with pytest.raises(CommandRefused, match="trades live already"):
+            ask(home, "arm", answers | {"code": code()})
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert process.returncode == 0
+    for secret in (AGENT_KEY[2:], SECRET, PASSPHRASE):
+        assert secret not in log.read_text()
+        assert all(secret.encode() not in record.read_bytes() for record in home.glob("*.duckdb*"))
+    assert [action for action, _ in audit(home)][:2] == ["live.refused", "live.armed"]
+
+
 def test_as_a_program_it_refuses_with_exit_code_3(sandbox, home):
     process = live_process(sandbox, home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     said, complaint = process.communicate(timeout=60)
