@@ -42,7 +42,7 @@ async def test_entries_stay_while_the_engine_lives(tmp_path, quick):
 
 
 async def test_the_stop_of_a_position_survives_the_engine(tmp_path, quick):
-    """An entry of an armed symbol fills, its stop is placed, the engine falls silent: the stop outlives the countdown."""
+    """An armed entry fills, its stop is placed, the engine falls silent: the stop outlives the countdown."""
     settings = {"use_protective_stops": True, "protective_stop_pct": 0.05}
     async with practice_exchange() as server, rig_on(server, tmp_path, **settings) as rig:
         await rig.executor.place(limit(1, 0.3, BEST_BID))

@@ -19,7 +19,8 @@ from engine.runtime.market import MarketState
 LOT = 0.001
 PX = 50_000.0
 INSTRUMENT = Instrument("BTCUSDT", "BTC", "USDT", 0.1, LOT, LOT, 1000, 120, 5, 0.02, 125, 0.0, 0.0004)
-OUTCOMES = ("acked", "refused", "accepted-no-answer", "lost-no-answer", "not-sent")
+OUTCOMES = ("acked", "refused", "accepted-no-answer", "late-no-answer", "lost-no-answer", "not-sent")
+LATE_S = 0.8 * SETTLE_S  # a request may lie this long in the venue's queue before the order exists
 
 
 class Record:
@@ -57,7 +58,15 @@ class ScriptedVenue:
 
     def __init__(self):
         self.orders, self.trades, self.messages, self.submitted = {}, [], [], Counter()
-        self.outcome, self.is_down = "acked", False
+        self.outcome, self.is_down, self.late, self.now_ns = "acked", False, {}, 10**18
+
+    def wait(self, seconds):
+        """Let time pass; requests that lay in a queue become orders."""
+        self.now_ns += int(seconds * 1e9)
+        for client_id, (spec, arrives_ns) in list(self.late.items()):
+            if self.now_ns >= arrives_ns:
+                del self.late[client_id]
+                self.orders[client_id] = (spec, 0, "NEW")
 
     def update(self, client_id):
         spec, filled, status = self.orders[client_id]
@@ -72,7 +81,9 @@ class ScriptedVenue:
             raise Rejected(-2019, "margin is insufficient")
         if self.outcome == "not-sent":
             raise Unreachable("no connection")
-        if self.outcome != "lost-no-answer":
+        if self.outcome == "late-no-answer":
+            self.late[approved.client_id] = (approved.spec, self.now_ns + int(LATE_S * 1e9))
+        elif self.outcome != "lost-no-answer":
             self.orders[approved.client_id] = (approved.spec, 0, "NEW")
             self.messages.append(self.update(approved.client_id))
         if self.outcome.endswith("no-answer"):
@@ -123,13 +134,13 @@ class OrderTruth(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.events, self.venue, self.record = asyncio.new_event_loop(), ScriptedVenue(), Record()
-        self.now_ns, self.sequence = 10**18, 0
+        self.sequence = 0
         self.executor = self._executor()
 
     def _executor(self):
         executor = Executor(
             self.venue, self.record, MarketState(), Account(), tag="abcd", sequence=self.sequence,
-            now=lambda: self.now_ns, trading_state=lambda: TradingState.RUNNING, publish=lambda kind, row: None,
+            now=lambda: self.venue.now_ns, trading_state=lambda: TradingState.RUNNING, publish=lambda kind, row: None,
         )  # fmt: skip
         executor.instruments = {"BTCUSDT": INSTRUMENT}
         executor.doubts.look_up = lambda client_id: None  # the test says when
@@ -165,12 +176,12 @@ class OrderTruth(RuleBasedStateMachine):
         for _ in range({"once": 1, "twice": 2, "never": 0}[fate]):
             self.executor.on_fill(message) if isinstance(message, Fill) else self.executor.on_order(message)
 
-    @rule(is_down=st.booleans(), data=st.data())
-    def look_up(self, is_down, data):
+    @rule(is_down=st.booleans(), waited_s=st.sampled_from([0.2, 1.0, 2 * SETTLE_S]), data=st.data())
+    def look_up(self, is_down, waited_s, data):
         doubtful = [o for o in self.executor.orders.values() if o.status == OrderStatus.UNKNOWN]
         if doubtful:
             self.venue.is_down = is_down
-            self.now_ns += int(2 * SETTLE_S * 1e9)
+            self.venue.wait(waited_s)
             before = data.draw(st.sampled_from(doubtful))
             self.run(self.executor.doubts.ask(before))
             if is_down:
@@ -206,7 +217,7 @@ class OrderTruth(RuleBasedStateMachine):
         """Ask the venue, as reconciliation does, and compare everything."""
         executor = self.executor
         for _ in range(3):
-            self.now_ns += int(2 * SETTLE_S * 1e9)
+            self.venue.wait(2 * SETTLE_S)
             for order in list(executor.orders.values()):
                 if order.status in (OrderStatus.UNKNOWN, OrderStatus.SENT):
                     self.run(executor.doubts.ask(order))
