@@ -25,6 +25,7 @@ from engine.runtime.upkeep import Upkeep
 from engine.runtime.vault_desk import VaultDesk
 from engine.settings import SystemConfig, field_descriptions
 from engine.venues.budget import Priority, asking, using
+from storage.database import StorageError
 from storage.exports import export_table
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -119,7 +120,7 @@ class Commands:
         self._keys[key] = outcome
         row = {"idempotency_key": key, "ts": self._loop.clock.now(), "command": name, "payload": json.dumps(body)}
         if name != "kill":  # the switch does not wait for the disk
-            await asyncio.wrap_future(self._loop.store.append_durable("commands", [row | {"status": "accepted"}]))
+            await self._accept(key, row, outcome)
         try:
             result = await self._orders[name](body)
         except CommandRefused as refusal:
@@ -135,6 +136,20 @@ class Commands:
         self._loop.journal.append("commands", [row | {"status": "done", "result": json.dumps(result)}])
         outcome.set_result(result)
         return result
+
+    async def _accept(self, key: str, row: dict[str, Any], outcome: asyncio.Future[dict[str, Any]]) -> None:
+        """Write a command down before it is carried out, or refuse it: without a record its key protects nothing."""
+        try:
+            await asyncio.wrap_future(self._loop.store.append_durable("commands", [row | {"status": "accepted"}]))
+        except StorageError as error:
+            self._keys.pop(key)
+            refusal = CommandRefused(
+                f"Nothing was done: the command could not be recorded ({error}). Free disk space and send it again; "
+                "the kill switch works all the same."
+            )
+            outcome.set_exception(refusal)
+            outcome.exception()  # whoever waits with the same key gets it; nobody waiting is no fault
+            raise refusal from error
 
     # questions ---------------------------------------------------------------------------------------------------
 

@@ -294,6 +294,7 @@ class Engine:
         try:
             await asyncio.wrap_future(self.store.append_durable("metrics", []))
             self.loop.storage_trouble = None
+            self.loop.incident("warning", "storage", "The record can be written again; what had to wait is written.")
         except StorageError:
             return
 

@@ -365,8 +365,13 @@ class Loop:
 
     def on_storage_error(self, sentence: str) -> None:
         """Allow only reducing while the record cannot be written."""
-        self.storage_trouble = sentence
-        log.error("storage", reason=sentence)
+        known, self.storage_trouble = self.storage_trouble, sentence
+        if known is None:  # the incident is written with everything else as soon as there is room
+            self.incident(
+                "critical", "storage",
+                f"The record cannot be written: {sentence[:300]}. Only reducing orders are sent until it can. Free "
+                "disk space; nothing else needs to be done.",
+            )  # fmt: skip
 
 
 async def cancelled(task: asyncio.Task[Any] | None) -> None:
