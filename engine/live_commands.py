@@ -39,8 +39,9 @@ def _ask(question: str, *, hide: bool, quiet: bool) -> str:
 def _passphrase(home: Path, *, quiet: bool = False) -> str:
     from engine.controls.keyring import keyring_passphrase
 
+    # taken out of the environment: the processes that the engine starts inherit that
     return (
-        os.environ.get(PASSPHRASE_VARIABLE)
+        os.environ.pop(PASSPHRASE_VARIABLE, None)
         or keyring_passphrase(home)
         or _ask("Vault passphrase", hide=True, quiet=quiet)
     )

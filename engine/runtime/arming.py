@@ -218,7 +218,7 @@ def person_items(vault: Vault, code: str, phrase: str) -> list[Item]:
         return [words, Item("Two-factor code", False, "not looked at yet", expected, remedy)]
     try:
         mfa.verify(vault, code)
-    except mfa.SecondFactorError as refusal:
+    except (mfa.SecondFactorError, VaultError) as refusal:
         return [words, Item("Two-factor code", False, f"a code that is not accepted: {refusal}", expected, remedy)]
     return [words, Item("Two-factor code", True, "accepted", expected, "")]
 

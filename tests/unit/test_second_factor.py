@@ -9,7 +9,7 @@ import pytest
 
 from engine.controls import mfa
 from engine.controls.mfa import LOCK_S, SecondFactorError
-from engine.controls.vault import create_vault, open_vault
+from engine.controls.vault import VaultError, create_vault, open_vault
 
 PASSPHRASE = "correct horse battery"
 NOW = 1_700_000_010.0
@@ -43,6 +43,13 @@ def test_a_code_counts_once(vault):
     with pytest.raises(SecondFactorError, match="used before"):
         mfa.verify(vault, code(), now_s=NOW + 1)
     mfa.verify(vault, code(NOW + 30), now_s=NOW + 30)
+
+
+def test_a_code_counts_once_for_two_who_opened_the_vault_together(vault, tmp_path):
+    first, second = open_vault(tmp_path, PASSPHRASE), open_vault(tmp_path, PASSPHRASE)
+    mfa.verify(first, code(), now_s=NOW)
+    with pytest.raises(VaultError, match="changed while it was open"):
+        mfa.verify(second, code(), now_s=NOW)
 
 
 def test_an_older_code_than_the_last_one_is_not_taken(vault):

@@ -81,6 +81,14 @@ def test_a_changed_file_does_not_open(home, change):
         open_vault(home, PASSPHRASE)
 
 
+def test_a_vault_changed_meanwhile_is_not_overwritten(home):
+    first, second = open_vault(home, PASSPHRASE), open_vault(home, PASSPHRASE)
+    first.store("new", agent())
+    with pytest.raises(VaultError, match="changed while it was open"):
+        second.remove("main")
+    assert set(open_vault(home, PASSPHRASE).names) == {"main", "new"}
+
+
 def test_a_header_cannot_ask_for_all_memory(home):
     path = home / "vault.json"
     outer = json.loads(path.read_text())
