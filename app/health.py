@@ -127,11 +127,17 @@ def breaker_rows(health: dict[str, Any]) -> pd.DataFrame:
     rows = [
         {
             "state": words.get(item["state"], item["state"]), "endpoint": item["endpoint"],
-            "failures": item.get("failures"), "retry": age(item.get("retry_in_s")) if item.get("retry_in_s") else "now",
+            "failures": item.get("failures"), "retry": _probe(item),
         }
         for item in health["breakers"]
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in BREAKER_COLUMNS])
+
+
+def _probe(item: dict[str, Any]) -> str:
+    if item["state"] == "closed":
+        return "not needed"
+    return age(item["retry_in_s"]) if item.get("retry_in_s") else "now"
 
 
 def warnings(health: dict[str, Any], now_ns: int) -> list[str]:
@@ -210,12 +216,15 @@ def rung_title(rung: dict[str, Any]) -> str:
     return f"**{title}** · {allowed.removeprefix(title).strip()}"
 
 
-def rung_lines(rung: dict[str, Any]) -> list[str]:
-    """Return a rung's conditions as lines of Markdown; the detail of what is missing is written out."""
+def rung_lines(rung: dict[str, Any], below: dict[str, Any] | None = None) -> list[str]:
+    """Return a rung's conditions as lines of Markdown. What is missing is written out, unless told by ``below``."""
+    told = {} if below is None else {item["name"]: item["detail"] for item in below["conditions"]}
     lines = []
     for item in rung["conditions"]:
         if item["ok"]:
             lines.append(f":green[{GOOD}] {item['name']}")
+        elif told.get(item["name"]) == item["detail"]:
+            lines.append(f":red[{BAD}] **{item['name']}**, as for the rung before")
         else:
             lines.append(f":red[{BAD}] **{item['name']}**: {item['detail']}")
     return lines or ["No condition: nothing real is at stake."]
