@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -109,8 +110,10 @@ class Drills:
             )  # fmt: skip
 
     async def _rehearse(self, level: int) -> dict[str, Any]:
+        # the drill sees nothing of the account that trades: neither its keys nor where its venue is
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("ASTER_", "ASTROLABE_"))}
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "engine.runtime.rehearsal", "--level", str(level),
+            sys.executable, "-m", "engine.runtime.rehearsal", "--level", str(level), env=own,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
