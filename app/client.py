@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import streamlit as st
 
+from app.vault_client import VaultCalls
 from engine.errors import CommandRefused, WorkstationError
 
 __all__ = ["CommandRefused", "EngineClient", "EngineUnavailable", "data_home", "engine_client", "new_key"]
@@ -80,7 +81,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient:
+class EngineClient(VaultCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters
@@ -297,7 +298,7 @@ class EngineClient:
     def _ask(self, name: str, *, timeout_s: float = READ_TIMEOUT_S, **body: Any) -> Any:
         return self._call(lambda connection: _act(connection, name, body, timeout_s), refusals=False)
 
-    def _command(self, name: str, timeout_s: float, **body: Any) -> dict[str, Any]:
+    def _command(self, name: str, timeout_s: float, /, **body: Any) -> dict[str, Any]:
         return self._call(lambda connection: _act(connection, name, body, timeout_s), refusals=True)
 
     def _call(self, call: Any, *, refusals: bool) -> Any:

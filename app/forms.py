@@ -16,6 +16,13 @@ from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
 from app.run_config import HISTORY_INTERVALS, SOURCES, STRATEGIES, Parameter, build_config, missing, parameters
 from app.settings_form import Field, changes, refused_fields, resets, shown, written
 
+# Which groups of settings stand in which column of the form.
+FORM_COLUMNS = (
+    ("Account and goal", "Market", "Execution", "Operations", "Other"),
+    ("Strategy", "Stored data"),
+    ("Risk",),
+)
+
 # ---- backtest -----------------------------------------------------------------------------------------------------
 
 
@@ -141,8 +148,7 @@ def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols:
     _outcome()
     with st.form("settings.form", border=False, enter_to_submit=False):
         columns = st.columns(3)
-        for i, part in enumerate((("Account and goal", "Market", "Execution", "Operations", "Other"), ("Strategy", "Stored data"),
-                                  ("Risk",))):  # fmt: skip
+        for i, part in enumerate(FORM_COLUMNS):
             with columns[i]:
                 for group in part:
                     _group(group, groups.get(group, []), stamp, symbols, refused)

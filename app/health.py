@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from app.formats import UNKNOWN, age, clock, is_known, moment, money, number
+from app.formats import UNKNOWN, age, clock, is_known, moment, money, number, percent
 from app.tables import Column, Figure
 from engine.domain import NS_PER_S
 
@@ -17,16 +17,16 @@ LEVELS: dict[int, tuple[str, str]] = {
     3: ("Flatten", "Every order and every position goes."),
     4: ("Halt", "As flatten, and nothing is released without the typed word."),
 }
-RUNG_TITLES = {"paper": "Paper", "minimum": "Minimum size", "tenth": "10 %", "full": "Full"}
+RUNG_TITLES = {"paper": "Paper", "minimum": "Minimum size", "tenth": percent(0.1, 0), "full": "Full"}
 STALE_S = {"market": 5.0}
 
 STREAM_COLUMNS = (
-    Column("state", "State", "verdict", "", 110),
-    Column("name", "Stream", "text", "", 150),
-    Column("age", "Last event", "figure", "How long ago the last event or heartbeat came", 110),
-    Column("reconnects", "Reconnects", "count", "Since the engine started", 95),
-    Column("gaps", "Gaps", "count", "Sequence gaps found and backfilled", 75),
-    Column("last_reason", "Last trouble", "text", "Why it was last down"),
+    Column("state", "State", "verdict", "", 80),
+    Column("name", "Stream", "text", "", 85),
+    Column("age", "Last event", "figure", "How long ago the last event or heartbeat came", 90),
+    Column("reconnects", "Reconnects", "count", "Since the engine started", 90),
+    Column("gaps", "Gaps", "count", "Sequence gaps found and backfilled", 60),
+    Column("last_reason", "Last trouble", "text", "Why it was last down", 165),
 )
 BREAKER_COLUMNS = (
     Column("state", "State", "verdict", "", 120),
@@ -35,11 +35,11 @@ BREAKER_COLUMNS = (
     Column("retry", "Next probe", "figure", "", 100),
 )
 LEDGER_COLUMNS = (
-    Column("verdict", "", "verdict", "", 100),
-    Column("name", "Line"),
-    Column("ours", "Ours", "number"),
-    Column("venue", "Venue", "number"),
-    Column("difference", "Difference", "number", "Ours minus the venue's; must be zero"),
+    Column("verdict", "Verdict", "verdict", "", 100),
+    Column("name", "Line", "text", "", 370),
+    Column("ours", "Ours", "number", "", 190),
+    Column("venue", "Venue", "number", "", 190),
+    Column("difference", "Difference", "number", "Ours minus the venue's; must be zero", 190),
 )
 DRILL_COLUMNS = (
     Column("outcome", "Outcome", "verdict", "", 100),
@@ -57,9 +57,9 @@ INCIDENT_COLUMNS = (
     Column("incident_id", "Number", "text", "", 70),
 )
 CHECK_COLUMNS = (
-    Column("verdict", "", "verdict", "", 90),
+    Column("verdict", "Verdict", "verdict", "", 90),
     Column("name", "Check", "text", "", 170),
-    Column("detail", "Found, and what to do", "text", "", "large"),
+    Column("detail", "Found, and what to do", "text", "", 780),
 )
 OVERRIDE_COLUMNS = (
     Column("ts", "When, UTC", "time", "", 160),
@@ -127,11 +127,17 @@ def breaker_rows(health: dict[str, Any]) -> pd.DataFrame:
     rows = [
         {
             "state": words.get(item["state"], item["state"]), "endpoint": item["endpoint"],
-            "failures": item.get("failures"), "retry": age(item.get("retry_in_s")) if item.get("retry_in_s") else "now",
+            "failures": item.get("failures"), "retry": _probe(item),
         }
         for item in health["breakers"]
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in BREAKER_COLUMNS])
+
+
+def _probe(item: dict[str, Any]) -> str:
+    if item["state"] == "closed":
+        return "not needed"
+    return age(item["retry_in_s"]) if item.get("retry_in_s") else "now"
 
 
 def warnings(health: dict[str, Any], now_ns: int) -> list[str]:
@@ -159,7 +165,7 @@ def ledger_rows(ledger: dict[str, Any]) -> pd.DataFrame:
     rows = []
     for line in ledger["lines"]:
         difference = line.get("difference")
-        even = is_known(difference) and abs(difference) < 0.005
+        even = line.get("ok", is_known(difference) and abs(difference) < 0.005)
         verdict = UNKNOWN if not is_known(difference) else "▲ equal" if even else "▼ differs"
         rows.append({"verdict": verdict, **line})
     return pd.DataFrame(rows, columns=[column.name for column in LEDGER_COLUMNS])
@@ -168,7 +174,11 @@ def ledger_rows(ledger: dict[str, Any]) -> pd.DataFrame:
 def ledger_sentence(status: dict[str, Any], ledger: dict[str, Any] | None) -> str:
     """Say when the books were last compared and what the comparison found."""
     check = status.get("last_reconcile")
-    said = "Not compared yet." if check is None else f"Compared at {clock(check['ts'])} UTC: {check['message']}."
+    said = (
+        "Not compared yet."
+        if check is None
+        else f"Compared at {clock(check['ts'])} UTC: {str(check['message']).rstrip('.')}."
+    )
     if ledger is not None and is_known(ledger.get("unexplained")):
         said += f" Unexplained {money(ledger['unexplained'])}."
     return said
@@ -199,12 +209,22 @@ def last_drill_text(drills: list[dict[str, Any]], level: int, now_ns: int) -> st
     )
 
 
-def rung_lines(rung: dict[str, Any]) -> list[str]:
-    """Return a rung's conditions as lines of Markdown; the detail of what is missing is written out."""
+def rung_title(rung: dict[str, Any]) -> str:
+    """Return a rung's name with what it allows."""
+    title, share = RUNG_TITLES.get(rung["name"], rung["name"]), percent(rung["share"], 0)
+    allowed = f"{share} of the limits" if rung["share"] else "no real money"
+    return f"**{title}** · {allowed.removeprefix(title).strip()}"
+
+
+def rung_lines(rung: dict[str, Any], below: dict[str, Any] | None = None) -> list[str]:
+    """Return a rung's conditions as lines of Markdown. What is missing is written out, unless told by ``below``."""
+    told = {} if below is None else {item["name"]: item["detail"] for item in below["conditions"]}
     lines = []
     for item in rung["conditions"]:
         if item["ok"]:
             lines.append(f":green[{GOOD}] {item['name']}")
+        elif told.get(item["name"]) == item["detail"]:
+            lines.append(f":red[{BAD}] **{item['name']}**, as for the rung before")
         else:
             lines.append(f":red[{BAD}] **{item['name']}**: {item['detail']}")
     return lines or ["No condition: nothing real is at stake."]
@@ -239,7 +259,7 @@ def incident_rows(incidents: pd.DataFrame) -> pd.DataFrame:
 def incident_label(rows: pd.DataFrame, incident_id: str) -> str:
     """Return one incident in a line, for the button that exports it."""
     row = rows[rows["incident_id"] == incident_id].iloc[0]
-    return f"Incident {incident_id}, {moment(row['ts'])} UTC, {row['source']}: {row['message']}"
+    return f"Incident {incident_id}, {moment(int(row['ts']))} UTC, {row['source']}: {row['message']}"
 
 
 def check_rows(doctor: dict[str, Any]) -> pd.DataFrame:

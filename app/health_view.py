@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,10 @@ from app.tables import Column
 
 T = TypeVar("T")
 REFRESH_S = 3
-NOTICE = "health.notice"
+SLOW_REFRESH_S = 15
+NOTICE_S = 8.0
+COMPARE_NOTICE = "health.compare_notice"
+DRILL_NOTICE = "health.drill_notice"
 OVERRIDE_NOTICE = "health.override_notice"
 
 
@@ -53,8 +57,12 @@ def connection(client: EngineClient) -> None:
     st.caption(f"Asked every {REFRESH_S} s. The UI has the lowest priority in the request budget.")
 
 
-def books(client: EngineClient, status: dict[str, Any]) -> None:
+@st.fragment(run_every=REFRESH_S)
+def books(client: EngineClient) -> None:
     """Our books beside the venue's, and a button that compares them now."""
+    status = answer("Books", client.status)
+    if status is None:
+        return
     title, button = st.columns([4, 1], vertical_alignment="bottom")
     title.subheader("Books against the venue")
     button.button("Compare now", icon=":material/balance:", on_click=_compare, args=(client,), width="stretch",
@@ -64,6 +72,7 @@ def books(client: EngineClient, status: dict[str, Any]) -> None:
         rows = health.ledger_rows(ledger)
         _table(rows, health.LEDGER_COLUMNS, "health.ledger", "No line to compare yet.")
     st.caption(health.ledger_sentence(status, ledger))
+    _notice(COMPARE_NOTICE)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -82,24 +91,24 @@ def drills(client: EngineClient) -> None:
                 st.markdown(f"{meaning} Runs in about 15 s on a throw-away exchange; this account is not touched.")
                 st.button(f"Start drill {level}", type="primary", key=f"health.drill.{level}", on_click=_start_drill,
                           args=(client, level))  # fmt: skip
-    _notice()
+    _notice(DRILL_NOTICE)
     if not rows:
         widgets.empty("No drill yet. Rehearse one above; each level is also rehearsed by schedule.")
         return
     widgets.table(health.drill_rows(rows), health.DRILL_COLUMNS, key="health.drills", max_rows=6)
 
 
+@st.fragment(run_every=SLOW_REFRESH_S)
 def capital(client: EngineClient) -> None:
     """The capital ladder: each rung with what is shown and what is missing, and the overrides."""
     ladder = answer("Capital ladder", client.ladder)
     if ladder is None:
         return
-    for place, rung in zip(st.columns(len(ladder["rungs"])), ladder["rungs"], strict=True):
+    rungs = ladder["rungs"]
+    for place, rung, below in zip(st.columns(len(rungs)), rungs, [None, *rungs[:-1]], strict=True):
         with place.container(border=True, height="stretch"):
-            share = f"{rung['share']:.0%} of the limits" if rung["share"] else "no real money"
-            title = rung.get("title", rung["name"])
-            st.markdown(f"**{title}** · {share}  \n{health.rung_state(rung, ladder['rung'])}")
-            st.markdown("  \n".join(health.rung_lines(rung)))
+            st.markdown(f"{health.rung_title(rung)}  \n{health.rung_state(rung, ladder['rung'])}")
+            st.markdown("  \n".join(health.rung_lines(rung, below)))
     with st.popover("Override …", icon=":material/edit_attributes:"):
         _override_form(client, ladder)
     _notice(OVERRIDE_NOTICE)
@@ -116,6 +125,7 @@ def _override_form(client: EngineClient, ladder: dict[str, Any]) -> None:
     st.button("Record the override", type="primary", key="health.override", on_click=_override, args=(client,))
 
 
+@st.fragment(run_every=SLOW_REFRESH_S)
 def incidents(client: EngineClient) -> None:
     """What went wrong, newest first, and the chosen one as a redacted file."""
     found = answer("Incidents", lambda: client.incidents(limit=300))
@@ -153,12 +163,12 @@ def _table(rows: Any, columns: tuple[Column, ...], key: str, nothing: str) -> No
 
 
 def _compare(client: EngineClient) -> None:
-    _tell(NOTICE, lambda: client.reconcile(), "The books were compared.")
+    _tell(COMPARE_NOTICE, lambda: client.reconcile(), "The books were compared.")
 
 
 def _start_drill(client: EngineClient, level: int) -> None:
     # The key is made by the click, in its callback: a rerun does not come through here.
-    _tell(NOTICE, lambda: client.start_drill(level, new_key()), f"Drill of level {level} has begun.")
+    _tell(DRILL_NOTICE, lambda: client.start_drill(level, new_key()), f"Drill of level {level} has begun.")
 
 
 def _override(client: EngineClient) -> None:
@@ -172,14 +182,16 @@ def _tell(key: str, command: Callable[[], Any], done: str) -> None:
     try:
         command()
     except CommandRefused as error:
-        st.session_state[key] = (str(error), False)
+        text, ok = str(error), False
     except EngineUnavailable as error:
-        st.session_state[key] = (f"{error.reason} It is not known whether this was carried out.", False)
+        text, ok = f"{error.reason} It is not known whether this was carried out.", False
     else:
-        st.session_state[key] = (done, True)
+        text, ok = done, True
+    st.session_state[key] = (text, ok, time.monotonic())
 
 
-def _notice(key: str = NOTICE) -> None:
-    text, ok = st.session_state.get(key, ("", True))
-    if text:
+def _notice(key: str) -> None:
+    """Show what became of a click: good news for a moment, a refusal until the next click."""
+    text, ok, told = st.session_state.get(key, ("", True, 0.0))
+    if text and (not ok or time.monotonic() - told < NOTICE_S):
         (st.caption if ok else st.error)(text)

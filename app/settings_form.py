@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Risk": (
         "max_daily_loss", "use_gate_daily_loss", "max_total_drawdown", "use_gate_drawdown", "max_symbol_weight",
         "max_gross_weight", "max_leverage", "max_price_age_s", "use_protective_stops", "protective_stop_pct",
+        "min_liquidation_distance", "use_dead_man_switch",
     ),
     "Execution": ("use_maker_orders", "maker_wait_s", "rebalance_band"),
     "Operations": ("drill_every_days",),
@@ -34,6 +35,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "max_symbol_weight": ("× equity", 1), "max_gross_weight": ("× equity", 1), "max_leverage": ("× equity", 1),
     "max_price_age_s": ("s", 1), "rebalance_band": ("× equity", 1), "maker_wait_s": ("s", 1),
     "protective_stop_pct": ("% of entry", 100), "tick_retention_days": ("days", 1),
+    "min_liquidation_distance": ("% of mark", 100),
     "drill_every_days": ("days", 1),
 }  # fmt: skip
 _LABELS: dict[str, str] = {
@@ -42,9 +44,11 @@ _LABELS: dict[str, str] = {
     "volatility_horizon_hours": "Volatility memory", "ema_fast": "Fast EMA", "ema_slow": "Slow EMA",
     "max_symbol_weight": "Symbol cap", "max_gross_weight": "Gross cap", "max_leverage": "Leverage limit",
     "max_price_age_s": "Oldest price", "maker_wait_s": "Maker patience", "protective_stop_pct": "Stop distance",
-    "tick_retention_days": "Ticks kept", "drill_every_days": "Drill every", "use_trend": "Sleeve may open risk", "allow_short": "Short positions",
+    "tick_retention_days": "Ticks kept", "drill_every_days": "Drill every",
+    "use_trend": "Sleeve may open risk", "allow_short": "Short positions",
     "use_protective_stops": "Protective stops", "use_maker_orders": "Post-only first",
     "use_gate_daily_loss": "Enforce daily loss limit", "use_gate_drawdown": "Enforce drawdown limit",
+    "min_liquidation_distance": "Distance to liquidation", "use_dead_man_switch": "Dead-man switch",
 }  # fmt: skip
 
 

@@ -63,7 +63,8 @@ def arming_dialog() -> None:
     if not checklist["ready"]:
         st.error("Refused: live trading stays off until every item is green. The engine keeps trading on paper.")
     else:
-        st.info("Every item is green. Stop this engine and start live trading with `python -m engine live`.")
+        st.info("Every item is green. Arm on the Settings page, or stop this engine and start live at a terminal:")
+        st.code(checklist["command"], language="bash")
     if st.button("Stay on paper", width="stretch", on_click=_back_to_paper):
         st.rerun()
 

@@ -16,6 +16,7 @@ their keys, as a client would that got no answer: none may become a second order
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -43,6 +44,7 @@ SETTINGS = {
 STEPS = ("intent", "sent", "acked", "partial", "cancel", "any")
 RECOVER_S = 60.0
 HEAL_S = 25.0
+SETTLE_S = 15.0  # once: for the first engine's download of hourly candles
 FLOW_EVERY_S = (0.02, 0.25)
 NOTIONAL = 400.0  # quote currency, of most tickets
 LARGE_NOTIONAL = 150_000.0  # more than rests at the best price, so that a limit order fills in part
@@ -97,8 +99,6 @@ class Victim:
 
     def start(self) -> float:
         """Start it; return the seconds until it trades with reconciled books."""
-        import os
-
         began = time.monotonic()
         (self.home / "engine.json").unlink(missing_ok=True)
         environment = os.environ | self.exchange.environment | {"PYTHONPATH": str(ROOT)}
@@ -179,9 +179,12 @@ class Person:
 
     def act(self, door: EngineDoor, dice: random.Random, what: str | None = None) -> None:
         """Do one thing: ``what`` or something at random."""
-        what = what or dice.choices(
-            ("rest", "cross", "market", "partial", "cancel", "cancel_all", "close"), (30, 15, 20, 5, 20, 2, 8)
-        )[0]
+        what = (
+            what
+            or dice.choices(
+                ("rest", "cross", "market", "partial", "cancel", "cancel_all", "close"), (30, 15, 20, 5, 20, 2, 8)
+            )[0]
+        )
         symbol = dice.choice(SYMBOLS)
         try:
             if what == "cancel":
@@ -254,7 +257,7 @@ def healed(victim: Victim, exchange: Exchange, within_s: float = HEAL_S) -> tupl
     began, door = time.monotonic(), victim.door()
     while True:
         found = compare(books_over_flight(door), exchange.books())
-        if not door.ask("status")["unknown_orders"]:
+        if found.equal:
             found.mismatches += ledger_lines(door)
         if found.equal or time.monotonic() - began > within_s:
             return found, time.monotonic() - began
@@ -262,7 +265,8 @@ def healed(victim: Victim, exchange: Exchange, within_s: float = HEAL_S) -> tupl
 
 
 def ledger_lines(door: EngineDoor) -> list[str]:
-    """Return the ledger's lines that do not agree."""
+    """Have the books compared and return the ledger's lines that do not agree."""
+    door.ask("reconcile")
     ledger = door.ask("ledger")
     return [f"ledger: {line}" for line in ledger["lines"] if abs(line["difference"]) > line["tolerance"]]
 
@@ -271,9 +275,10 @@ def second_orders(person: Person, victim: Victim) -> list[str]:
     """Return a sentence when more manual orders exist than tickets were sent."""
     rows = victim.door().read(table="orders", limit=200_000).to_pylist()
     made = sum(row["purpose"] == "manual" for row in rows)
-    allowed = len(person.sent) + victim.door().read(table="commands", limit=200_000).to_pandas()["command"].eq(
-        "position.close"
-    ).sum()
+    allowed = (
+        len(person.sent)
+        + victim.door().read(table="commands", limit=200_000).to_pandas()["command"].eq("position.close").sum()
+    )
     return [f"{made} manual orders for {allowed} commands"] if made > allowed else []
 
 
@@ -283,7 +288,7 @@ def unprotected(books: dict[str, Any]) -> list[str]:
     return [row["symbol"] for row in books["positions"] if row["symbol"] not in stops]
 
 
-def prepare(victim: Victim) -> None:
+def prepare(victim: Victim, settle_s: float) -> None:
     """Start the engine for the first time and set what it trades."""
     from storage.database import Database
 
@@ -291,10 +296,20 @@ def prepare(victim: Victim) -> None:
     store.remember("config", SystemConfig(**SETTINGS).model_dump(mode="json")).result(10)  # type: ignore[arg-type]
     store.close()
     victim.start()
+    time.sleep(settle_s)
 
 
-def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, Any]:
-    """Kill ``n`` times and return what was found.
+def kills(
+    n: int, seed: int, home: Path, *, steps: tuple[str, ...] = STEPS, settle_s: float = SETTLE_S, progress: bool = True
+) -> dict[str, Any]:
+    """Kill ``n`` times, or until Ctrl-C, and return what was found.
+
+    Parameters
+    ----------
+    steps : tuple of str
+        What to aim at, in turn.
+    settle_s : float
+        Pause after the very first start.
 
     Returns
     -------
@@ -309,9 +324,9 @@ def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, 
     found, recovery_s, heal_s, aims = Comparison(), [], [], Counter()
     naked, again = [], 0
     try:
-        prepare(victim)
+        prepare(victim, settle_s)
         for index in range(n):
-            step = STEPS[index % len(STEPS)]
+            step = steps[index % len(steps)]
             aims[step] += 1
             strike(person, victim, exchange, dice, step)
             time.sleep(dice.uniform(0.0, 1.0))
@@ -325,6 +340,8 @@ def kills(n: int, seed: int, home: Path, *, progress: bool = True) -> dict[str, 
             _add(found, now, f"kill {index} ({step}): ")
             if progress:
                 _say(index, step, recovery_s[-1], took_s, now)
+    except KeyboardInterrupt:
+        print("stopped by hand; what was done until now counts", file=sys.stderr)
     finally:
         victim.stop()
         exchange.stop()

@@ -75,7 +75,7 @@ def folder_lock(home: Path) -> Iterator[None]:
 
 
 async def run_engine(mode: Mode, home: Path, choice: SandboxChoice, armed: Armed | None = None) -> None:
-    """Run one engine until it is told to stop (SIGINT or SIGTERM).
+    """Run an engine until it is told to stop (SIGINT or SIGTERM). Armed from the screen, paper goes on as live.
 
     Raises
     ------
@@ -87,6 +87,16 @@ async def run_engine(mode: Mode, home: Path, choice: SandboxChoice, armed: Armed
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    permission = await _run_once(mode, home, choice, armed, stopping)
+    if permission is not None and not stopping.is_set():
+        log.warning("going on in live mode")
+        await _run_once(Mode.LIVE, home, choice, permission, stopping)
+
+
+async def _run_once(
+    mode: Mode, home: Path, choice: SandboxChoice, armed: Armed | None, stopping: asyncio.Event
+) -> Armed | None:
+    """Run one engine to its end and return the permission to trade live that a person obtained meanwhile."""
     store = Database(home / f"{mode}.duckdb")
     sandbox: SandboxProcess | None = None
     try:
@@ -96,7 +106,7 @@ async def run_engine(mode: Mode, home: Path, choice: SandboxChoice, armed: Armed
         else:
             place, sandbox = await _place(home, choice, config)
         session = open_session(store, mode, place.market_source, place.speed, place.account, time.time_ns())
-        await _serve(session, config, place, store, home, stopping, sandbox)
+        return await _serve(session, config, place, store, home, stopping, sandbox)
     finally:
         if sandbox is not None:
             await sandbox.stop()
@@ -173,7 +183,7 @@ async def _serve(
     home: Path,
     stopping: asyncio.Event,
     sandbox: SandboxProcess | None,
-) -> None:
+) -> Armed | None:
     faults: list[Any] = []
     venue = AsterVenue(place.config, lambda sentence: faults[0](sentence) if faults else None)
     engine = Engine(session, config, venue, store, new_market=place.is_new)
@@ -185,12 +195,14 @@ async def _serve(
 
     store.on_error = on_storage_error
     jobs = Jobs(store, home / "runs")
-    commands = Commands(engine, jobs)
+    permissions: asyncio.Queue[Armed] = asyncio.Queue()
+    commands = Commands(engine, jobs, permissions.put_nowait)
     token = secrets.token_urlsafe(32)
     server = FlightServer(commands, Queries(engine.loop), engine.loop.broadcaster, event_loop, token)
     _announce(home, session, server.port, token)
     starting = asyncio.create_task(engine.start())
-    waits: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
+    arming = asyncio.create_task(permissions.get())
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait()), arming]
     if sandbox is not None:
         waits.append(asyncio.create_task(_sandbox_gone(sandbox, engine)))
     try:
@@ -198,6 +210,7 @@ async def _serve(
         if starting.done():
             starting.result()  # a failed start ends the engine with its sentence
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return arming.result() if arming.done() else None
     finally:
         for task in (starting, *waits):
             task.cancel()

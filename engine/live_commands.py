@@ -39,8 +39,9 @@ def _ask(question: str, *, hide: bool, quiet: bool) -> str:
 def _passphrase(home: Path, *, quiet: bool = False) -> str:
     from engine.controls.keyring import keyring_passphrase
 
+    # taken out of the environment: the processes that the engine starts inherit that
     return (
-        os.environ.get(PASSPHRASE_VARIABLE)
+        os.environ.pop(PASSPHRASE_VARIABLE, None)
         or keyring_passphrase(home)
         or _ask("Vault passphrase", hide=True, quiet=quiet)
     )
@@ -102,11 +103,9 @@ async def _arm(home: Path, place: Place, answers: _Answers, *, only_check: bool)
     store = Database(home / f"{Mode.LIVE}.duckdb")
     try:
         adopt_paper_settings(home, store)
-        vault, opened = _open(home, answers.passphrase)
-        credential, trouble = _credential(vault, answers.key)
-        items = [opened, *await _checks(home, store, vault, credential, place)]
-        if trouble:
-            items = [item._replace(found=trouble) if item.name == "Credentials" else item for item in items]
+        vault, opened = arming.open_item(home, answers.passphrase)
+        credential, trouble = arming.chosen_credential(vault, answers.key)
+        items = arming.explained([opened, *await _checks(home, store, vault, credential, place)], trouble)
         if only_check:
             return items, None
         if vault is not None and credential is not None and all(item.ok for item in items):
@@ -129,34 +128,6 @@ async def _checks(
     from engine.runtime.arming import live_items
 
     return await live_items(home, store, load_config(store), vault, credential, place)
-
-
-def _open(home: Path, passphrase: str) -> tuple[Vault | None, Item]:
-    from engine.controls.preflight import Item
-    from engine.controls.vault import VaultError, open_vault
-
-    expected, remedy = "the vault opened by its passphrase", f"Set {PASSPHRASE_VARIABLE}, or type it at a terminal."
-    if not passphrase:
-        return None, Item("Vault", False, "no passphrase", expected, remedy)
-    try:
-        return open_vault(home, passphrase), Item("Vault", True, "opened", expected, "")
-    except VaultError as error:
-        return None, Item("Vault", False, str(error).rstrip("."), expected, remedy)
-
-
-def _credential(vault: Vault | None, key: str | None) -> tuple[Credential | None, str]:
-    """Return what signs and, when nothing does, why. The environment counts before the vault."""
-    from engine.controls.credentials import environment_credential
-    from engine.controls.vault import VaultError
-    from engine.settings import Environment
-
-    try:
-        given = environment_credential(Environment())
-        if given is not None or vault is None:
-            return given, ""
-        return vault.credential(key), ""
-    except (VaultError, WorkstationError) as error:
-        return None, str(error).rstrip(".")
 
 
 def _show(items: list[Item], ready: bool, as_json: bool) -> None:

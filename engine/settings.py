@@ -45,9 +45,15 @@ class SystemConfig(BaseModel):
     maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
     protective_stop_pct: float = Field(0.05, gt=0.001, le=0.5, description="Distance of the exchange-resident stop")
     drill_every_days: int = Field(7, ge=1, le=30, description="Each kill level is rehearsed this often, days")
+    min_liquidation_distance: float = Field(
+        0.05, gt=0, le=0.5, description="A position whose mark comes this close to its liquidation price is halved"
+    )
     tick_retention_days: int = Field(3, ge=1, le=365, description="Ticks kept in the database, days")
     use_trend: bool = Field(True, description="The sleeve may open risk; off: positions are only reduced")
     use_protective_stops: bool = Field(True, description="Keep a stop on the exchange for every position")
+    use_dead_man_switch: bool = Field(
+        True, description="The venue cancels entries of symbols without a position when the engine falls silent"
+    )
     use_maker_orders: bool = Field(True, description="Try post-only first; off: cross at once")
     use_gate_daily_loss: bool = Field(True, description="Enforce the daily loss limit; may be off in paper only")
     use_gate_drawdown: bool = Field(True, description="Enforce the drawdown control; may be off in paper only")
@@ -118,7 +124,7 @@ class SystemConfig(BaseModel):
 class Environment(BaseSettings):
     """The process: where its data lives and how it reaches the venue. Read from the environment only."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     astrolabe_home: Path = Field(Path.home() / ".astrolabe", description="Data folder")
     aster_base_url: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -25,6 +26,17 @@ def data_folder(chosen: Path | None) -> Path:
     return (chosen or Path(os.environ.get("ASTROLABE_HOME") or Path.home() / ".astrolabe")).expanduser()
 
 
+class PatientLogger(structlog.PrintLogger):
+    """Prints a line, or does without it: a log on a full disk must not end what it tells of."""
+
+    def msg(self, message: str) -> None:
+        """Print one line."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
 def log_to_stderr() -> None:
     """Log as lines of key=value on stderr, so that stdout stays for answers."""
     structlog.configure(
@@ -34,7 +46,7 @@ def log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *names: PatientLogger(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

@@ -6,10 +6,10 @@ from app import health_view, widgets
 from app.client import engine_client
 
 client = engine_client()
-status = widgets.page_head("Health", client)
+widgets.page_head("Health", client)
 
 health_view.connection(client)
-health_view.books(client, status)
+health_view.books(client)
 
 st.subheader("Kill-switch drills")
 health_view.drills(client)

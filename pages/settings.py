@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import forms, tables, widgets
+from app import forms, live_settings, tables, widgets
 from app.client import engine_client
 from app.settings_form import form_fields
 
@@ -23,6 +23,10 @@ with reset:
     forms.reset_button(client, fields)
 
 forms.settings_form(client, groups, sorted(instruments))
+
+st.subheader("Live trading")
+with widgets.known("Live trading"):
+    live_settings.live_trading(client)
 
 st.subheader("Record of changes")
 with widgets.known("Record of changes"):

@@ -28,6 +28,7 @@ from storage.schema import SCHEMA_VERSION, metadata
 FLUSH_S = 0.1
 FEW_ROWS = 4  # up to here plain VALUES are faster than an Arrow table
 MAX_QUEUED_ROWS = 1_000_000
+UNWRITABLE = (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError)  # would fail again for ever
 CONNECTION_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "threads": "2",
     "memory_limit": "2GB",
@@ -87,6 +88,7 @@ class Database:
         self._durable: list[_Write] = []
         self._batched: list[_Write] = []
         self._queued_rows = 0
+        self._kept: list[_Write] = []  # could not be written yet; the writer's alone
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._flush_now = False
@@ -171,13 +173,15 @@ class Database:
             self._commit(cursor, batched)
         cursor.close()
 
-    def _commit(self, cursor: duckdb.DuckDBPyConnection, writes: list[_Write]) -> None:
+    def _commit(self, cursor: duckdb.DuckDBPyConnection, new: list[_Write]) -> None:
+        writes = [*self._kept, *new]
         if not writes:
             return
         by_table: dict[str, list[_Write]] = {}
         for write in writes:
             by_table.setdefault(write.table, []).append(write)
         failure: StorageError | None = None
+        self._kept = []
         try:
             cursor.execute("BEGIN")
             for name, parts in by_table.items():
@@ -187,8 +191,13 @@ class Database:
         except duckdb.Error as error:
             failure = StorageError(f"Rows for {', '.join(by_table)} were not written: {error}")
             _rollback(cursor)
+            if not isinstance(error, UNWRITABLE):
+                # a full disk gets room again, and what happened meanwhile belongs on the record; whoever waits for a
+                # durable write is told at once, because it acts on the answer
+                self._kept = [write for write in writes if write.done is None]
         with self._lock:
-            self._queued_rows -= sum(write.rows.num_rows for write in writes)
+            done_rows = sum(write.rows.num_rows for write in writes) - sum(w.rows.num_rows for w in self._kept)
+            self._queued_rows -= done_rows
         for write in writes:
             if write.done is not None:
                 write.done.set_result(None) if failure is None else write.done.set_exception(failure)

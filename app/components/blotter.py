@@ -29,8 +29,17 @@ def act(state: MutableMapping[str, Any], command: Callable[[], dict[str, Any]], 
     state[STATE] = {"n": state.get(STATE, {}).get("n", 0) + 1, "text": text, "ok": ok}
 
 
+def ask_venue(state: MutableMapping[str, Any], client: EngineClient, client_id: str) -> None:
+    """Have an order in doubt looked up now, and keep what the venue said."""
+    found: dict[str, Any] = {}
+    act(state, lambda: found.update(client.look_up_order(client_id)) or found, "")
+    if found:
+        said = found.get("answer") or f"{client_id} is {found.get('status', 'still unknown')}."
+        state[STATE] = state[STATE] | {"text": str(said)}
+
+
 def blotter(view: MarketView, client: EngineClient) -> None:
-    """Show positions, open orders and fills; close, cancel and cancel all."""
+    """Show positions, open orders and fills; close, cancel, cancel all, and ask the venue about an order in doubt."""
 
     def close() -> None:
         wish = st.session_state[KEY].close
@@ -48,11 +57,16 @@ def blotter(view: MarketView, client: EngineClient) -> None:
             f"Cancel sent for {wish['client_id']}.",
         )
 
+    def lookup() -> None:
+        wish = st.session_state[KEY].lookup
+        ask_venue(st.session_state, client, wish["client_id"])
+
     def cancel_all() -> None:
         wish = st.session_state[KEY].cancel_all
         act(st.session_state, lambda: client.cancel_all_orders(wish["key"]), "Cancel sent for all open orders.")
 
     props = {**view.as_props(), "notice": st.session_state.get(STATE)}
     _blotter(
-        key=KEY, data=props, on_close_change=close, on_cancel_change=cancel, on_cancel_all_change=cancel_all
+        key=KEY, data=props, on_close_change=close, on_cancel_change=cancel, on_cancel_all_change=cancel_all,
+        on_lookup_change=lookup,
     )  # fmt: skip

@@ -44,10 +44,13 @@ class WrongPassphrase(VaultError):
 class Vault:
     """An open vault. Make one with ``create_vault`` or ``open_vault``; close it by letting go of it."""
 
-    __slots__ = ("_contents", "_cost", "_key", "_salt", "path")
+    __slots__ = ("_contents", "_cost", "_key", "_nonce", "_salt", "path")
 
-    def __init__(self, path: Path, key: bytes, salt: bytes, cost: int, contents: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, key: bytes, salt: bytes, cost: int, contents: dict[str, Any], nonce: str | None = None
+    ) -> None:
         self.path = path
+        self._nonce = nonce  # of the file as it was read; None for a file not written yet
         self._key, self._salt, self._cost, self._contents = key, salt, cost, contents
 
     @property
@@ -98,7 +101,16 @@ class Vault:
         self.save()
 
     def save(self) -> None:
-        """Write the file under a fresh nonce, atomically, readable by its owner only."""
+        """Write the file under a fresh nonce, atomically, readable by its owner only.
+
+        Raises
+        ------
+        VaultError
+            Somebody else has written it since it was opened: what they stored, or a code they spent, must not be lost.
+        """
+        found = _parts(self.path)[0]["nonce"] if self.path.exists() else None
+        if found != self._nonce:
+            raise VaultError("The vault was changed while it was open here: nothing was written. Try again.")
         nonce = os.urandom(12)
         header = {
             "version": VERSION,
@@ -112,6 +124,7 @@ class Vault:
         }  # fmt: skip
         sealed = AESGCM(self._key).encrypt(nonce, json.dumps(self._contents).encode(), _associated(header))
         _write_private(self.path, json.dumps({"header": header, "sealed": _text(sealed)}, indent=1))
+        self._nonce = _text(nonce)
 
     def __repr__(self) -> str:
         return f"Vault({self.path.name}, contents hidden)"
@@ -178,7 +191,7 @@ def open_vault(home: Path, passphrase: str) -> Vault:
         raise WrongPassphrase(_note_failure(home)) from None
     with contextlib.suppress(FileNotFoundError):
         (home / ATTEMPTS_NAME).unlink()
-    return Vault(path, key, salt, kdf["n"], json.loads(opened))
+    return Vault(path, key, salt, kdf["n"], json.loads(opened), header["nonce"])
 
 
 def _derive(passphrase: str, salt: bytes, cost: int) -> bytes:

@@ -44,6 +44,7 @@ class Order:
     reason: str = ""
     not_found: int = 0
     cancel_sent_ns: int = 0
+    unknown_since_ns: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -123,16 +124,24 @@ def sent(order: Order, ts: int) -> Order:
     return replace(order, status=OrderStatus.SENT, ts_sent=ts)
 
 
-def unknown(order: Order, reason: str) -> Order:
+def unknown(order: Order, reason: str, ts: int = 0) -> Order:
     """Mark that no trustworthy answer came. News that came before the failure stands."""
-    if _RANK[order.status] > _RANK[OrderStatus.UNKNOWN]:
-        return order
-    return replace(order, status=OrderStatus.UNKNOWN, reason=reason, not_found=0)
+    return order if _RANK[order.status] > _RANK[OrderStatus.UNKNOWN] else doubted(order, reason, ts)
+
+
+def doubted(order: Order, reason: str, ts: int) -> Order:
+    """Mark that what was known of the order is in question: the venue contradicts itself."""
+    return replace(order, status=OrderStatus.UNKNOWN, reason=reason, not_found=0, unknown_since_ns=ts)
 
 
 def rejected(order: Order, reason: str, ts: int) -> Order:
     """Mark that the venue refused, or that the order never left us."""
     return replace(order, status=OrderStatus.REJECTED, reason=reason, ts_final=ts)
+
+
+def expired(order: Order, reason: str, ts: int) -> Order:
+    """Mark that the rest of the order is gone."""
+    return replace(order, status=OrderStatus.EXPIRED, reason=reason, ts_final=ts)
 
 
 def apply_update(order: Order, update: OrderUpdate) -> Order:

@@ -60,6 +60,7 @@ class TicketContext(NamedTuple):
     day_open_equity: float
     drawdown: float
     price_age_s: float
+    working_notional: float = 0.0  # what orders and targets under way may still add to the gross, quote
 
 
 class Ticket(NamedTuple):
@@ -146,9 +147,8 @@ def _rules(
 ) -> list[dict[str, Any]]:
     equity = context.equity
     weight = abs(after) * px / equity if equity > 0 else math.inf
-    gross = (
-        (context.gross_notional + (abs(after) - abs(context.position_qty)) * px) / equity if equity > 0 else math.inf
-    )
+    under_way = context.gross_notional + context.working_notional
+    gross = (under_way + (abs(after) - abs(context.position_qty)) * px) / equity if equity > 0 else math.inf
     day_loss = max(-context.day_pnl / context.day_open_equity, 0.0) if context.day_open_equity > 0 else 0.0
     state = context.trading_state
     return [

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import ccxt
 
 from engine.controls import mfa
-from engine.controls.credentials import Credential
+from engine.controls.credentials import Credential, environment_credential
 from engine.controls.preflight import Item, LocalFacts, VenueFacts, local_items, venue_items
-from engine.controls.vault import Vault, VaultError, vault_summary
+from engine.controls.vault import Vault, VaultError, open_vault, vault_summary
 from engine.errors import ConfigError, VenueError
 from engine.runtime.drills import drill_verdict
 from engine.runtime.ladder import ladder
-from engine.settings import SystemConfig
+from engine.settings import Environment, SystemConfig
 from engine.venues.account_rules import read_account_rules
 from engine.venues.aster import AsterVenue
 from engine.venues.aster_client import client_config
@@ -88,6 +88,33 @@ def account_name(credential: Credential) -> str:
     return str(EthAccount.from_key(credential.secret("private_key")).address)
 
 
+def open_item(home: Path, passphrase: str) -> tuple[Vault | None, Item]:
+    """Open the vault; None with a red item when it does not open."""
+    expected, remedy = "the vault opened by its passphrase", "Give it, or set ASTROLABE_PASSPHRASE at a terminal."
+    if not passphrase:
+        return None, Item("Vault", False, "no passphrase", expected, remedy)
+    try:
+        return open_vault(home, passphrase), Item("Vault", True, "opened", expected, "")
+    except VaultError as error:
+        return None, Item("Vault", False, str(error).rstrip("."), expected, remedy)
+
+
+def chosen_credential(vault: Vault | None, key: str | None) -> tuple[Credential | None, str]:
+    """Return what signs and, when nothing does, why. The environment counts before the vault."""
+    try:
+        given = environment_credential(Environment())
+        if given is not None or vault is None:
+            return given, ""
+        return vault.credential(key or None), ""
+    except (VaultError, ConfigError) as error:
+        return None, str(error).rstrip(".")
+
+
+def explained(items: list[Item], trouble: str) -> list[Item]:
+    """Put into the item on credentials why there is none."""
+    return [item._replace(found=trouble) if trouble and item.name == "Credentials" else item for item in items]
+
+
 # what must be green -------------------------------------------------------------------------------------------------
 
 
@@ -143,21 +170,20 @@ async def venue_facts(credential: Credential, place: Place) -> VenueFacts:
     """Ask the venue over connections that are closed afterwards. What it does not answer stays None."""
     config = venue_config(credential, place)
     troubles: list[str] = []
-    skew = instruments = equity = n_orders = n_positions = None
+    skew = instruments = n_orders = n_positions = None
     venue = AsterVenue(config)
     try:
         skew = await venue.server_time_ms() - time.time_ns() / 1e6
         instruments = await venue.instruments()
-        orders, positions, balance = await venue.snapshot()
+        orders, positions, _ = await venue.snapshot()
         n_orders, n_positions = len(orders), len(positions)
-        equity = balance.wallet_balance + balance.unrealized_pnl
     except (VenueError, ccxt.BaseError) as trouble:
         troubles.append(str(trouble) if isinstance(trouble, VenueError) else type(trouble).__name__)
     finally:
         await venue.close()
     rules = await read_account_rules(config)
     return VenueFacts(
-        skew, instruments, equity, n_orders, n_positions, credential.kind, rules.can_trade, rules.can_withdraw,
+        skew, instruments, rules.equity, n_orders, n_positions, credential.kind, rules.can_trade, rules.can_withdraw,
         rules.is_hedge_mode, rules.is_multi_asset, rules.leverage, rules.mark_px, (*troubles, *rules.troubles),
     )  # fmt: skip
 
@@ -192,7 +218,7 @@ def person_items(vault: Vault, code: str, phrase: str) -> list[Item]:
         return [words, Item("Two-factor code", False, "not looked at yet", expected, remedy)]
     try:
         mfa.verify(vault, code)
-    except mfa.SecondFactorError as refusal:
+    except (mfa.SecondFactorError, VaultError) as refusal:
         return [words, Item("Two-factor code", False, f"a code that is not accepted: {refusal}", expected, remedy)]
     return [words, Item("Two-factor code", True, "accepted", expected, "")]
 

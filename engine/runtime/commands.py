@@ -14,16 +14,18 @@ from pydantic import ValidationError
 from engine.domain import KillLevel, Purpose, Side
 from engine.errors import CommandRefused
 from engine.execution.ticket import Ticket, TicketContext, TicketRequest, judge
-from engine.runtime.arming import arming_checklist
+from engine.runtime.arming import Armed, arming_checklist
 from engine.runtime.doctor import doctor
 from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
+from engine.runtime.live_desk import LiveDesk
 from engine.runtime.performance import performance
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
 from engine.runtime.vault_desk import VaultDesk
 from engine.settings import SystemConfig, field_descriptions
 from engine.venues.budget import Priority, asking, using
+from storage.database import StorageError
 from storage.exports import export_table
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -39,9 +41,11 @@ class Commands:
     engine : Engine
     jobs : Jobs
         Runs backtests in worker processes.
+    on_armed : callable or None
+        Takes the permission to trade live; None where the engine cannot change its mode.
     """
 
-    def __init__(self, engine: Engine, jobs: Jobs) -> None:
+    def __init__(self, engine: Engine, jobs: Jobs, on_armed: Callable[[Armed], None] | None = None) -> None:
         self._engine, self._loop, self._jobs = engine, engine.loop, jobs
         self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._questions: dict[str, Handler] = {
@@ -79,6 +83,7 @@ class Commands:
 
         # merged into the questions: what these carry must not be kept in the table of commands
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
+        self._questions |= LiveDesk(engine, on_armed).handlers
 
     @property
     def names(self) -> list[str]:
@@ -115,7 +120,7 @@ class Commands:
         self._keys[key] = outcome
         row = {"idempotency_key": key, "ts": self._loop.clock.now(), "command": name, "payload": json.dumps(body)}
         if name != "kill":  # the switch does not wait for the disk
-            await asyncio.wrap_future(self._loop.store.append_durable("commands", [row | {"status": "accepted"}]))
+            await self._accept(key, row, outcome)
         try:
             result = await self._orders[name](body)
         except CommandRefused as refusal:
@@ -131,6 +136,20 @@ class Commands:
         self._loop.journal.append("commands", [row | {"status": "done", "result": json.dumps(result)}])
         outcome.set_result(result)
         return result
+
+    async def _accept(self, key: str, row: dict[str, Any], outcome: asyncio.Future[dict[str, Any]]) -> None:
+        """Write a command down before it is carried out, or refuse it: without a record its key protects nothing."""
+        try:
+            await asyncio.wrap_future(self._loop.store.append_durable("commands", [row | {"status": "accepted"}]))
+        except StorageError as error:
+            self._keys.pop(key)
+            refusal = CommandRefused(
+                f"Nothing was done: the command could not be recorded ({error}). Free disk space and send it again; "
+                "the kill switch works all the same."
+            )
+            outcome.set_exception(refusal)
+            outcome.exception()  # whoever waits with the same key gets it; nobody waiting is no fault
+            raise refusal from error
 
     # questions ---------------------------------------------------------------------------------------------------
 
@@ -177,8 +196,7 @@ class Commands:
         return {"ok": last.ok, "mismatches": list(last.mismatches), "message": last.message, "ts": last.ts}
 
     async def _ledger(self, body: dict[str, Any]) -> dict[str, Any]:
-        await self._loop.reconcile()
-        statement = self._loop.reconciler.ledger.last
+        statement = self._loop.reconciler.ledger.last  # as of the last comparison: a page may ask as often as it likes
         if statement is None:
             raise CommandRefused("The ledger has not been added up yet: the venue has not answered since the start.")
         return statement.answer()
@@ -268,7 +286,7 @@ class Commands:
         return TicketContext(
             instrument, top, loop.market.mark_px(symbol), position.qty, position.entry_px, equity, gross,
             loop.account.maintenance_margin, loop.trading_state(), equity - day_open, day_open, 1.0 - equity / peak,
-            loop.market.age_s(symbol, loop.clock.now()),
+            loop.market.age_s(symbol, loop.clock.now()), loop.worker.working_notional(),
         )  # fmt: skip
 
     async def _ticket_preview(self, body: dict[str, Any]) -> dict[str, Any]:

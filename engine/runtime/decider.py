@@ -22,6 +22,7 @@ from engine.domain import (
     Instrument,
     InstrumentTable,
     MarketSlice,
+    Params,
     Rule,
     TradingState,
     Verdict,
@@ -100,7 +101,8 @@ class Decider:
         if not self.config.use_trend:
             view = view._replace(trading_state=max(int(trading_state), int(TradingState.REDUCE_ONLY)))
         external = np.full(len(self.symbols), np.nan)
-        self.state, decision = core.step(self.state, market, view, self.table, external, self.params)
+        params = shared(self.params, account, state)
+        self.state, decision = core.step(self.state, market, view, self.table, external, params)
         self.ts_open_newest = market.ts_close - INTERVAL_S[self.config.decision_interval] * NS_PER_S
         return decision, view
 
@@ -117,6 +119,22 @@ def align(history: Mapping[str, Sequence[Bar]], symbols: Sequence[str], after_ts
             if bar.is_closed and bar.ts_open in row:
                 closes[row[bar.ts_open], column] = bar.close_px
     return closes, np.array(times, dtype=np.int64)
+
+
+def shared(params: Params, account: Account, market: MarketState) -> Params:
+    """Return the parameters with the room that a person's positions leave: the caps hold for the whole account."""
+    by_hand = sum(
+        abs(position.manual_qty) * market.mark_px(symbol)
+        for symbol, position in account.positions.items()
+        if position.manual_qty != 0.0
+    )
+    equity = account.cash + account.unrealized({symbol: market.mark_px(symbol) for symbol in account.positions})
+    if not (by_hand > 0.0 and equity > 0.0):
+        return params
+    taken = by_hand / equity
+    return params._replace(
+        max_gross_weight=max(params.max_gross_weight - taken, 0.0), max_leverage=max(params.max_leverage - taken, 0.0)
+    )
 
 
 def account_view(

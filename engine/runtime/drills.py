@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -109,8 +110,10 @@ class Drills:
             )  # fmt: skip
 
     async def _rehearse(self, level: int) -> dict[str, Any]:
+        # the drill sees nothing of the account that trades: neither its keys nor where its venue is
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("ASTER_", "ASTROLABE_"))}
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "engine.runtime.rehearsal", "--level", str(level),
+            sys.executable, "-m", "engine.runtime.rehearsal", "--level", str(level), env=own,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -163,10 +166,10 @@ def drill_rows(store: Database) -> list[dict[str, Any]]:
 
 def stalest_level(store: Database) -> tuple[KillLevel, int]:
     """Return the level rehearsed longest ago and when, ns; 0 for never. Flatten comes first when all are equal."""
-    newest = dict.fromkeys(LEVELS, 0)
+    newest: dict[KillLevel, int] = dict.fromkeys(LEVELS, 0)
     for row in drill_rows(store):
-        level = KillLevel(row["level"])
-        newest[level] = max(newest[level], int(row["ts"]))
+        rehearsed = KillLevel(row["level"])
+        newest[rehearsed] = max(newest[rehearsed], int(row["ts"]))
     order = (KillLevel.FLATTEN, KillLevel.HALT, KillLevel.CANCEL, KillLevel.PAUSE)
     level = min(order, key=lambda item: newest[item])
     return level, newest[level]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,14 +14,14 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from engine.core.compiling import FINGERPRINT
-from engine.core.step import compile_kernels
 from engine.domain import INTERVAL_S, NS_PER_S, Fill, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime.account import Account
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
+from engine.runtime.executor import RECENT_FINAL
+from engine.runtime.kernels import compile_once, load_kernels
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.session import Session
@@ -40,6 +38,7 @@ log = structlog.get_logger("engine")
 RECONCILE_EVERY_S = 30
 CLOCK_TOLERANCE_MS = 5_000
 CONNECT_RETRY_S = 2.0
+RESIDUE_RETRY_S = 5.0
 HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
 STRUCTURAL = (
     "symbols",
@@ -93,7 +92,7 @@ class Engine:
         """
         loop = self.loop
         self._schedule()
-        kernels = asyncio.create_task(self._load_kernels())
+        kernels = asyncio.create_task(load_kernels(self.store))
         if self._new_market:
             for table in ("bars", "ticks", "book_tops", "funding"):
                 self.store.execute(f"DELETE FROM {table}")
@@ -109,24 +108,17 @@ class Engine:
         await kernels
         loop.decider, newest_ts = await self._warm_decider(loop.config, hold_back=True)
         self._restore_risk(loop.decider)
+        await loop.dead_man.forget_earlier()
         await self._stops_verified()
         loop.kill.take_up()
+        while not loop.reconciler.agrees:
+            loop.phase = "reducing"
+            await asyncio.sleep(RESIDUE_RETRY_S)
+            await loop.reconcile()
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
-        self._scans_task = asyncio.create_task(self._compile_once("simulate", "compile_scans"))
-
-    async def _load_kernels(self) -> None:
-        """Make the compiled core ready."""
-        await self._compile_once("step", "compile_kernels")
-        await asyncio.to_thread(compile_kernels)
-
-    async def _compile_once(self, module: str, function: str) -> None:
-        """Fill the disk cache unless it was filled for these very sources: a start should not pay for it twice."""
-        key, sources = f"compiled:{function}", f"{FINGERPRINT}:{sys.version}"
-        if self.store.recall(key) != sources:
-            await asyncio.to_thread(compile_ahead, module, function)
-            self.store.remember(key, sources)
+        self._scans_task = asyncio.create_task(compile_once(self.store, "simulate", "compile_scans"))
 
     async def _connect(self) -> None:
         while True:
@@ -168,18 +160,22 @@ class Engine:
         loop = self.loop
         self._restore_orders()
         while not (outcome := await loop.reconciler.run(first=True)).ok:
+            if outcome.mismatches:  # asked and answered: what differs is shown, and only reducing is allowed
+                for mismatch in outcome.mismatches:
+                    loop.incident("error", "reconcile", mismatch)
+                break
             loop.incident("warning", "reconcile", outcome.message)
             await asyncio.sleep(CONNECT_RETRY_S)
+        await asyncio.to_thread(self.store.flush)  # fills that were fetched just now count as well
         self._restore_manual()
 
     def _restore_orders(self) -> None:
         final = "('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')"
-        rows = self.store.rows(f"SELECT * FROM orders WHERE status NOT IN {final}")
-        fills = self.store.rows("SELECT symbol, trade_id, client_id, qty FROM fills")
-        filled: dict[str, float] = {}
-        for fill in fills:
-            filled[fill["client_id"]] = filled.get(fill["client_id"], 0.0) + abs(fill["qty"])
-        self.loop.executor.restore(rows, {(fill["symbol"], fill["trade_id"]) for fill in fills}, filled)
+        rows = self.store.rows(
+            f"(SELECT * FROM orders WHERE status IN {final} ORDER BY ts_intent DESC LIMIT {RECENT_FINAL}) "
+            f"UNION ALL SELECT * FROM orders WHERE status NOT IN {final} ORDER BY ts_intent"
+        )
+        self.loop.executor.restore(rows)
 
     def _restore_manual(self) -> None:
         """Give back to each position the part that a person made; a new practice account has none."""
@@ -231,7 +227,9 @@ class Engine:
         decider = Decider(self.capital.limited(config), self.instruments)
         while True:
             try:
-                history = await self.loop.history_of(config.symbols, config.decision_interval, decider.warm_up_bars + 1)
+                history = await self.loop.fetch_history(
+                    config.decision_interval, decider.warm_up_bars + 1, symbols=config.symbols
+                )
                 break
             except VenueError as trouble:
                 self.loop.incident("warning", "warm-up", f"history not available: {trouble}")
@@ -244,7 +242,8 @@ class Engine:
 
     async def _fetch_hourly(self) -> None:
         with using(Priority.UI):  # a long download must not keep the trading from asking
-            await self.loop.fetch_history("1h", HOURLY_BARS)
+            for symbol in self.loop.config.symbols:  # one after the other: what is here already is never asked again
+                await self.loop.fetch_history("1h", HOURLY_BARS, symbols=(symbol,))
 
     # jobs --------------------------------------------------------------------------------------------------------
 
@@ -259,6 +258,7 @@ class Engine:
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
         add(self.publish_status, "interval", seconds=1, id="publish-status")
         add(loop.risk_sweep, "interval", seconds=1, id="risk-sweep")
+        add(loop.dead_man.refresh, "interval", seconds=2, id="dead-man")
         add(self.connection.tick, "interval", seconds=1, id="connection")
         add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")
         add(self._reconcile, "interval", seconds=RECONCILE_EVERY_S, id="reconcile")
@@ -302,6 +302,7 @@ class Engine:
         try:
             await asyncio.wrap_future(self.store.append_durable("metrics", []))
             self.loop.storage_trouble = None
+            self.loop.incident("warning", "storage", "The record can be written again; what had to wait is written.")
         except StorageError:
             return
 
@@ -402,9 +403,3 @@ def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
             await result
 
     return run
-
-
-def compile_ahead(module: str, function: str) -> None:
-    """Fill the disk cache in a process of its own, with low priority, so that nothing here stalls."""
-    command = [sys.executable, "-c", f"import os; os.nice(5); from engine.core.{module} import {function} as f; f()"]
-    subprocess.run(command, check=False, capture_output=True, timeout=300)

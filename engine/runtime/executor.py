@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from engine.domain import (
+    CONDITIONAL_TYPES,
     NS_PER_S,
     ApprovedOrder,
     Fill,
@@ -29,9 +30,10 @@ from engine.domain import (
 )
 from engine.errors import CommandRefused, Rejected, StateUnknown, Unreachable, VenueError
 from engine.execution import orders as states
-from engine.execution.ids import client_order_id
+from engine.execution.ids import client_order_id, is_ours
 from engine.execution.orders import Order
 from engine.runtime.account import Account
+from engine.runtime.doubts import Doubts
 from engine.runtime.market import MarketState
 from engine.settings import SystemConfig
 from engine.venues.aster import AsterVenue
@@ -39,11 +41,6 @@ from storage.database import Database, StorageError
 
 log = structlog.get_logger("executor")
 
-LOOKUP_EVERY_S = 1.0
-SETTLE_S = 5.0  # "no such order" counts only this long after sending
-NOT_FOUND_TWICE = 2
-ACK_WITHIN_S = 5.0
-FILL_WITHIN_S = 2.0
 BACK_OFF_S = 2.0
 RECENT_FINAL = 2000
 
@@ -82,6 +79,7 @@ class Executor:
         self.tag, self.sequence, self.now = tag, sequence, now
         self.trading_state, self.publish = trading_state, publish
         self.config = SystemConfig()
+        self.speed = 1.0  # market time per wall time
         self.instruments: dict[str, Instrument] = {}
         self.orders: dict[str, Order] = {}
         self.recent: dict[str, Order] = {}
@@ -90,10 +88,11 @@ class Executor:
         self._seen_trades: set[tuple[str, str]] = set()
         self._event_seq = store.rows("SELECT coalesce(max(seq), 0) AS n FROM order_events")[0]["n"]
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._looking_up: set[str] = set()
         self._refused_ns: dict[tuple[str, str], int] = {}
-        self._fill_gaps: dict[str, int] = {}  # order said filled, fill not seen yet: client id -> since when
+        self.doubts = Doubts(self)
+        self.entered: Callable[[Fill], None] = lambda fill: None  # hears of every new fill
         self.on_stopped: Callable[[Fill], None] = lambda fill: None
+        self.before_stop: Callable[[str], Awaitable[None]] | None = None  # what must be true before a stop is sent
         self.on_change: Callable[[str], None] = lambda symbol: None
 
     # state -------------------------------------------------------------------------------------------------------
@@ -110,15 +109,25 @@ class Executor:
         """Return the signed quantity that working orders may still add to a symbol's position, base units."""
         return sum(order.in_flight_qty for order in self.open_orders(symbol))
 
-    def restore(self, rows: list[dict[str, Any]], seen_trades: set[tuple[str, str]], filled: dict[str, float]) -> None:
-        """Take up the orders that were not final when the last engine stopped."""
-        self._seen_trades |= seen_trades
-        self._filled |= filled
+    def venue_ns(self, ts: int) -> int:
+        """Return the venue's market time of a moment of ours; a practice market may run faster, or in the past."""
+        now = self.now()
+        return (self.market.ts_exchange or now) - int((now - ts) * self.speed)
+
+    def restore(self, rows: list[dict[str, Any]]) -> None:
+        """Take up, after a restart, the orders that were not final and the newest of those that were."""
         for row in rows:
             order = states.from_row(row)
             if order.status in (OrderStatus.INTENT, OrderStatus.SENT):
-                order = states.unknown(order, "the engine stopped before the venue answered")
-            self.orders[order.client_id] = order
+                order = states.unknown(order, "the engine stopped before the venue answered", self.now())
+            (self.recent if order.is_final else self.orders)[order.client_id] = order
+
+    def restore_fills(self, fills: list[Fill]) -> None:
+        """Take up, after a restart, which fills were applied."""
+        self._seen_trades = {(fill.symbol, fill.trade_id) for fill in fills}
+        self._filled = {}
+        for fill in fills:
+            self._filled[fill.client_id] = self._filled.get(fill.client_id, 0.0) + abs(fill.qty)
 
     def _keep(self, order: Order, event: str, detail: str = "") -> None:
         previous = self.orders.get(order.client_id)
@@ -157,6 +166,8 @@ class Executor:
         """
         self._check(spec)
         epoch = self.kill_epoch
+        if self.before_stop is not None and (spec.close_position or spec.order_type in CONDITIONAL_TYPES):
+            await self.before_stop(spec.symbol)
         self.sequence += 1
         client_id = client_order_id(self.tag, decision_id, self.sequence)
         approved = ApprovedOrder(client_id, decision_id, spec, decision_px)
@@ -174,7 +185,7 @@ class Executor:
             raise CommandRefused("The kill switch was pressed before the order was sent.")
         self._keep(states.sent(order, self.now()), "SENT")
         await self._submit(approved)
-        return self._known(client_id)
+        return self.known(client_id)
 
     async def _submit(self, approved: ApprovedOrder) -> None:
         client_id = approved.client_id
@@ -187,8 +198,8 @@ class Executor:
         except StateUnknown as doubt:
             order = self.orders.get(client_id)
             if order is not None:
-                self._keep(states.unknown(order, str(doubt)), "UNKNOWN", str(doubt))
-                self.look_up(client_id)
+                self._keep(states.unknown(order, str(doubt), self.now()), "UNKNOWN", str(doubt))
+                self.doubts.look_up(client_id)
 
     def _finish(self, client_id: str, change: Callable[..., Order], reason: str, event: str) -> None:
         order = self.orders.get(client_id)
@@ -234,7 +245,7 @@ class Executor:
 
     def on_order(self, update: OrderUpdate) -> None:
         """Apply the venue's word on an order; an order that we did not make is adopted."""
-        order = self.orders.get(update.client_id) or self.recent.get(update.client_id)
+        order = self._find(update.client_id)
         if order is None:
             self._keep(states.adopt(update), "ADOPTED", update.order_type)
             return
@@ -245,7 +256,7 @@ class Executor:
         changed = states.apply_update(known, update)
         if changed != order:
             if changed.filled_qty > self._filled.get(update.client_id, 0.0) + states.QTY_EPSILON:
-                self._fill_gaps.setdefault(update.client_id, self.now())
+                self.doubts.fill_gaps.setdefault(update.client_id, self.now())
             self._keep(changed, update.status)
             self.on_change(update.symbol)
 
@@ -255,14 +266,15 @@ class Executor:
         if key in self._seen_trades:
             return False
         self._seen_trades.add(key)
-        order = self.orders.get(fill.client_id) or self.recent.get(fill.client_id)
+        order = self._find(fill.client_id)
         before = self._filled.get(fill.client_id, 0.0)
         self._filled[fill.client_id] = before + abs(fill.qty)
         if order is not None and self._filled[fill.client_id] >= order.filled_qty - states.QTY_EPSILON:
-            self._fill_gaps.pop(fill.client_id, None)
+            self.doubts.fill_gaps.pop(fill.client_id, None)
         instrument = self.instruments.get(fill.symbol)
         purpose = Purpose.EXTERNAL if order is None else order.spec.purpose
         self.account.apply_fill(fill, 0.0 if instrument is None else instrument.lot_size, purpose)
+        self.entered(fill)
         if purpose == Purpose.PROTECT:
             self.on_stopped(fill)
         if order is not None:
@@ -285,69 +297,53 @@ class Executor:
 
         Until it arrives the position is behind, and anything planned from it would be doubled.
         """
-        return any(self._known(client_id).spec.symbol == symbol for client_id in self._fill_gaps)
+        return any(self.known(client_id).spec.symbol == symbol for client_id in self.doubts.fill_gaps)
 
     def backing_off(self, symbol: str, purpose: Purpose) -> bool:
         """Return whether such an order was refused just now: the same request would be refused again at once."""
         return self.now() - self._refused_ns.get((symbol, purpose.value), 0) < BACK_OFF_S * NS_PER_S
 
-    def _known(self, client_id: str) -> Order:
-        return self.orders.get(client_id) or self.recent[client_id]
+    def known(self, client_id: str) -> Order:
+        """Return an order by our id; KeyError when there never was one."""
+        order = self._find(client_id)
+        if order is None:
+            raise KeyError(client_id)
+        return order
+
+    def knows(self, client_id: str) -> bool:
+        """Return whether an order is on our record."""
+        return self._find(client_id) is not None
+
+    def _find(self, client_id: str) -> Order | None:
+        order = self.orders.get(client_id) or self.recent.get(client_id)
+        if order is None and is_ours(client_id, self.tag):  # final long ago: the record still has it
+            rows = self.store.rows("SELECT * FROM orders WHERE client_id = ?", [client_id])
+            order = states.from_row(rows[0]) if rows else None
+        return order
 
     # doubt -------------------------------------------------------------------------------------------------------
 
-    def look_up(self, client_id: str) -> None:
-        """Start asking the venue about an order in doubt."""
-        if client_id not in self._looking_up:
-            self._looking_up.add(client_id)
-            self.spawn(self._look_up(client_id))
+    def has_seen(self, fill: Fill) -> bool:
+        """Return whether a fill was applied already."""
+        return (fill.symbol, fill.trade_id) in self._seen_trades
 
-    def chase_doubts(self) -> None:
-        """Ask about orders without an answer and fills that are overdue; called a few times a second."""
-        now = self.now()
-        for order in list(self.orders.values()):
-            late = order.status == OrderStatus.SENT and now - order.ts_sent > ACK_WITHIN_S * NS_PER_S
-            if late or order.status == OrderStatus.UNKNOWN:
-                self.look_up(order.client_id)
-        for client_id, since in list(self._fill_gaps.items()):
-            if now - since > FILL_WITHIN_S * NS_PER_S:
-                self._fill_gaps[client_id] = now  # ask again after another pause
-                self.spawn(self._fetch_fills(self._known(client_id)))
+    def filled_of(self, client_id: str) -> float:
+        """Return what the fills of an order add up to, unsigned base units."""
+        return self._filled.get(client_id, 0.0)
 
-    async def _fetch_fills(self, order: Order) -> None:
-        with contextlib.suppress(VenueError):  # asked again after FILL_WITHIN_S
-            for fill in await self.venue.fills(order.spec.symbol, order.venue_order_id, order.client_id):
-                self.on_fill(fill)
+    def client_ids_by_venue_id(self) -> dict[str, str]:
+        """Return our ids of the orders in memory by the venue's."""
+        return {o.venue_order_id: o.client_id for o in (*self.recent.values(), *self.orders.values())}
 
-    async def _look_up(self, client_id: str) -> None:
-        try:
-            while (order := self.orders.get(client_id)) is not None and order.status in (
-                OrderStatus.UNKNOWN,
-                OrderStatus.SENT,
-            ):
-                await self._ask(order)
-                await asyncio.sleep(LOOKUP_EVERY_S)
-        finally:
-            self._looking_up.discard(client_id)
+    def give_up(self, client_id: str) -> None:
+        """Close an order that the venue does not have, or, if it had filled in part, has no longer."""
+        change = states.rejected if self.filled_of(client_id) == 0.0 else states.expired
+        self._finish(client_id, change, "the venue has no such order", "NOT_FOUND")
 
-    async def _ask(self, order: Order) -> None:
-        try:
-            update = await self.venue.order(order.spec.symbol, order.client_id)
-            if update is not None:
-                await self.catch_up(update)
-                return
-        except VenueError as trouble:  # a network error never counts as "not found"
-            log.info("lookup failed", client_id=order.client_id, reason=str(trouble))
-            return
-        current = self.orders.get(order.client_id)
-        if current is None or current.status not in (OrderStatus.UNKNOWN, OrderStatus.SENT):
-            return
-        settled = self.now() - (current.ts_sent or current.ts_intent) > SETTLE_S * NS_PER_S
-        misses = current.not_found + (1 if settled else 0)
-        if misses >= NOT_FOUND_TWICE and self._filled.get(order.client_id, 0.0) == 0.0:
-            self._finish(order.client_id, states.rejected, "the venue has no such order", "NOT_FOUND")
-        else:
-            self.orders[order.client_id] = replace(current, not_found=misses)
+    def doubt(self, order: Order, reason: str) -> None:
+        """Treat an order as one in doubt, whatever was known of it, and look it up."""
+        self._keep(states.doubted(order, reason, self.now()), "UNKNOWN", reason)
+        self.doubts.look_up(order.client_id)
 
     async def catch_up(self, update: OrderUpdate) -> None:
         """Apply an order's state together with the fills that the stream may have missed."""

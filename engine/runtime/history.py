@@ -28,9 +28,7 @@ class History:
         self._venue, self._store, self._journal = venue, store, journal
         self._is_wall_time = is_wall_time
 
-    async def fetch(
-        self, symbol: str, interval: str, n_bars: int, now_ns: int, end_ns: int | None = None
-    ) -> list[Bar]:
+    async def fetch(self, symbol: str, interval: str, n_bars: int, now_ns: int, end_ns: int | None = None) -> list[Bar]:
         """Return up to ``n_bars`` bars, oldest first, and keep the new ones. Without ``end_ns`` the last is open."""
         if end_ns is None and self._is_wall_time:
             stored = await asyncio.to_thread(self._stored, symbol, interval, n_bars)

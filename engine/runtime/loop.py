@@ -39,6 +39,7 @@ from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
 from engine.runtime.decider import Decider, decision_detail, summary
 from engine.runtime.executor import Executor
+from engine.runtime.guards import DeadManSwitch, LiquidationGuard
 from engine.runtime.history import History
 from engine.runtime.journal import Journal
 from engine.runtime.kill import KillSwitch
@@ -84,12 +85,16 @@ class Loop:
             tag=session.tag, sequence=session.sequence, now=self.clock.now, trading_state=self.trading_state,
             publish=self._on_change,
         )  # fmt: skip
-        self.executor.config = config
+        self.executor.config, self.executor.speed = config, session.speed
         self.broadcaster = Broadcaster()
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
         self.executor.on_stopped = self._on_stopped
         self.worker = Worker(self.executor)
         self.stopped = StoppedOut(store, session.account_key)
+        self.dead_man = DeadManSwitch(self.executor)
+        self.liquidation = LiquidationGuard(
+            self.executor, self.worker, lambda sentence: self.incident("critical", "liquidation", sentence)
+        )
         self.kill = KillSwitch(self.executor, self.worker, store)
         self.reconciler = Reconciler(self.executor, Ledger(store, session.account_key))
         self.decider: Decider | None = None
@@ -258,6 +263,9 @@ class Loop:
 
     def _act(self, decider: Decider, decision: Decision, decision_id: int, close_px: Any) -> None:
         for index, symbol in enumerate(decider.symbols):
+            grows = abs(decision.target_qty[index]) > abs(self.account.position(symbol).qty)
+            if grows and self.liquidation.is_close(symbol):
+                continue
             if decision.act[index]:
                 verdicts = decision.verdict[index]
                 urgent = Verdict.REFUSE in (verdicts[Rule.DAILY_LOSS], verdicts[Rule.DRAWDOWN])
@@ -274,14 +282,11 @@ class Loop:
 
     # upkeep ------------------------------------------------------------------------------------------------------
 
-    async def fetch_history(self, interval: str, n_bars: int, end_ns: int | None = None) -> dict[str, list[Bar]]:
-        """Return history of every configured symbol, and keep it."""
-        return await self.history_of(self.config.symbols, interval, n_bars, end_ns)
-
-    async def history_of(
-        self, symbols: tuple[str, ...], interval: str, n_bars: int, end_ns: int | None = None
+    async def fetch_history(
+        self, interval: str, n_bars: int, end_ns: int | None = None, symbols: tuple[str, ...] | None = None
     ) -> dict[str, list[Bar]]:
-        """Return history of some symbols: what is stored, and the rest from the venue, which is then stored too."""
+        """Return history of some symbols, by default of every configured one, and keep it."""
+        symbols = symbols or self.config.symbols
         now = self.clock.now()
         pages = await asyncio.gather(*(self.history.fetch(s, interval, n_bars, now, end_ns) for s in symbols))
         for bars in pages:
@@ -297,7 +302,8 @@ class Loop:
         if outcome.ok or outcome.mismatches:
             self.journal.positions(self.screen.position_rows())
         for mismatch in outcome.mismatches:
-            self.incident("error", "reconcile", mismatch)
+            if before is None or mismatch not in before.mismatches:  # a residue that stays is told once
+                self.incident("error", "reconcile", mismatch)
         if not outcome.ok and not outcome.mismatches and (before is None or before.ok):
             self.incident("warning", "reconcile", outcome.message)
 
@@ -306,9 +312,14 @@ class Loop:
         return self.account.cash + self.account.unrealized({s: self.market.mark_px(s) for s in self.account.positions})
 
     async def risk_sweep(self) -> None:
-        """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten."""
+        """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten.
+
+        A position close to its liquidation is cut.
+        """
+        if self.liquidation.sweep():
+            self.executor.spawn(self.reconcile())  # brings the new liquidation prices
         equity = self.equity_now()
-        if self.decider is None or not math.isfinite(equity) or self.phase != "trading":
+        if self.decider is None or not math.isfinite(equity) or self.phase not in ("trading", "reducing"):
             return
         book = self.decider.state.book[0]
         peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])
@@ -370,8 +381,13 @@ class Loop:
 
     def on_storage_error(self, sentence: str) -> None:
         """Allow only reducing while the record cannot be written."""
-        self.storage_trouble = sentence
-        log.error("storage", reason=sentence)
+        known, self.storage_trouble = self.storage_trouble, sentence
+        if known is None:  # the incident is written with everything else as soon as there is room
+            self.incident(
+                "critical", "storage",
+                f"The record cannot be written: {sentence[:300]}. Only reducing orders are sent until it can. Free "
+                "disk space; nothing else needs to be done.",
+            )  # fmt: skip
 
 
 async def cancelled(task: asyncio.Task[Any] | None) -> None:

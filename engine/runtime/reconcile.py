@@ -1,17 +1,27 @@
-"""Reconciliation: orders, fills, positions and cash compared with the venue's. A difference is shown, then adopted."""
+"""Reconciliation: orders, fills, positions, income and cash compared with the venue's.
+
+At start the books are rebuilt from the record first: what was filled or finished while nobody listened is fetched, and
+only what is then still different is a difference. A difference is shown, then adopted; what no fill and no income
+explains stays on the ledger, and only reducing is allowed, until a later comparison or a person explains it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.domain import NS_PER_S, OrderStatus, PositionReport
-from engine.errors import VenueError
+from engine.domain import NS_PER_S, BalanceReport, OrderStatus, PositionReport
+from engine.errors import CommandRefused, VenueError
+from engine.runtime.account import Position
 from engine.runtime.executor import Executor
+from engine.runtime.ledger import Ledger
 
 FRESH_S = 2.0  # an order this young may be missing from a snapshot that was taken before it arrived
-CASH_TOLERANCE = 0.01  # one cent
 FILL_MARGIN_S = 60.0
+LOOKS = 4  # a difference that a message on its way explains is none
+LOOK_AGAIN_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,114 +41,185 @@ class Reconciler:
     ----------
     executor : Executor
         Its orders, fills and account are compared and corrected.
+    ledger : Ledger
+        Adds up what the record holds.
     """
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    def __init__(self, executor: Executor, ledger: Ledger) -> None:
+        self._executor, self.ledger = executor, ledger
         self._lock = asyncio.Lock()
         self.last: Reconciliation | None = None
-        self._since_ns = 0
+        self.residue: tuple[str, ...] = ()  # what the ledger does not explain
+        executor.entered = ledger.add_fill
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the last comparison was made and left nothing unexplained."""
+        return self.last is not None and self.last.ok and not self.residue
 
     async def run(self, *, first: bool = False) -> Reconciliation:
         """Compare now, correct what differs, and return what differed.
 
-        ``first`` is the comparison at start, when our account is still empty: the venue's positions and cash are taken
-        over and are no mismatch.
+        ``first`` is the comparison at start. On an account that this record does not know yet, the venue's positions
+        and cash are the opening and no mismatch.
         """
         async with self._lock:
             now = self._executor.now()
             try:
                 mismatches = await self._compare(first)
-                message = "books agree" if not mismatches else f"{len(mismatches)} differences adopted"
+                message = "books agree" if not mismatches else f"{len(mismatches)} differences"
                 outcome = Reconciliation(now, not mismatches, tuple(mismatches), message)
-                self._since_ns = now
             except VenueError as trouble:
                 outcome = Reconciliation(now, False, (), f"the venue could not be asked: {trouble}")
             self.last = outcome
             return outcome
 
     async def _compare(self, first: bool) -> list[str]:
-        executor = self._executor
+        executor, ledger = self._executor, self.ledger
+        if first and ledger.opening is None and not ledger.restore():
+            return await self._open_books()
+        if first:
+            self._take_up_positions()
         await self._settle_orders(first)
+        if first:
+            await self._fetch_fills(self._symbols_to_ask())
         venue_orders, positions, balance = await executor.venue.snapshot()
-        ours = set(executor.orders)
-        mismatches = []
-        for update in venue_orders:
-            if update.client_id not in ours and update.client_id not in executor.recent:
-                mismatches.append(f"{update.symbol}: order {update.client_id} was not made by this engine")
-            await executor.catch_up(update)
-        cash_before, had_cash = executor.account.cash, executor.account.cash == executor.account.cash
-        if had_cash and abs(balance.cash - cash_before) > CASH_TOLERANCE and await self._still_differs(cash_before):
-            mismatches.append(f"cash: ours {cash_before:.2f}, the venue's {balance.cash:.2f}")
-        executor.account.apply_balance(balance)
-        mismatches += await self._compare_positions({report.symbol: report for report in positions}, first)
-        return [] if first else mismatches
+        mismatches = await self._compare_orders(venue_orders)
+        positions, balance = await self._settle_ledger(positions, balance)
+        return mismatches + self._adopt(positions, balance)
 
-    async def _still_differs(self, cash_before: float) -> bool:
-        await asyncio.sleep(0.3)  # the push that explains it may be on its way
-        return self._executor.account.cash == cash_before
+    async def _open_books(self) -> list[str]:
+        """Begin the ledger with what the venue shows."""
+        executor = self._executor
+        await self._settle_orders(True)
+        venue_orders, positions, balance = await executor.venue.snapshot()
+        incomes = await executor.venue.incomes_since(None)
+        await self.ledger.open(positions, balance, incomes, executor.now(), executor.venue_ns(executor.now()))
+        for update in venue_orders:
+            executor.on_order(update)
+        for report in positions:
+            # what is held at the opening was not opened by a person at this desk: the strategy manages it
+            position = Position(report.qty, report.entry_px, 0.0, report.liq_px, report.leverage)
+            executor.account.positions[report.symbol] = position
+        executor.account.apply_balance(balance)
+        return []
+
+    def _take_up_positions(self) -> None:
+        self._executor.restore_fills(self.ledger.fills)
+        for symbol, position in self.ledger.positions(self._lot_sizes())[0].items():
+            self._executor.account.positions[symbol] = position
+
+    def _lot_sizes(self) -> dict[str, float]:
+        return {symbol: instrument.lot_size for symbol, instrument in self._executor.instruments.items()}
+
+    # orders ------------------------------------------------------------------------------------------------------
 
     async def _settle_orders(self, first: bool) -> None:
+        """Ask about every order that we think is open, so that one that ended unseen gets its true end."""
         executor = self._executor
         now = executor.now()
+        asked = []
         for order in list(executor.orders.values()):
             fresh = now - (order.ts_sent or order.ts_intent) < FRESH_S * NS_PER_S
-            if order.status == OrderStatus.INTENT or (fresh and not first):
+            if fresh and not first:
                 continue
             if order.status in (OrderStatus.UNKNOWN, OrderStatus.SENT):
-                executor.look_up(order.client_id)
-                continue
-            update = await executor.venue.order(order.spec.symbol, order.client_id)
-            if update is not None:
-                await executor.catch_up(update)
+                if first:
+                    asked.append(executor.doubts.ask(order))
+                executor.doubts.look_up(order.client_id)
+            elif order.status != OrderStatus.INTENT:
+                asked.append(self._settle(order.client_id))
+        await asyncio.gather(*asked)
 
-    async def _compare_positions(self, venue: dict[str, PositionReport], first: bool) -> list[str]:
+    async def _settle(self, client_id: str) -> None:
         executor = self._executor
-        differing = self._differing(venue)
-        if differing and not first:
-            await self._fetch_missed_fills(differing)
-            await asyncio.sleep(0.3)
-            _, positions, _ = await executor.venue.snapshot()
-            venue = {report.symbol: report for report in positions}
-            differing = self._differing(venue)
+        order = executor.orders[client_id]
+        update = await executor.venue.order(order.spec.symbol, client_id)
+        if update is not None:
+            await executor.catch_up(update)
+        elif client_id in executor.orders:
+            executor.doubt(executor.orders[client_id], "the venue does not know it any more")
+
+    async def _compare_orders(self, venue_orders: Iterable) -> list[str]:  # type: ignore[type-arg]
+        executor = self._executor
         mismatches = []
-        for symbol in differing:
-            report = venue.get(symbol) or _flat(symbol, executor.now())
-            ours = executor.account.position(symbol).qty
-            mismatches.append(f"{symbol}: position ours {ours:g}, the venue's {report.qty:g}")
-            executor.account.adopt(report)
-        for report in venue.values():
-            executor.account.note(report)
-        if first:
-            self._hand_over()
+        for update in venue_orders:
+            if not executor.knows(update.client_id):
+                mismatches.append(f"{update.symbol}: order {update.client_id} was not made by this engine")
+            await executor.catch_up(update)
         return mismatches
 
-    def _hand_over(self) -> None:
-        # what is held at start came from this engine's earlier life: its strategy manages it on
-        positions = self._executor.account.positions
-        for symbol, position in positions.items():
-            positions[symbol] = type(position)(position.qty, position.entry_px, 0.0, position.liq_px, position.leverage)
+    # fills and money ---------------------------------------------------------------------------------------------
 
-    def _differing(self, venue: dict[str, PositionReport]) -> list[str]:
-        account, instruments = self._executor.account, self._executor.instruments
-        symbols = {*venue, *account.open_positions()} & set(instruments)
-        return sorted(
-            symbol
-            for symbol in symbols
-            if abs((venue[symbol].qty if symbol in venue else 0.0) - account.position(symbol).qty)
-            > instruments[symbol].lot_size / 2
-        )
-
-    async def _fetch_missed_fills(self, symbols: list[str]) -> None:
+    def _symbols_to_ask(self) -> set[str]:
         executor = self._executor
-        start_ns = max(self._since_ns - int(FILL_MARGIN_S * NS_PER_S), 0)
-        by_venue_id = {
-            order.venue_order_id: order.client_id for order in (*executor.orders.values(), *executor.recent.values())
-        }
-        for symbol in symbols:
-            for fill in await executor.venue.fills_since(symbol, start_ns):
-                executor.on_fill(fill._replace(client_id=by_venue_id.get(fill.venue_order_id, "")))
+        ours = {*self.ledger.symbols, *executor.config.symbols, *(o.spec.symbol for o in executor.orders.values())}
+        return ours & set(executor.instruments)
+
+    async def _fetch_fills(self, symbols: set[str]) -> None:
+        """Fetch what the stream may have missed: all fills since the newest that was compared, each applied once."""
+        executor, ledger = self._executor, self.ledger
+        assert ledger.opening is not None
+        start_ns = max(ledger.checked_ns() - int(FILL_MARGIN_S * executor.speed * NS_PER_S), ledger.opening["venue_ns"])
+        for symbol in sorted(symbols):
+            page = await executor.venue.fills_since(symbol, start_ns, executor.venue_ns(executor.now()))
+            missed = [fill for fill in page if not executor.has_seen(fill)]
+            for fill in await executor.doubts.named(missed):
+                executor.on_fill(fill)
+
+    async def _settle_ledger(
+        self, positions: list[PositionReport], balance: BalanceReport
+    ) -> tuple[list[PositionReport], BalanceReport]:
+        """Add the books up until they agree or looking again does not help; return the snapshot that was compared."""
+        executor, ledger, lots = self._executor, self.ledger, self._lot_sizes()
+        for look in range(LOOKS):
+            ledger.add_incomes(await executor.venue.incomes_since(ledger.income_since_ns))
+            statement = ledger.state(positions, balance, lots, executor.now())
+            self.residue = tuple(statement.residue)
+            if not self.residue:
+                ledger.mark_checked()
+                break
+            if look == LOOKS - 1:
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+            if look:  # messages had their time: what is still missing was lost
+                await self._fetch_fills(self._symbols_to_ask())
+            _, positions, balance = await executor.venue.snapshot()
+        return positions, balance
+
+    def _adopt(self, positions: list[PositionReport], balance: BalanceReport) -> list[str]:
+        """Take the venue's word where ours differs, and say so."""
+        executor = self._executor
+        account, venue = executor.account, {report.symbol: report for report in positions}
+        mismatches = list(self.residue)
+        for symbol in sorted({*venue, *account.open_positions()} & set(executor.instruments)):
+            report = venue.get(symbol) or _flat(symbol, executor.now())
+            ours, unsettled = account.position(symbol).qty, f"quantity {symbol}:"
+            # a position that agreed a moment ago and moved since is no difference: its fill has just arrived
+            if any(unsettled in sentence for sentence in self.residue) and abs(report.qty - ours) > 0:
+                mismatches.append(f"{symbol}: position ours {ours:g}, the venue's {report.qty:g}")
+                account.adopt(report)
+        for report in venue.values():
+            account.note(report)
+        account.apply_balance(balance)
+        return mismatches
+
+    async def accept(self, reason: str) -> tuple[str, ...]:
+        """Take the venue's books as the new opening; a person has explained the rest. Return what was left over."""
+        if not reason.strip():
+            raise CommandRefused("Say why the difference is accepted: it goes on the record.")
+        async with self._lock:
+            executor = self._executor
+            left = self.residue
+            _, positions, balance = await executor.venue.snapshot()
+            incomes = await executor.venue.incomes_since(None)
+            await self.ledger.open(positions, balance, incomes, executor.now(), executor.venue_ns(executor.now()))
+            for report in positions:
+                executor.account.adopt(report)
+            executor.account.apply_balance(balance)
+            self.residue = ()
+        return left
 
 
 def _flat(symbol: str, now: int) -> PositionReport:
-    return PositionReport(symbol, 0.0, 0.0, float("nan"), float("nan"), float("nan"), now)
+    return PositionReport(symbol, 0.0, 0.0, math.nan, math.nan, math.nan, now)

@@ -72,7 +72,8 @@ class Screen:
 
     def order_rows(self) -> list[dict[str, Any]]:
         """Return open orders as rows."""
-        return [order.row() for order in self._executor.open_orders()]
+        doubts = self._executor.doubts
+        return [order.row() | doubts.row(order) for order in self._executor.open_orders()]
 
     def position_rows(self) -> list[dict[str, Any]]:
         """Return open positions as rows."""

@@ -6,9 +6,11 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from engine.domain import Mode
+from engine.domain import NS_PER_MS, Mode
 from engine.execution.ids import order_prefix, sequence_of
 from storage.database import Database
+
+SEQUENCE_EPOCH_NS = 1_767_225_600 * 10**9  # 2026-01-01; counted in ms, an engine never makes ids that fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,10 @@ def open_session(
     if tag is None:
         tag = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
         store.remember("order_tag", tag).result(10)
+    # Counting from the milliseconds of the start as well keeps ids unique when the record is restored from a copy.
+    sequence = max(_last_sequence(store, tag), (started_ns - SEQUENCE_EPOCH_NS) // NS_PER_MS)
     key = hashlib.sha256(f"{mode}:{account}".encode()).hexdigest()[:16]
-    return Session(secrets.token_hex(6), mode, market_source, speed, key, tag, _last_sequence(store, tag), started_ns)
+    return Session(secrets.token_hex(6), mode, market_source, speed, key, tag, sequence, started_ns)
 
 
 def _last_sequence(store: Database, tag: str) -> int:

@@ -40,6 +40,7 @@ def engine_status(loop: Loop, clock_skew_ms: float) -> dict[str, Any]:
         "last_decision": loop.last_decision,
         "next_decision_ns": (market_ns // interval_ns + 1) * interval_ns,
         "last_reconcile": _reconciliation(loop),
+        "unexplained": _unexplained(loop),
         "symbols": list(loop.config.symbols),
         "decision_interval": loop.config.decision_interval,
         "open_orders": len(orders),
@@ -69,6 +70,12 @@ def _money(loop: Loop) -> dict[str, float | None]:
         "gross_weight": finite(gross / equity),
         "margin_ratio": finite(loop.account.maintenance_margin / equity),
     }
+
+
+def _unexplained(loop: Loop) -> float | None:
+    """Return what the ledger could not derive, quote currency; None before the first comparison."""
+    statement = loop.reconciler.ledger.last
+    return None if statement is None else finite(statement.unexplained)
 
 
 def _age_s(loop: Loop, stream: str, now: int) -> float | None:

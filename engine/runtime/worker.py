@@ -45,6 +45,22 @@ class Worker:
         """Stop working towards one symbol's target."""
         self.targets.pop(symbol, None)
 
+    def working_notional(self) -> float:
+        """Return how much working orders and unfinished targets may still add to the book's gross, quote currency."""
+        executor, added = self._executor, 0.0
+        for symbol in {*self.targets, *(order.spec.symbol for order in executor.open_orders())}:
+            position, mark_px = executor.account.position(symbol), executor.market.mark_px(symbol)
+            remainders = [order.in_flight_qty for order in executor.open_orders(symbol)]
+            ends = [
+                position.qty + sum(qty for qty in remainders if qty > 0),
+                position.qty + sum(qty for qty in remainders if qty < 0),
+            ]
+            if (target := self.targets.get(symbol)) is not None:
+                ends.append(target.target_qty + position.manual_qty)
+            more = max(max(map(abs, ends)) - abs(position.qty), 0.0) * mark_px
+            added += more if math.isfinite(more) else 0.0
+        return added
+
     def clear(self) -> None:
         """Forget every target; positions and stops stay."""
         self.targets.clear()
@@ -66,7 +82,7 @@ class Worker:
     def tick(self) -> None:
         """Look at every symbol with a target, an order or a position; called a few times a second."""
         executor = self._executor
-        executor.chase_doubts()
+        executor.doubts.chase()
         for symbol in {
             *self.targets,
             *executor.account.open_positions(),

@@ -20,6 +20,7 @@ class AccountRules(NamedTuple):
     is_multi_asset: bool | None
     leverage: dict[str, int] | None  # set at the venue, by symbol
     mark_px: dict[str, float] | None
+    equity: float | None  # USDT, unrealised profit included
     troubles: tuple[str, ...]
 
 
@@ -46,6 +47,7 @@ async def read_account_rules(config: dict[str, Any]) -> AccountRules:
             _flag(multi, "multiAssetsMargin"),
             None if account is None else {row["symbol"]: int(row["leverage"]) for row in account["positions"]},
             None if marks is None else {row["symbol"]: float(row["markPrice"]) for row in marks},
+            None if account is None else float(account["totalMarginBalance"]),
             tuple(troubles),
         )
     finally:

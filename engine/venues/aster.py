@@ -229,18 +229,20 @@ class AsterVenue:
         now = time.time_ns()
         return [wire.parse_user_trade(row, client_id, now) for row in rows if str(row["orderId"]) == venue_order_id]
 
-    async def fills_since(self, symbol: str, start_ns: int) -> list[Fill]:
-        """Return our fills of a symbol since a time, oldest first, page by page; our order id is not in them."""
+    async def fills_since(self, symbol: str, start_ns: int, until_ns: int) -> list[Fill]:
+        """Return our fills of a symbol since a time, oldest first, page by page; our order id is not in them.
+
+        ``until_ns`` is now in the venue's time: a start without an end reaches seven days, so a longer span takes
+        several questions.
+        """
         ask = self._trading.fapiPrivateGetV3UserTrades
         start_ms, rows, page = start_ns // 1_000_000, [], []
-        while not page:  # a start without an end reaches seven days
+        while not page and start_ms <= max(until_ns, start_ns) // 1_000_000:
             page = await reading(ask({"symbol": symbol, "startTime": start_ms, "limit": PAGE_ROWS}))
             start_ms += WEEK_MS
-            if start_ms > time.time_ns() // 1_000_000:
-                break
         while page:
             rows += page
-            if len(page) < PAGE_ROWS and start_ms > time.time_ns() // 1_000_000:
+            if len(page) < PAGE_ROWS and start_ms > until_ns // 1_000_000:
                 break
             page = await reading(ask({"symbol": symbol, "fromId": int(page[-1]["id"]) + 1, "limit": PAGE_ROWS}))
         now = time.time_ns()

@@ -87,6 +87,7 @@ class AsterClient(ccxt.pro.aster):
         name, version = keccak(domain["name"].encode()), keccak(domain["version"].encode())
         separator = keccak(DOMAIN_TYPE + name + version + int(domain["chainId"]).to_bytes(32, "big") + address)
         return b"\x19\x01" + separator + keccak(MESSAGE_TYPE + keccak(message["msg"].encode()))
+
     async def request(self, path, api="public", method="GET", params=None, config=None):  # type: ignore[no-untyped-def]
         """Send one REST request when the door lets it pass."""
         name = api[0] if isinstance(api, list) else api

@@ -162,7 +162,43 @@ class FakeActions:
         names = [("Credentials in the vault", False, "No key is stored."), ("Preflight checks", True, "All passed."),
                  ("Two-factor code", False, "Not set up."), ("Reconciled", True, "4 s ago.")]  # fmt: skip
         items = [{"name": name, "ok": ok or self.armed_items, "detail": detail} for name, ok, detail in names]
-        return {"items": items, "ready": self.armed_items}
+        return {"items": items, "ready": self.armed_items, "command": "python -m engine live --data-dir /home/me"}
+
+    def act_vault(self, body):
+        return {"exists": bool(self.vault_kinds) or self.vault_factor, "names": list(self.vault_kinds),
+                "kinds": dict(self.vault_kinds), "second_factor": self.vault_factor}  # fmt: skip
+
+    def act_arm(self, body):
+        self._opened(body)
+        ok = body["code"] == "123456"
+        item = {"name": "Two-factor code", "ok": ok, "detail": "accepted" if ok else "Found: a wrong code."}
+        return {"armed": ok, "items": [item]}
+
+    def _opened(self, body) -> None:
+        if body["passphrase"] != "correct horse battery":
+            raise refuse("The passphrase does not open the vault, or the file was changed (wrong 1 times).", "Wrong")
+
+    def act_vault_store(self, body):
+        self._opened(body)
+        self.vault_kinds[body["name"]] = body["kind"]
+        return self.act_vault(body)
+
+    def act_vault_remove(self, body):
+        self._opened(body)
+        del self.vault_kinds[body["name"]]
+        return self.act_vault(body)
+
+    def act_totp_setup(self, body):
+        box = '<path d="M0,0H5V5H0z" fill="#000"/>'
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">{box}</svg>'
+        return {"uri": "otpauth://totp/Astrolabe:live?secret=JBSWY3DPEHPK3PXP&issuer=Astrolabe", "qr_svg": svg}
+
+    def act_totp_confirm(self, body):
+        self._opened(body)
+        if body["code"] != "123456":
+            raise refuse("The code does not belong to this QR code: scan it again.")
+        self.vault_factor = True
+        return self.act_vault(body)
 
     def act_run_start(self, body):
         run_id = f"run-{len(self.books.runs) + 1:04d}"

@@ -74,6 +74,8 @@ class FakeEngine(FakeActions, FakeHealth, fl.FlightServerBase):
         self.listeners: list[queue.Queue] = []
         self.stopping = threading.Event()
         self.armed_items = False
+        self.vault_kinds: dict[str, str] = {}
+        self.vault_factor = False
 
     # ---- life ----------------------------------------------------------------------------------------------------
 

@@ -117,4 +117,4 @@ class FakeHealth:
             raise refuse(f"Order {body['client_id']} is not open.")
         row.update(status="NEW", unknown_since_ns=0, next_lookup_ns=0)
         self.publish_orders()
-        return {"client_id": row["client_id"], "status": row["status"], "message": "The venue holds it: NEW."}
+        return {"client_id": row["client_id"], "status": row["status"], "answer": "The venue has it: NEW, 0 filled."}

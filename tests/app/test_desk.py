@@ -216,6 +216,25 @@ def test_a_refused_action_is_told_and_each_sentence_is_a_new_one(engine):
     assert state[blotter.STATE]["text"] == "Refused: There is no open position in DOGEUSDT."
 
 
+def in_doubt(engine) -> str:
+    """Rest an order whose outcome is unknown and return its id."""
+    nan = float("nan")
+    row = engine.books.rest("ETHUSDT", 1, 0.5, limit_px=3000.0, stop_px=nan, reduce_only=False, tif="GTX")
+    now = time.time_ns()
+    row.update(status="UNKNOWN", unknown_since_ns=now - 12_000_000_000, next_lookup_ns=now + 90_000_000_000)
+    engine.publish_orders()
+    return row["client_id"]
+
+
+def test_the_venue_is_asked_about_an_order_in_doubt_and_its_answer_told(engine):
+    state, client_id = {}, in_doubt(engine)
+    blotter.ask_venue(state, EngineClient(engine.home), client_id)
+    assert state[blotter.STATE] == {"n": 1, "text": "The venue has it: NEW, 0 filled.", "ok": True}
+    assert commands(engine, "order.lookup") == [{"client_id": client_id}]
+    blotter.ask_venue(state, EngineClient(engine.home), "no-such-order")
+    assert state[blotter.STATE] == {"n": 2, "text": "Refused: Order no-such-order is not open.", "ok": False}
+
+
 # ---- in a browser ------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +305,14 @@ def test_the_desk_in_a_browser_moves_trades_once_and_tells_a_lost_engine(site):
         page.locator(".blotter .action.asks").click()
         expect(page.locator(".notice")).to_contain_text("Closing", timeout=10_000)
         assert len(commands(engine, "position.close")) == 1
+
+        in_doubt(engine)
+        page.get_by_role("button", name=re.compile("^Open orders .*1 unknown")).click()
+        doubt = page.locator(".blotter tbody tr:visible").first
+        expect(doubt).to_contain_text(re.compile(r"UNKNOWN 1\d\s?s, asks in \d\d\s?s"))
+        doubt.get_by_role("button", name="Ask venue now").click()
+        expect(page.locator(".notice")).to_contain_text("The venue has it", timeout=10_000)
+        expect(page.get_by_role("button", name="Ask venue now").locator("visible=true")).to_have_count(0)
 
         engine.stop()
         expect(page.locator(".blotter .veil")).to_contain_text("unknown since", timeout=10_000)

@@ -120,3 +120,13 @@ def test_unknown_numbers_are_dashes_and_not_zero():
     figures = health.headline({"last_reconcile": None, "now_ns": NOW}, None, None, [])
     assert [figure.value for figure in figures] == ["—"] * 6
     assert health.weight_meter({"used": None, "limit": 2400}).text == "Request weight —"
+
+
+def test_a_rung_repeats_no_detail_of_the_rung_below():
+    missing = {"name": "Parity", "ok": False, "detail": "There is no certificate."}
+    days = {"name": "Paper days", "ok": False, "detail": "1 of 14 days."}
+    below = {"conditions": [missing, days | {"detail": "1 of 7 days."}]}
+    assert health.rung_lines({"conditions": [missing, days]}, below) == [
+        ":red[✕] **Parity**, as for the rung before",
+        ":red[✕] **Paper days**: 1 of 14 days.",
+    ]

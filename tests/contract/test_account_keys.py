@@ -68,7 +68,7 @@ async def test_a_legacy_key_reads_trades_and_listens(server):
         await venue.cancel_many(BTC, ["legacy-1"])
         orders, _, balance = await venue.snapshot()
         assert not orders
-        assert balance.wallet_balance == pytest.approx(10_000.0)
+        assert balance.cash == pytest.approx(10_000.0)
         events = venue.events()
         assert (await anext(events)).up
         await events.aclose()
@@ -97,6 +97,7 @@ async def test_an_agents_right_to_withdraw_is_read(server, can_withdraw):
     assert (rules.can_trade, rules.is_hedge_mode, rules.is_multi_asset) == (True, False, False)
     assert rules.mark_px[BTC] == pytest.approx(MID, rel=0.01)
     assert rules.leverage[BTC] >= 1
+    assert rules.equity == pytest.approx(10_000.0)
     assert rules.troubles == ()
 
 

@@ -21,16 +21,17 @@ from waiting import eventually
 
 from engine.domain import KillLevel, OrderStatus, Purpose, StreamState, TradingState
 from engine.errors import CommandRefused
+from engine.execution.ids import sequence_of
 from engine.execution.planner import Target
-from engine.runtime import executor as executor_module
+from engine.runtime import doubts as doubts_module
 
 POST_ORDER = {"method": "POST", "path": "order"}
 
 
 @pytest.fixture
 def quick_lookups(monkeypatch):
-    monkeypatch.setattr(executor_module, "LOOKUP_EVERY_S", 0.1)
-    monkeypatch.setattr(executor_module, "SETTLE_S", 0.3)
+    monkeypatch.setattr(doubts_module, "LOOKUP_EVERY_S", 0.1)
+    monkeypatch.setattr(doubts_module, "SETTLE_S", 0.3)
 
 
 async def test_target_is_worked_post_only_at_the_touch_and_crosses_after_the_wait(tmp_path):
@@ -107,11 +108,11 @@ async def test_order_that_never_arrived_is_given_up_after_two_answers_and_then_r
 async def test_no_order_answers_do_not_count_while_the_lookups_fail(tmp_path, quick_lookups):
     async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
         fault(server, "http_503_before", match=POST_ORDER, count=1)
-        fault(server, "html_500", match={"method": "GET", "path": "order"}, count=8)
+        fault(server, "html_500", match={"method": "GET", "path": "order"}, count=4)
         order = await rig.executor.place(crossing(1, 0.1))
         assert order.status == OrderStatus.UNKNOWN
         asked = server.venue.faults.rules[-1]
-        await eventually(lambda: asked.acted >= 8, what="eight failing lookups")
+        await eventually(lambda: asked.acted >= 4, what="four failing lookups")
         assert rig.executor.orders[order.client_id].not_found == 0
         await eventually(lambda: order.client_id in rig.executor.recent, what="the end after two real answers")
         assert rig.executor.recent[order.client_id].status == OrderStatus.REJECTED
@@ -121,7 +122,7 @@ async def test_order_given_up_that_shows_up_after_all_is_taken_back(tmp_path, qu
     async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
         fault(server, "lose_ws", match={"stream": "user"}, count=1)
         fault(server, "http_503_after", match=POST_ORDER, count=1)
-        fault(server, "reject:-2013", match={"method": "GET", "path": "order"})  # it lies
+        fault(server, "reject:-2013", match={"method": "GET", "path": "order"}, count=8)  # some before it counts
         order = await rig.executor.place(limit(1, 0.3, BEST_BID))
         await eventually(lambda: order.client_id in rig.executor.recent, what="giving up")
         assert rig.executor.recent[order.client_id].status == OrderStatus.REJECTED
@@ -149,7 +150,7 @@ async def test_every_stream_message_twice_moves_the_position_once(tmp_path):
 
 
 async def test_rest_says_filled_before_the_fill_and_nothing_is_ordered_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor_module, "FILL_WITHIN_S", 0.4)
+    monkeypatch.setattr(doubts_module, "FILL_WITHIN_S", 0.4)
     async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, use_maker_orders=False) as rig:
         fault(server, "lose_ws", match={"stream": "user"})
         rig.aim(0.1)
@@ -336,12 +337,12 @@ async def test_orders_survive_a_restart_and_are_looked_up(tmp_path, quick_lookup
             unsure = dict(rows[0], status="SENT", venue_order_id="")
         async with rig_on(server, tmp_path) as rig:
             rig.executor.orders.clear()  # what the first comparison adopted
-            rig.executor.restore([unsure], set(), {})
+            rig.executor.restore([unsure])
             assert rig.executor.orders[order.client_id].status == OrderStatus.UNKNOWN
-            rig.executor.chase_doubts()
+            rig.executor.doubts.chase()
             await eventually(lambda: rig.executor.orders[order.client_id].status == OrderStatus.NEW)
             assert len(books(server)["orders"]) == 1
-            assert rig.executor.sequence == 1
+            assert rig.executor.sequence >= sequence_of(order.client_id)
             second = await rig.executor.place(limit(1, 0.1, 49_400.0))
             assert second.client_id != order.client_id
 

@@ -6,7 +6,9 @@ import json
 import zipfile
 
 import pytest
+from typer.testing import CliRunner
 
+from engine.__main__ import app
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused
 from engine.runtime.bundle import make_bundle
@@ -112,3 +114,14 @@ def test_an_incident_that_is_not_there_is_refused(store, tmp_path):
 )
 def test_ordinary_text_is_left_alone(text):
     assert Redactor().text(text) == text
+
+
+def test_the_command_line_writes_it_without_an_engine(store, tmp_path):
+    store.close()
+    (tmp_path / "engine.json").unlink()
+    out = tmp_path / "by_hand.zip"
+    done = CliRunner().invoke(app, ["bundle", "2", "--out", str(out), "--data-dir", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output) == {"path": str(out), "bytes": out.stat().st_size}
+    with zipfile.ZipFile(out) as archive:
+        assert PRIVATE not in archive.read("engine.log").decode()

@@ -95,3 +95,28 @@ def test_remembered_fact_is_recalled(database):
     database.remember("kill", {"level": 2}).result(5)
     assert database.recall("kill") == {"level": 2}
     assert database.recall("absent", "nothing") == "nothing"
+
+
+def test_rows_that_a_full_disk_refused_are_written_when_there_is_room(tmp_path, monkeypatch):
+    troubles = []
+    store = Database(tmp_path / "paper.duckdb", troubles.append)
+    full = []
+    insert = store._insert
+
+    def refusing(cursor, name, rows):
+        if full:
+            raise duckdb.IOException("Could not write file: No space left on device")
+        insert(cursor, name, rows)
+
+    monkeypatch.setattr(store, "_insert", refusing)
+    full.append(True)
+    store.append("metrics", [{"ts": 1, "name": "kept", "value": 1.0, "labels": ""}])
+    promised = store.append_durable("metrics", [{"ts": 2, "name": "refused", "value": 2.0, "labels": ""}])
+    with pytest.raises(StorageError, match="No space left"):
+        promised.result(5)
+    assert len(troubles) >= 1
+    full.clear()
+    store.append_durable("metrics", [{"ts": 3, "name": "after", "value": 3.0, "labels": ""}]).result(5)
+    assert [row["name"] for row in store.rows("SELECT name FROM metrics ORDER BY ts")] == ["kept", "after"]
+    assert store._queued_rows == 0
+    store.close()

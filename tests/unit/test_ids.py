@@ -5,8 +5,11 @@ import re
 
 import pytest
 
+from engine.domain import Mode
 from engine.execution import ids
 from engine.execution.ids import base36, client_order_id, is_ours, sequence_of
+from engine.runtime.session import open_session
+from storage.database import Database
 
 VENUE_RULE = re.compile(r"^[\.A-Z\:/a-z0-9_-]{1,36}$")
 
@@ -57,3 +60,25 @@ def test_sequence_can_be_read_back():
 
 def test_examples_in_the_docstrings_hold():
     assert doctest.testmod(ids).failed == 0
+
+
+def test_ids_go_on_being_new_when_the_record_is_restored_from_an_old_copy(tmp_path):
+    second = 10**9
+    started = 1_800_000_000 * second
+    store = Database(tmp_path / "paper.duckdb")
+    first = open_session(store, Mode.PAPER, "simulated", 1.0, "me", started)
+    # the copy was made here; afterwards this engine made a thousand ids, which the copy knows nothing of
+    made = {client_order_id(first.tag, 0, first.sequence + n) for n in range(1, 1001)}
+    later = open_session(store, Mode.PAPER, "simulated", 1.0, "me", started + 60 * second)
+    store.close()
+    assert later.tag == first.tag
+    assert not made & {client_order_id(later.tag, 0, later.sequence + n) for n in range(1, 1001)}
+
+
+def test_ids_never_fall_behind_the_record_when_the_clock_does(tmp_path):
+    store = Database(tmp_path / "paper.duckdb")
+    session = open_session(store, Mode.PAPER, "simulated", 1.0, "me", 1_800_000_000 * 10**9)
+    row = {"client_id": client_order_id(session.tag, 0, session.sequence + 5), "qty": 1.0}
+    store.append_durable("orders", [row]).result(10)
+    assert open_session(store, Mode.PAPER, "simulated", 1.0, "me", 0).sequence == session.sequence + 5
+    store.close()

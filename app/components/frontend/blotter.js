@@ -51,19 +51,62 @@ function positionsTable(view) {
 
 function ordersTable(view) {
   return new Table([
-    { title: "Time", left: true, cell: (row) => dayAndClock(row.ts_intent / 1e6) },
+    { title: "Time", left: true, cell: (row) => shortTime(row.ts_intent / 1e6) },
     { title: "Symbol", left: true, cell: (row) => [row.symbol, "strong"] },
     { title: "Side", left: true, cell: (row) => [row.side > 0 ? "▲ Buy" : "▼ Sell", tone(row.side)] },
     { title: "Type", left: true, cell: (row) => row.order_type.replaceAll("_", " ").toLowerCase() + (row.tif === "GTX" ? " post-only" : "") },
     { title: "Size", cell: (row) => (row.qty > 0 ? `${qty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` : "whole position") },
     { title: "Filled", cell: (row) => (row.qty > 0 ? percent(row.filled_qty / row.qty, 0) : UNKNOWN) },
-    { title: "Limit USDT", cell: (row) => px(view, row.symbol, row.limit_px) },
-    { title: "Trigger USDT", cell: (row) => px(view, row.symbol, row.stop_px) },
-    { title: "Reduce only", left: true, cell: (row) => (row.reduce_only || !(row.qty > 0) ? "yes" : "no") },
+    { title: "Price USDT", cell: (row) => prices(view, row) },
+    { title: "Reduce", left: true, cell: (row) => (row.reduce_only || !(row.qty > 0) ? "yes" : "no") },
     { title: "Purpose", left: true, cell: (row) => row.purpose },
-    { title: "Status", left: true, cell: (row) => [row.status, row.status === "UNKNOWN" ? "warn" : ""] },
-    { title: "", make: (row) => confirmButton("Cancel", () => (row.purpose === "protect" ? "Remove the stop?" : "Cancel it?"), () => view.trigger("cancel", { client_id: row.client_id, key: newKey() })) },
+    { title: "Status", left: true, cell: (row) => (isUnknown(row) ? [doubt(row, wallMs()), "warn"] : row.status) },
+    { title: "", make: (row) => orderActions(view, row), refresh: showAsk },
   ], "No open order.");
+}
+
+/** The limit, the trigger, or both of an order that has both. */
+function prices(view, row) {
+  const limit = isKnown(row.limit_px) ? px(view, row.symbol, row.limit_px) : "";
+  const trigger = isKnown(row.stop_px) ? `trigger ${px(view, row.symbol, row.stop_px)}` : "";
+  return [trigger, limit].filter(Boolean).join(", ") || "market";
+}
+
+const isUnknown = (row) => row.status === "UNKNOWN";
+const wallMs = () => performance.timeOrigin + performance.now();
+const seconds = (ms) => `${Math.max(Math.round(ms / 1000), 0)}\u202fs`;
+
+/** An order without a trustworthy answer: since when, and when the venue is asked next. */
+function doubt(row, nowMs) {
+  const since = row.unknown_since_ns > 0 ? ` ${seconds(nowMs - row.unknown_since_ns / 1e6)}` : "";
+  if (!(row.next_lookup_ns > 0)) return `UNKNOWN${since}`;
+  const left = row.next_lookup_ns / 1e6 - nowMs;
+  return `UNKNOWN${since}, ${left > 500 ? `asks in ${seconds(left)}` : "asking"}`;
+}
+
+/** Time of day for what is of today; orders seldom are older. */
+function shortTime(ms) {
+  return wallMs() - ms < 72e6 ? clock(ms) : dayAndClock(ms);
+}
+
+function orderActions(view, row) {
+  const actions = el("span", "actions");
+  const ask = actions.appendChild(el("button", "action ask", "Ask venue now"));
+  ask.title = "Looks the order up at the venue by its id. Nothing is sent twice.";
+  ask.onclick = () => {
+    ask.disabled = true;
+    setTimeout(() => (ask.disabled = false), 1500);
+    view.trigger("lookup", { client_id: row.client_id, key: newKey() });
+  };
+  const question = () => (row.purpose === "protect" ? "Remove the stop?" : "Cancel it?");
+  actions.appendChild(confirmButton("Cancel", question, () => view.trigger("cancel", { client_id: row.client_id, key: newKey() })));
+  return actions;
+}
+
+/** What is not known to exist is asked about first, cancelled second. */
+function showAsk(actions, row) {
+  actions.firstChild.hidden = !isUnknown(row);
+  actions.lastChild.hidden = isUnknown(row);
 }
 
 function fillsTable(view) {
@@ -109,7 +152,9 @@ function paint(changed) {
   const rows = { positions: feed.positions, orders: feed.orders, fills: this.past && mergedFills(this.past) };
   for (const name of Object.keys(TABS)) {
     const count = unknown || !rows[name] || name === "fills" ? "" : ` ${rows[name].length}`;
-    put(this.buttons[name], TABS[name] + count, this.tab === name ? "chosen" : "");
+    const doubts = name === "orders" && count ? rows.orders.filter(isUnknown).length : 0;
+    const label = TABS[name] + count + (doubts ? `, ${doubts} unknown` : "");
+    put(this.buttons[name], label, [this.tab === name && "chosen", doubts && "warn"].filter(Boolean).join(" "));
     this.tables[name].root.hidden = this.tab !== name;
   }
   const known = unknown ? null : rows[this.tab];
@@ -117,9 +162,11 @@ function paint(changed) {
   this.veil.hidden = Boolean(known);
   this.body.hidden = !known;
   this.cancelAll.hidden = this.tab !== "orders" || !known?.length;
-  if (!known || !["positions", "orders", "fill", "all", "up"].some((kind) => changed.has(kind))) return;
+  const counts = this.tab === "orders" && changed.has("clock") && known?.some(isUnknown);
+  if (!counts && (!known || !["positions", "orders", "fill", "all", "up"].some((kind) => changed.has(kind)))) return;
   const keyOf = { positions: (row) => row.symbol, orders: (row) => row.client_id, fills: (row) => row.symbol + row.trade_id }[this.tab];
-  this.tables[this.tab].update(known.slice(0, 200), keyOf);
+  const shown = this.tab === "orders" ? [...known].sort((a, b) => isUnknown(b) - isUnknown(a)) : known;
+  this.tables[this.tab].update(shown.slice(0, 200), keyOf);
 }
 
 function mergedFills(past) {

@@ -47,7 +47,7 @@ export function confirmButton(label, question, act) {
 
 /**
  * A table whose rows keep their elements, so that a click on a button in a row that updates four times a second lands.
- * columns: [{title, cell(row) -> [text, class] | text, left?: bool} | {title, make(row) -> element}]
+ * columns: [{title, cell(row) -> [text, class] | text, left?: bool} | {title, make(row) -> element, refresh?(element, row)}]
  */
 export class Table {
   constructor(columns, emptyText) {
@@ -70,7 +70,10 @@ export class Table {
       const shown = this.rows.get(key) ?? this.add(key, row);
       if (this.body.children[i] !== shown.element) this.body.insertBefore(shown.element, this.body.children[i] ?? null);
       this.columns.forEach((column, j) => {
-        if (column.make) return;
+        if (column.make) {
+          column.refresh?.(shown.cells[j].firstChild, row);
+          return;
+        }
         const cell = column.cell(row);
         const [text, className] = Array.isArray(cell) ? cell : [cell, ""];
         put(shown.cells[j], text, (column.left ? "left " : "") + className);

@@ -36,6 +36,7 @@ class Admin:
             web.post("/sandbox/faults", self._set_faults),
             web.delete("/sandbox/faults", self._clear_faults),
             web.post("/sandbox/deposit", self._deposit),
+            web.post("/sandbox/funding", self._settle_funding),
         ]
 
     async def _books(self, request: web.Request) -> web.Response:
@@ -90,6 +91,22 @@ class Admin:
         self._venue.faults.clear()
         self._venue.limits.lift_bans()
         return _answer({"rules": []})
+
+    async def _settle_funding(self, request: web.Request) -> web.Response:
+        """Settle funding of ``symbol`` now at ``rate``, or of every symbol."""
+        venue = self._venue
+        try:
+            body = await _body(request)
+            symbols = [str(body["symbol"]).upper()] if body.get("symbol") else list(venue.symbols)
+            rate = float(body["rate"])
+            if unknown := sorted(set(symbols) - set(venue.symbols)):
+                raise ValueError(f"{', '.join(unknown)} is not listed")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return _answer({"error": f"the body is {{'rate', 'symbol'}} with rate a number: {error}"}, 400)
+        for symbol in symbols:
+            venue.exchange.settle_funding(symbol, rate, venue.market_ms)
+        venue.pump(venue.market_ms)
+        return _answer({"symbols": symbols, "rate": rate})
 
     async def _deposit(self, request: web.Request) -> web.Response:
         try:

@@ -146,7 +146,7 @@ def take(state: State, listing: Listing, taker: Order, limit_tick: int | None, n
             pull(state, account, maker, "EXPIRED", now_ms)
             continue
         if tick != at_tick:
-            state.n_agg += 1
+            listing.n_agg += 1
             at_tick = tick
         lots = min(taker.orig_lots - taker.executed_lots, maker.orig_lots - maker.executed_lots)
         state.n_trades += 1
@@ -156,7 +156,7 @@ def take(state: State, listing: Listing, taker: Order, limit_tick: int | None, n
         if listing.conditionals:
             listing.pending_ticks.append(tick)
         state.dirty[taker.symbol] = now_ms
-        state.events.append(TradeEvent(taker.symbol, trade_id, state.n_agg, tick, lots, side < 0, now_ms))
+        state.events.append(TradeEvent(taker.symbol, trade_id, listing.n_agg, tick, lots, side < 0, now_ms))
         settle(state, listing, maker, Fill(lots, tick, trade_id, "TRADE", True, state.maker_rate), now_ms)
         settle(state, listing, taker, Fill(lots, tick, trade_id, kind, False, state.taker_rate), now_ms)
 

@@ -23,7 +23,7 @@ class Listing:
 
     __slots__ = (
         "basis", "book", "conditionals", "contract", "index", "last_rate", "last_tick", "mark_lot_q",
-        "next_funding_ms", "pending_ticks", "premium", "premium_ms", "premium_sum", "prices_ms", "unwind_ms",
+        "n_agg", "next_funding_ms", "pending_ticks", "premium", "premium_ms", "premium_sum", "prices_ms", "unwind_ms",
     )  # fmt: skip
 
     def __init__(self, contract: Contract) -> None:
@@ -34,6 +34,7 @@ class Listing:
         self.index = 0.0
         self.mark_lot_q = 0
         self.last_tick = 0
+        self.n_agg = 0  # numbered by symbol without holes, so that a client can see what it missed
         self.basis = 0.0
         self.premium = 0.0
         self.premium_sum = 0.0
@@ -53,7 +54,7 @@ class State:
 
     __slots__ = (
         "accounts", "deadlines", "deposits_q", "dirty", "events", "external", "fees_q", "listings", "maker_rate",
-        "n_agg", "n_orders", "n_trades", "n_trans", "taker_rate", "touched",
+        "n_orders", "n_trades", "n_trans", "taker_rate", "touched",
     )  # fmt: skip
 
     def __init__(self, contracts: dict[str, Contract], maker_fee: float, taker_fee: float) -> None:
@@ -68,7 +69,7 @@ class State:
         self.events: list[Event] = []
         self.dirty: dict[str, int] = {}  # symbol -> time of the latest book change since the last drain
         self.touched: dict[str, dict[str, None]] = {}  # account -> symbols filled in the running operation
-        self.n_orders = self.n_trades = self.n_agg = self.n_trans = 0
+        self.n_orders = self.n_trades = self.n_trans = 0
 
     def listing(self, symbol: str) -> Listing:
         """Return a listing or refuse with -1121."""
