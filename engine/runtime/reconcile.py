@@ -118,7 +118,7 @@ class Reconciler:
         """Ask about every order that we think is open, so that one that ended unseen gets its true end."""
         executor = self._executor
         now = executor.now()
-        asked = []
+        asked: list[Coroutine[Any, Any, Any]] = []
         for order in list(executor.orders.values()):
             fresh = now - (order.ts_sent or order.ts_intent) < FRESH_S * NS_PER_S
             if fresh and not first:

@@ -236,7 +236,9 @@ class AsterVenue:
         several questions.
         """
         ask = self._trading.fapiPrivateGetV3UserTrades
-        start_ms, rows, page = start_ns // 1_000_000, [], []
+        start_ms = start_ns // 1_000_000
+        rows: list[dict[str, Any]] = []
+        page: list[dict[str, Any]] = []
         while not page and start_ms <= max(until_ns, start_ns) // 1_000_000:
             page = await reading(ask({"symbol": symbol, "startTime": start_ms, "limit": PAGE_ROWS}))
             start_ms += WEEK_MS

@@ -103,10 +103,10 @@ def test_rows_that_a_full_disk_refused_are_written_when_there_is_room(tmp_path, 
     full = []
     insert = store._insert
 
-    def refusing(cursor, name, rows):
+    def refusing(cursor, name, rows, *, replace):
         if full:
             raise duckdb.IOException("Could not write file: No space left on device")
-        insert(cursor, name, rows)
+        insert(cursor, name, rows, replace=replace)
 
     monkeypatch.setattr(store, "_insert", refusing)
     full.append(True)
@@ -114,9 +114,12 @@ def test_rows_that_a_full_disk_refused_are_written_when_there_is_room(tmp_path, 
     promised = store.append_durable("metrics", [{"ts": 2, "name": "refused", "value": 2.0, "labels": ""}])
     with pytest.raises(StorageError, match="No space left"):
         promised.result(5)
+    with pytest.raises(StorageError, match="No space left"):
+        store.flush(5)
     assert len(troubles) >= 1
     full.clear()
     store.append_durable("metrics", [{"ts": 3, "name": "after", "value": 3.0, "labels": ""}]).result(5)
+    store.flush(5)
     assert [row["name"] for row in store.rows("SELECT name FROM metrics ORDER BY ts")] == ["kept", "after"]
     assert store._queued_rows == 0
     store.close()
