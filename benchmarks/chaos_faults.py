@@ -206,12 +206,13 @@ FAULTS: dict[str, Fault] = {
 # one run -------------------------------------------------------------------------------------------------------------
 
 
-class Exposure(threading.Thread):
-    """Polls the exchange's books for the notional of all positions over equity."""
+class Watcher(threading.Thread):
+    """Polls the exchange's books for the notional of all positions over equity, and the desk for what it shows."""
 
     def __init__(self, exchange: Exchange, victim: Victim) -> None:
         super().__init__(name="exposure", daemon=True)
-        self._exchange, self._ended = exchange, threading.Event()
+        self._exchange, self._victim, self._ended = exchange, victim, threading.Event()
+        self.shown: dict[str, None] = {}
         self.highest = 0.0
         self.polls = 0
 
@@ -225,6 +226,20 @@ class Exposure(threading.Thread):
             gross = sum(abs(float(row["notional"])) for row in books["positions"])
             self.highest = max(self.highest, gross / float(books["balances"]["margin_balance"]))
             self.polls += 1
+            self._look_at_desk()
+
+    def _look_at_desk(self) -> None:
+        status = self._victim.status()
+        if status is None:
+            self.shown["the engine does not answer"] = None
+            return
+        if status["unknown_orders"]:
+            self.shown["orders are in doubt and looked up"] = None
+        if status["trading_state"]:
+            self.shown["only reducing orders are allowed"] = None
+        for feed in status["feeds"]:
+            if feed["state"] != "ok":
+                self.shown[f"{feed['name']} stream is {feed['state']}"] = None
 
     def end(self) -> None:
         """Stop polling."""
@@ -260,8 +275,8 @@ def one_run(stage: Stage, fault: Fault) -> dict[str, Any]:
     """Bring one fault about while orders flow; return what became of the books, and what the user was told."""
     known = max((row["incident_id"] for row in incidents_since(stage.victim, 0)), default=0)
     stage.told = []
-    exposure = Exposure(stage.exchange, stage.victim)
-    exposure.start()
+    watcher = Watcher(stage.exchange, stage.victim)
+    watcher.start()
     stage.person.begin()
     time.sleep(CALM_S)
     if fault.rules:
@@ -277,14 +292,15 @@ def one_run(stage: Stage, fault: Fault) -> dict[str, Any]:
     well_s = time.monotonic() - began
     stage.person.ask_again(stage.victim.door())
     found, books_s = healed(stage.victim, stage.exchange)
-    exposure.end()
+    watcher.end()
     if trouble is not None:
         found.mismatches.append(trouble)
     found.mismatches += [f"{symbol} has no protective stop" for symbol in _naked(stage)]
     told = [f"{row['severity']}: {row['message']}" for row in incidents_since(stage.victim, known)]
     return {
-        "found": found, "well_s": well_s, "heal_s": well_s + books_s, "exposure": exposure.highest,
-        "polls": exposure.polls, "told": [*stage.told, *dict.fromkeys(told)],
+        "found": found, "well_s": well_s, "heal_s": well_s + books_s, "exposure": watcher.highest,
+        "polls": watcher.polls,
+        "told": [*stage.told, *dict.fromkeys(told), *(f"desk: {line}" for line in watcher.shown)],
     }  # fmt: skip
 
 
@@ -372,7 +388,7 @@ def _summary(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         "runs": len(outcomes), "books_equal": all(one.equal for one in found),
         "heal_s": [round(outcome["heal_s"], 1) for outcome in outcomes],
         "highest_exposure": round(max(outcome["exposure"] for outcome in outcomes), 4),
-        "differing": differing[:20], "told": told[:12],
+        "differing": differing[:20], "told": told[:20],
     }  # fmt: skip
 
 
