@@ -172,14 +172,15 @@ class Reconciler:
     ) -> tuple[list[PositionReport], BalanceReport]:
         """Add the books up until they agree or looking again does not help; return the snapshot that was compared."""
         executor, ledger, lots = self._executor, self.ledger, self._lot_sizes()
-        for look in range(LOOKS):
+        looks = 2 if self.residue else LOOKS  # a residue that stays is not worth the weight of many looks
+        for look in range(looks):
             ledger.add_incomes(await executor.venue.incomes_since(ledger.income_since_ns))
             statement = ledger.state(positions, balance, lots, executor.now())
             self.residue = tuple(statement.residue)
             if not self.residue:
                 ledger.mark_checked()
                 break
-            if look == LOOKS - 1:
+            if look == looks - 1:
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
             if look:  # messages had their time: what is still missing was lost
