@@ -388,7 +388,8 @@ def _summary(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     differing = [s for one in found for s in (*one.mismatches, *one.duplicates, *one.lost)]
     told = list(dict.fromkeys(sentence for outcome in outcomes for sentence in outcome["told"]))
     return {
-        "runs": len(outcomes), "acted": [outcome["acted"] for outcome in outcomes], "books_equal": all(one.equal for one in found),
+        "runs": len(outcomes), "books_equal": all(one.equal for one in found),
+        "acted": [outcome["acted"] for outcome in outcomes],
         "heal_s": [round(outcome["heal_s"], 1) for outcome in outcomes],
         "highest_exposure": round(max(outcome["exposure"] for outcome in outcomes), 4),
         "differing": differing[:20], "told": told[:20],
