@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 
-from engine.domain import NS_PER_S, BalanceReport, OrderStatus, PositionReport
+from engine.domain import NS_PER_S, BalanceReport, OrderStatus, OrderUpdate, PositionReport
 from engine.errors import CommandRefused, VenueError
 from engine.runtime.account import Position
 from engine.runtime.executor import Executor
@@ -118,7 +118,7 @@ class Reconciler:
         """Ask about every order that we think is open, so that one that ended unseen gets its true end."""
         executor = self._executor
         now = executor.now()
-        asked = []
+        asked: list[Awaitable[object]] = []
         for order in list(executor.orders.values()):
             fresh = now - (order.ts_sent or order.ts_intent) < FRESH_S * NS_PER_S
             if fresh and not first:
@@ -140,7 +140,7 @@ class Reconciler:
         elif client_id in executor.orders:
             executor.doubt(executor.orders[client_id], "the venue does not know it any more")
 
-    async def _compare_orders(self, venue_orders: Iterable) -> list[str]:  # type: ignore[type-arg]
+    async def _compare_orders(self, venue_orders: Iterable[OrderUpdate]) -> list[str]:
         executor = self._executor
         mismatches = []
         for update in venue_orders:
