@@ -168,8 +168,8 @@ def _checklist(client: EngineClient, summary: dict[str, Any]) -> None:
 
 
 def _items(items: list[dict[str, Any]]) -> None:
-    for item in items:
-        st.markdown(f"{':green[✓]' if item['ok'] else ':red[✕]'} **{item['name']}** {item['detail']}")
+    marks = {True: ":green[✓]", False: ":red[✕]"}
+    st.markdown("  \n".join(f"{marks[item['ok']]} **{item['name']}** {item['detail']}" for item in items))
 
 
 def _arming_form(client: EngineClient, names: list[str]) -> None:

@@ -27,7 +27,7 @@ from chaos import Exchange, Person, Victim, healed, prepare, unprotected
 from measuring import EngineDoor, fresh_home, last_words, spread
 from proxy import Proxy
 
-GROSS_LIMIT = 1.0  # of equity; small enough that the tickets reach it
+GROSS_LIMIT = 2.0  # of equity; small enough that strategy and tickets together reach it
 SYMBOL_LIMIT = 0.4
 HOLD_S = 4.0
 CALM_S = 1.5
@@ -73,11 +73,14 @@ class Stage:
         """Put the exchange's fault rules in force; none clears them."""
         _post(self.exchange, "faults", {"rules": list(rules), "replace": True})
 
-    def heal(self) -> None:
-        """End every fault."""
+    def heal(self) -> int:
+        """End every fault; return how often they have acted."""
+        url = f"{self.exchange.hello['base_url']}/sandbox/faults"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            acted = self.proxy.acted + sum(rule["acted"] for rule in json.loads(answer.read())["rules"])
         self.proxy.set("")
-        request = urllib.request.Request(f"{self.exchange.hello['base_url']}/sandbox/faults", method="DELETE")
-        urllib.request.urlopen(request, timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=5).close()
+        return acted
 
 
 class Wired(Exchange):
@@ -206,12 +209,13 @@ FAULTS: dict[str, Fault] = {
 # one run -------------------------------------------------------------------------------------------------------------
 
 
-class Exposure(threading.Thread):
-    """Polls the exchange's books for the notional of all positions over equity."""
+class Watcher(threading.Thread):
+    """Polls the exchange's books for the notional of all positions over equity, and the desk for what it shows."""
 
     def __init__(self, exchange: Exchange, victim: Victim) -> None:
         super().__init__(name="exposure", daemon=True)
-        self._exchange, self._ended = exchange, threading.Event()
+        self._exchange, self._victim, self._ended = exchange, victim, threading.Event()
+        self.shown: dict[str, None] = {}
         self.highest = 0.0
         self.polls = 0
 
@@ -225,6 +229,20 @@ class Exposure(threading.Thread):
             gross = sum(abs(float(row["notional"])) for row in books["positions"])
             self.highest = max(self.highest, gross / float(books["balances"]["margin_balance"]))
             self.polls += 1
+            self._look_at_desk()
+
+    def _look_at_desk(self) -> None:
+        status = self._victim.status()
+        if status is None:
+            self.shown["the engine does not answer"] = None
+            return
+        if status["unknown_orders"]:
+            self.shown["orders are in doubt and looked up"] = None
+        if status["trading_state"]:
+            self.shown["only reducing orders are allowed"] = None
+        for feed in status["feeds"]:
+            if feed["state"] != "ok":
+                self.shown[f"{feed['name']} stream is {feed['state']}"] = None
 
     def end(self) -> None:
         """Stop polling."""
@@ -260,8 +278,8 @@ def one_run(stage: Stage, fault: Fault) -> dict[str, Any]:
     """Bring one fault about while orders flow; return what became of the books, and what the user was told."""
     known = max((row["incident_id"] for row in incidents_since(stage.victim, 0)), default=0)
     stage.told = []
-    exposure = Exposure(stage.exchange, stage.victim)
-    exposure.start()
+    watcher = Watcher(stage.exchange, stage.victim)
+    watcher.start()
     stage.person.begin()
     time.sleep(CALM_S)
     if fault.rules:
@@ -270,21 +288,22 @@ def one_run(stage: Stage, fault: Fault) -> dict[str, Any]:
     if fault.act is not None:
         fault.act(stage)
     time.sleep(fault.hold_s)
-    stage.heal()
+    acted = stage.heal()
     began = time.monotonic()
     stage.person.end()
     trouble = well(stage.victim)
     well_s = time.monotonic() - began
     stage.person.ask_again(stage.victim.door())
     found, books_s = healed(stage.victim, stage.exchange)
-    exposure.end()
+    watcher.end()
     if trouble is not None:
         found.mismatches.append(trouble)
     found.mismatches += [f"{symbol} has no protective stop" for symbol in _naked(stage)]
     told = [f"{row['severity']}: {row['message']}" for row in incidents_since(stage.victim, known)]
     return {
-        "found": found, "well_s": well_s, "heal_s": well_s + books_s, "exposure": exposure.highest,
-        "polls": exposure.polls, "told": [*stage.told, *dict.fromkeys(told)],
+        "found": found, "well_s": well_s, "heal_s": well_s + books_s, "exposure": watcher.highest,
+        "polls": watcher.polls, "acted": acted,
+        "told": [*stage.told, *dict.fromkeys(told), *(f"desk: {line}" for line in watcher.shown)],
     }  # fmt: skip
 
 
@@ -332,7 +351,7 @@ def run_faults(kinds: str, seed: int, runs: int = 3) -> dict[str, Any]:
         stage = Stage(exchange, victim, Person(victim, dice), exchange.proxy, dice)
         try:
             prepare(victim, settle_s=1.0)
-            limits = {"max_gross_weight": GROSS_LIMIT, "max_symbol_weight": SYMBOL_LIMIT, "max_leverage": 1.0}
+            limits = {"max_gross_weight": GROSS_LIMIT, "max_symbol_weight": SYMBOL_LIMIT, "max_leverage": GROSS_LIMIT}
             victim.door().act("settings.set", values=limits)
             for name in names:
                 outcomes = [one_run(stage, FAULTS[name]) for _ in range(runs)]
@@ -370,15 +389,20 @@ def _summary(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     told = list(dict.fromkeys(sentence for outcome in outcomes for sentence in outcome["told"]))
     return {
         "runs": len(outcomes), "books_equal": all(one.equal for one in found),
+        "acted": [outcome["acted"] for outcome in outcomes],
         "heal_s": [round(outcome["heal_s"], 1) for outcome in outcomes],
         "highest_exposure": round(max(outcome["exposure"] for outcome in outcomes), 4),
-        "differing": differing[:20], "told": told[:12],
+        "differing": differing[:20], "told": told[:20],
     }  # fmt: skip
 
 
 def _say(name: str, summary: dict[str, Any]) -> None:
     outcome = "equal" if summary["books_equal"] else f"{len(summary['differing'])} DIFFERENCES"
     told = summary["told"][0] if summary["told"] else "nothing"
-    print(f"{name}: books {outcome}, healed in {summary['heal_s']} s; told: {told[:140]}", file=sys.stderr, flush=True)
+    print(
+        f"{name}: books {outcome}, acted {summary['acted']}, healed in {summary['heal_s']} s; told: {told[:140]}",
+        file=sys.stderr,
+        flush=True,
+    )
     for sentence in summary["differing"][:6]:
         print(f"    {sentence}", file=sys.stderr, flush=True)

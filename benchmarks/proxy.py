@@ -32,6 +32,7 @@ class Proxy:
     def __init__(self, target_port: int, clock_shift_ms: int = -11_000) -> None:
         self._target, self._shift_ms = target_port, clock_shift_ms
         self.mode = ""
+        self.acted = 0  # since the mode was set
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -44,7 +45,7 @@ class Proxy:
         """Begin a mode; an empty one forwards faithfully. ``refuse`` also cuts what is open."""
         if mode not in MODES:
             raise ValueError(f"{mode!r} is not one of {MODES}")
-        self.mode = mode
+        self.mode, self.acted = mode, 0
         if mode == "refuse":
             self._loop.call_soon_threadsafe(self._cut_all)
 
@@ -68,6 +69,7 @@ class Proxy:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.mode == "refuse":
+            self.acted += 1
             writer.transport.abort()
             return
         try:
@@ -104,16 +106,20 @@ class Proxy:
         while chunk := await reader.read(CHUNK):
             if asked["is_stream"]:
                 if self.mode == "half_open":
+                    self.acted += 1
                     continue  # swallowed: open, and nothing arrives, not even the answer to a ping
             elif asked["line"].startswith(b"POST") and b"/order" in asked["line"]:
                 if self.mode == "slow_body":
+                    self.acted += 1
                     middle = len(chunk) - len(chunk.partition(b"\r\n\r\n")[2]) // 2
                     writer.write(chunk[:middle])
                     await asyncio.sleep(HELD_S)
                     chunk = chunk[middle:]
                 elif self.mode == "truncated_json":
+                    self.acted += 1
                     chunk = _truncated(chunk)
             elif self.mode == "clock" and b"/time" in asked["line"]:
+                self.acted += 1
                 chunk = re.sub(rb'("serverTime":\s*)(\d{13})', self._shifted, chunk)
             writer.write(chunk)
             await writer.drain()

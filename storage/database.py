@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -83,7 +84,7 @@ class Database:
         try:
             self._connection = duckdb.connect(str(path), config=CONNECTION_OPTIONS)
         except duckdb.Error as error:
-            raise StorageError(f"Cannot open {path.name}: {error}") from error
+            raise StorageError(_why_not_open(path, error)) from error
         self._migrate()
         self._durable: list[_Write] = []
         self._batched: list[_Write] = []
@@ -279,6 +280,15 @@ def _newest_per_key(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     columns = [rows.column(name).to_pylist() for name in key]
     newest = {values: index for index, values in enumerate(zip(*columns, strict=True))}
     return rows if len(newest) == rows.num_rows else rows.take(pa.array(sorted(newest.values()), type=pa.int64()))
+
+
+def _why_not_open(path: Path, error: duckdb.Error) -> str:
+    text = str(error).split(" See also")[0]
+    if "lock" not in text:
+        return f"Cannot open {path.name}: {text}"
+    holder = re.search(r"PID (\d+)", text)
+    who = f"process {holder.group(1)}" if holder else "another process"
+    return f"{path.name} is held by {who}: end it (a second engine, a DuckDB shell, a notebook) and start again."
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:

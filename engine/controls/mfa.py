@@ -12,7 +12,7 @@ from typing import Any
 
 import pyotp
 import qrcode
-from qrcode.image.svg import SvgPathImage
+from qrcode.image.svg import SvgPathFillImage
 
 from engine.controls.vault import Vault
 from engine.errors import WorkstationError
@@ -41,7 +41,7 @@ def provisioning_uri(secret: str, account: str = "live trading") -> str:
 def qr_svg(uri: str) -> str:
     """Return the address as an SVG image, text that starts with ``<svg``."""
     stream = io.BytesIO()
-    qrcode.make(uri, image_factory=SvgPathImage, box_size=12, border=3).save(stream)
+    qrcode.make(uri, image_factory=SvgPathFillImage, box_size=12, border=3).save(stream)
     text = stream.getvalue().decode()
     return text[text.index("<svg") :]
 

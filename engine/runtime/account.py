@@ -29,12 +29,14 @@ def after_fill(position: Position, qty: float, px: float, lot_size: float) -> Po
     """
     new_qty = position.qty + qty
     if abs(new_qty) < lot_size / 2:
-        return replace(position, qty=0.0, entry_px=0.0)
+        return replace(position, qty=0.0, entry_px=0.0, liq_px=math.nan)
     if position.qty * qty >= 0:
         entry = (abs(position.qty) * position.entry_px + abs(qty) * px) / abs(new_qty)
     else:
         entry = position.entry_px if position.qty * new_qty > 0 else px
-    return replace(position, qty=new_qty, entry_px=entry)
+    # a price at which the old side would have been liquidated says nothing of the new one
+    liq_px = position.liq_px if position.qty * new_qty > 0 else math.nan
+    return replace(position, qty=new_qty, entry_px=entry, liq_px=liq_px)
 
 
 class Account:

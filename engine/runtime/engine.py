@@ -38,7 +38,7 @@ log = structlog.get_logger("engine")
 RECONCILE_EVERY_S = 30
 CLOCK_TOLERANCE_MS = 5_000
 CONNECT_RETRY_S = 2.0
-RESIDUE_RETRY_S = 5.0
+RESIDUE_RETRY_S = 10.0
 HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
 STRUCTURAL = (
     "symbols",

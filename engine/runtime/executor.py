@@ -208,6 +208,12 @@ class Executor:
         self._refused_ns[(order.spec.symbol, str(order.spec.purpose))] = self.now()
         self._keep(change(order, reason, self.now()), event, reason)
         log.warning("order refused", client_id=client_id, symbol=order.spec.symbol, reason=reason)
+        if order.spec.purpose == Purpose.PROTECT:
+            self.publish(
+                "fault",
+                f"{order.spec.symbol} has no stop at the exchange now: the venue refused it ({reason}). It is tried "
+                f"again every {BACK_OFF_S:.0f} s; close the position if this goes on.",
+            )
 
     def _check(self, spec: OrderSpec) -> None:
         if spec.purpose in (Purpose.FLATTEN, Purpose.PROTECT):

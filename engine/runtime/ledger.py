@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from engine.domain import BalanceReport, Fill, Income, PositionReport
 from engine.runtime.account import FLAT, Position, after_fill
 from storage.database import Database
@@ -67,6 +69,15 @@ class Statement:
         return {"lines": lines, "unexplained": self.unexplained, "as_of_ns": self.as_of_ns}
 
 
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """One symbol so far. ``last`` is the place of the last fill worked in."""
+
+    position: Position
+    realized: float = 0.0
+    last: tuple[int, int] = (0, 0)
+
+
 class Ledger:
     """Adds up one account from its opening on.
 
@@ -82,9 +93,9 @@ class Ledger:
         self._store, self._account_key = store, account_key
         self.opening: dict[str, Any] | None = None
         self.last: Statement | None = None
-        self._fills: dict[str, dict[str, Fill]] = {}  # symbol, trade id
         self._incomes: dict[tuple[str, str, str], Income] = {}
         self._checked_ns = 0
+        self._forget_fills()
 
     # opening -----------------------------------------------------------------------------------------------------
 
@@ -120,7 +131,8 @@ class Ledger:
             Now, by our clock and by the venue's.
         """
         newest = max((income.ts for income in incomes), default=0)
-        self._fills, self._incomes = {}, {}
+        self._incomes = {}
+        self._forget_fills()
         self.opening = {
             "ts": ts,
             "venue_ns": venue_ns,
@@ -132,6 +144,13 @@ class Ledger:
         await asyncio.wrap_future(self._store.remember(self._key, self.opening))
         await asyncio.wrap_future(self._store.remember("ledger-account", self._account_key))
 
+    def _forget_fills(self) -> None:
+        self._fills: dict[str, dict[str, Fill]] = {}  # symbol, trade id
+        self._waiting: dict[str, list[Fill]] = {}  # entered, not yet worked into the books
+        self._books: dict[str, _Book] = {}
+        self._totals = np.zeros(3)  # fees, realised profit as the venue said it, volume: quote
+        self._newest_fill_ns = 0
+
     @property
     def _key(self) -> str:
         return f"ledger:{self._account_key}"
@@ -140,7 +159,13 @@ class Ledger:
 
     def add_fill(self, fill: Fill) -> None:
         """Enter one fill; the same one again changes nothing."""
-        self._fills.setdefault(fill.symbol, {})[fill.trade_id] = fill
+        known = self._fills.setdefault(fill.symbol, {})
+        if fill.trade_id in known:
+            return
+        known[fill.trade_id] = fill
+        self._newest_fill_ns = max(self._newest_fill_ns, fill.ts_filled)
+        self._totals += (fill.fee, fill.pnl_realized, abs(fill.qty * fill.px))
+        self._waiting.setdefault(fill.symbol, []).append(fill)
 
     @property
     def income_since_ns(self) -> int | None:
@@ -166,7 +191,7 @@ class Ledger:
     @property
     def newest_fill_ns(self) -> int:
         """The venue's time of the newest fill entered; 0 when there is none."""
-        return max((fill.ts_filled for fill in self.fills), default=0)
+        return self._newest_fill_ns
 
     @property
     def fills(self) -> list[Fill]:
@@ -193,17 +218,25 @@ class Ledger:
 
     def positions(self, lot_size: dict[str, float]) -> tuple[dict[str, Position], float]:
         """Return positions and realised profit (before fees, quote) by average cost over all fills in their order."""
-        opening = (self.opening or {"positions": {}})["positions"]
-        books, realized = {}, 0.0
         for symbol in self.symbols:
-            qty, entry_px = opening.get(symbol, (0.0, 0.0))
-            position = Position(qty, entry_px)
-            for fill in sorted(self._fills.get(symbol, {}).values(), key=_order_of):
-                closed = min(abs(fill.qty), abs(position.qty)) if fill.qty * position.qty < 0 else 0.0
-                realized += closed * (fill.px - position.entry_px) * (1.0 if position.qty > 0 else -1.0)
-                position = after_fill(position, fill.qty, fill.px, lot_size.get(symbol, 1e-9))
-            books[symbol] = position
-        return books, realized
+            self._bring_up_to_date(symbol, lot_size.get(symbol, 1e-9))
+        books = {symbol: book.position for symbol, book in self._books.items()}
+        return books, sum(book.realized for book in self._books.values())
+
+    def _bring_up_to_date(self, symbol: str, lot_size: float) -> None:
+        """Work in the fills that wait; one that belongs before the last one worked in starts the symbol anew."""
+        book = self._books.get(symbol)
+        waiting = sorted(self._waiting.pop(symbol, ()), key=_order_of)
+        if book is None or (waiting and _order_of(waiting[0]) < book.last):
+            opening = (self.opening or {"positions": {}})["positions"]
+            book = _Book(Position(*opening.get(symbol, (0.0, 0.0))))
+            waiting = sorted(self._fills.get(symbol, {}).values(), key=_order_of)
+        position, realized = book.position, book.realized
+        for fill in waiting:
+            closed = min(abs(fill.qty), abs(position.qty)) if fill.qty * position.qty < 0 else 0.0
+            realized += closed * (fill.px - position.entry_px) * (1.0 if position.qty > 0 else -1.0)
+            position = after_fill(position, fill.qty, fill.px, lot_size)
+        self._books[symbol] = _Book(position, realized, _order_of(waiting[-1]) if waiting else book.last)
 
     def state(
         self, reports: Iterable[PositionReport], balance: BalanceReport, lot_size: dict[str, float], ts: int
@@ -233,15 +266,14 @@ class Ledger:
 
     def _money_lines(self, realized: float, wallet: float) -> list[Line]:
         assert self.opening is not None
-        fills = self.fills
+        fees, profit, volume = (float(total) for total in self._totals)
         said = Counter[str]()
         for income in self._incomes.values():
             said[income.kind] += income.amount  # type: ignore[assignment]
-        fees = sum(fill.fee for fill in fills)
         funding = float(said[FUNDING])
         other = float(sum(amount for kind, amount in said.items() if kind not in FROM_TRADES | {FUNDING}))
-        cash = self.opening["cash"] + sum(fill.pnl_realized for fill in fills) - fees + funding + other
-        rounding = CENT + 1e-8 * sum(abs(fill.qty * fill.px) for fill in fills)
+        cash = self.opening["cash"] + profit - fees + funding + other
+        rounding = CENT + 1e-8 * volume
         return [
             Line("realised PnL", realized, float(said["REALIZED_PNL"]), rounding),
             Line("fees", fees, -float(said["COMMISSION"]), rounding),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 
-from engine.domain import NS_PER_S, BalanceReport, OrderStatus, PositionReport
+from engine.domain import NS_PER_S, BalanceReport, OrderStatus, OrderUpdate, PositionReport
 from engine.errors import CommandRefused, VenueError
 from engine.runtime.account import Position
 from engine.runtime.executor import Executor
@@ -118,7 +118,7 @@ class Reconciler:
         """Ask about every order that we think is open, so that one that ended unseen gets its true end."""
         executor = self._executor
         now = executor.now()
-        asked: list[Coroutine[Any, Any, Any]] = []
+        asked: list[Awaitable[object]] = []
         for order in list(executor.orders.values()):
             fresh = now - (order.ts_sent or order.ts_intent) < FRESH_S * NS_PER_S
             if fresh and not first:
@@ -140,7 +140,7 @@ class Reconciler:
         elif client_id in executor.orders:
             executor.doubt(executor.orders[client_id], "the venue does not know it any more")
 
-    async def _compare_orders(self, venue_orders: Iterable) -> list[str]:  # type: ignore[type-arg]
+    async def _compare_orders(self, venue_orders: Iterable[OrderUpdate]) -> list[str]:
         executor = self._executor
         mismatches = []
         for update in venue_orders:
@@ -172,14 +172,15 @@ class Reconciler:
     ) -> tuple[list[PositionReport], BalanceReport]:
         """Add the books up until they agree or looking again does not help; return the snapshot that was compared."""
         executor, ledger, lots = self._executor, self.ledger, self._lot_sizes()
-        for look in range(LOOKS):
+        looks = 2 if self.residue else LOOKS  # a residue that stays is not worth the weight of many looks
+        for look in range(looks):
             ledger.add_incomes(await executor.venue.incomes_since(ledger.income_since_ns))
             statement = ledger.state(positions, balance, lots, executor.now())
             self.residue = tuple(statement.residue)
             if not self.residue:
                 ledger.mark_checked()
                 break
-            if look == LOOKS - 1:
+            if look == looks - 1:
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
             if look:  # messages had their time: what is still missing was lost

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import aiohttp
 import pytest
 from engine_rig import BTC, books, crossing, fault, limit, practice_exchange, rig_on, take
 from waiting import eventually
@@ -211,3 +212,20 @@ async def test_repeated_trades_are_dropped_and_lost_ones_counted(tmp_path):
             await asyncio.sleep(0.25)
         await eventually(lambda: trades.lost == 1, what="the loss")
         assert rig.venue.health()["streams"][0]["gaps"] == 1
+
+
+async def test_funding_settled_while_the_account_stream_is_away_reaches_the_books(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig, aiohttp.ClientSession() as http:
+        await rig.executor.place(crossing(1, 0.5))
+        await eventually(lambda: rig.position() == 0.5)
+        before = rig.account.cash
+        fault(server, "drop_ws", match={"stream": "user"})
+        await eventually(lambda: not rig.venue.account.watch.up, what="the stream's loss")
+        async with http.post(f"{server.base_url}/sandbox/funding", json={"rate": 0.001, "symbol": BTC}) as answer:
+            assert (answer.status, (await answer.json())["symbols"]) == (200, [BTC])
+        paid = [float(row["income"]) for row in books(server)["income"] if row["incomeType"] == "FUNDING_FEE"]
+        assert paid == [pytest.approx(-0.5 * 50_000 * 0.001, rel=0.01)]
+        await eventually(lambda: rig.account.cash == pytest.approx(before + paid[0], abs=1e-6), what="the payment")
+        async with http.post(f"{server.base_url}/sandbox/funding", json={"symbol": "NONE"}) as answer:
+            assert answer.status == 400

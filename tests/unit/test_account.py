@@ -109,3 +109,11 @@ def test_missing_mark_makes_the_profit_unknown_and_not_zero():
     account.positions = {"BTCUSDT": Position(0.2, 50_000.0)}
     assert math.isnan(account.unrealized({}))
     assert Account().unrealized({}) == 0.0
+
+
+def test_liquidation_price_of_the_other_side_is_forgotten():
+    short = Position(qty=-1.0, entry_px=100.0, liq_px=5_000.0)
+    assert after_fill(short, -1.0, 100.0, 0.001).liq_px == 5_000.0
+    assert after_fill(short, 0.5, 100.0, 0.001).liq_px == 5_000.0
+    assert math.isnan(after_fill(short, 2.0, 100.0, 0.001).liq_px)
+    assert math.isnan(after_fill(short, 1.0, 100.0, 0.001).liq_px)

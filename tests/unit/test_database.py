@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import duckdb
 import pytest
 
@@ -123,3 +126,15 @@ def test_rows_that_a_full_disk_refused_are_written_when_there_is_room(tmp_path, 
     assert [row["name"] for row in store.rows("SELECT name FROM metrics ORDER BY ts")] == ["kept", "after"]
     assert store._queued_rows == 0
     store.close()
+
+
+def test_database_held_by_another_process_is_refused_with_its_number(tmp_path):
+    path = tmp_path / "paper.duckdb"
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    ) as holder:
+        holder.stdout.readline()
+        with pytest.raises(StorageError, match=rf"paper.duckdb is held by process {holder.pid}: end it"):
+            Database(path)
+        holder.stdin.close()

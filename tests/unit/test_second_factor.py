@@ -119,4 +119,7 @@ def test_the_qr_code_is_an_svg_of_the_uri():
     assert "issuer=Astrolabe" in uri
     image = ElementTree.fromstring(mfa.qr_svg(uri))
     assert image.tag.endswith("svg")
+    ground, modules = list(image)
+    assert (ground.get("width"), ground.get("height"), ground.get("fill")) == ("100%", "100%", "white")
+    assert modules.get("fill") == "#000000"  # dark on light: cameras do not read a code on a dark page
     assert SECRET not in mfa.qr_svg(uri)
