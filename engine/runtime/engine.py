@@ -14,9 +14,8 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from engine.domain import INTERVAL_S, NS_PER_S, Fill, Instrument, Mode, Purpose
+from engine.domain import INTERVAL_S, NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
-from engine.runtime.account import Account
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
@@ -24,6 +23,7 @@ from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.kernels import compile_once, load_kernels
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
+from engine.runtime.restore import manual_parts
 from engine.runtime.session import Session
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import drill_when_due, follow_ladder
@@ -182,15 +182,7 @@ class Engine:
         if not self.store.recall(self.session.risk_key):
             return
         began = self.store.recall(f"began:{self.session.account_key}", 0)
-        rows = self.store.rows(
-            "SELECT f.symbol, f.qty, f.px, coalesce(o.purpose, 'external') AS purpose FROM fills f "
-            "LEFT JOIN orders o USING (client_id) WHERE f.ts_received >= ? ORDER BY f.ts_received, f.trade_id",
-            [began],
-        )
-        replayed = Account()
-        for row in rows:
-            lot_size = self.instruments[row["symbol"]].lot_size if row["symbol"] in self.instruments else 0.0
-            replayed.apply_fill(_fill_of(row), lot_size, row["purpose"])
+        replayed = manual_parts(self.store, began, self.instruments)
         for symbol in self.loop.account.open_positions():
             self.loop.account.set_manual(symbol, replayed.position(symbol).manual_qty)
 
@@ -388,10 +380,6 @@ class Engine:
         loop.journal.flush()
         loop.broadcaster.close()
         await self.venue.close()
-
-
-def _fill_of(row: dict[str, Any]) -> Fill:
-    return Fill(row["symbol"], "", "", "", row["qty"], row["px"], 0.0, 0.0, False, 0, 0)
 
 
 def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
