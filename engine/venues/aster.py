@@ -161,7 +161,11 @@ class AsterVenue:
         bars: list[Bar] = []
         end_ms = None if end_ns is None else end_ns // 1_000_000
         while len(bars) < n_bars:
-            request = {"symbol": symbol, "interval": interval, "limit": min(KLINES_PER_CALL, n_bars - len(bars))}
+            request: dict[str, Any] = {
+                "symbol": symbol,
+                "interval": interval,
+                "limit": min(KLINES_PER_CALL, n_bars - len(bars)),
+            }
             if end_ms is not None:
                 request["endTime"] = end_ms
             rows = await reading(self._data.fapiPublicGetV3Klines(request))
@@ -232,7 +236,9 @@ class AsterVenue:
         several questions.
         """
         ask = self._trading.fapiPrivateGetV3UserTrades
-        start_ms, rows, page = start_ns // 1_000_000, [], []
+        start_ms = start_ns // 1_000_000
+        rows: list[Any] = []
+        page: list[Any] = []
         while not page and start_ms <= max(until_ns, start_ns) // 1_000_000:
             page = await reading(ask({"symbol": symbol, "startTime": start_ms, "limit": PAGE_ROWS}))
             start_ms += WEEK_MS
