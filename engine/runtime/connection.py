@@ -71,6 +71,8 @@ class Connection:
             self._loop.incident(
                 "warning", "connection", "New risk is allowed again: the ban or the clock's error is over."
             )
+            if self._loop.phase == "trading":  # a comparison that failed meanwhile would hold new risk back
+                self._loop.executor.spawn(self._loop.reconcile())
         self._told = reason
         warning = clock.warning()
         if warning is not None and not self._warned:
