@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from books import Comparison
 from chaos import Exchange, Person, Victim, healed, prepare, unprotected
-from measuring import EngineDoor, fresh_home, last_words, spread
+from measuring import EngineDoor, fresh_home, spread
 from proxy import Proxy
 
 GROSS_LIMIT = 2.0  # of equity; small enough that strategy and tickets together reach it
@@ -153,7 +153,8 @@ def lock_database(stage: Stage) -> None:
             victim.start()
             stage.told.append("the engine started on a database that another process holds")
         except (RuntimeError, TimeoutError):
-            stage.told.append(f"at start: {last_words(victim.home)}")
+            lines = (victim.home / "engine.log").read_text(errors="replace").strip().splitlines()
+            stage.told.append(f"at start: {' '.join(lines[-2:])}")  # the sentence is wrapped
         finally:
             holder.kill()
     victim.start()

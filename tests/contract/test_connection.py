@@ -10,6 +10,7 @@ from waiting import eventually
 
 from engine.domain import NS_PER_S, Bar, TradingState
 from engine.errors import CommandRefused, Unreachable
+from engine.runtime import connection as connection_module
 from engine.runtime.connection import Connection
 from engine.runtime.market import Hole
 from engine.venues import breakers, streams
@@ -229,3 +230,15 @@ async def test_funding_settled_while_the_account_stream_is_away_reaches_the_book
         await eventually(lambda: rig.account.cash == pytest.approx(before + paid[0], abs=1e-6), what="the payment")
         async with http.post(f"{server.base_url}/sandbox/funding", json={"symbol": "NONE"}) as answer:
             assert answer.status == 400
+
+
+async def test_books_that_hold_risk_back_are_compared_again_soon(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection_module, "COMPARE_AGAIN_S", 0.1)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        connection = Connection(rig.venue, rig.loop)
+        fault(server, "http_503_before", match={"path": "openOrders"}, count=1)
+        await rig.loop.reconcile()
+        assert rig.loop.trading_state() == TradingState.REDUCE_ONLY
+        await asyncio.sleep(0.15)
+        await connection.compare_again()
+        assert rig.loop.trading_state() == TradingState.RUNNING
