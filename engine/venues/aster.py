@@ -237,13 +237,8 @@ class AsterVenue:
         """
         ask = self._trading.fapiPrivateGetV3UserTrades
         start_ms = start_ns // 1_000_000
-<<<<<<< HEAD
         rows: list[dict[str, Any]] = []
         page: list[dict[str, Any]] = []
-=======
-        rows: list[Any] = []
-        page: list[Any] = []
->>>>>>> order-truth
         while not page and start_ms <= max(until_ns, start_ns) // 1_000_000:
             page = await reading(ask({"symbol": symbol, "startTime": start_ms, "limit": PAGE_ROWS}))
             start_ms += WEEK_MS

@@ -134,14 +134,8 @@ class AsterClient(ccxt.pro.aster):
         for client in list((self.clients or {}).values()):
             self.clients.pop(client.url, None)
             await client.aiohttp_close()
-<<<<<<< HEAD
         # who reconnects decides how long to wait; ccxt's pause grows to 30 s
         self.ws_dial_backoff: dict[str, Any] = {}
-=======
-        self.ws_dial_backoff: dict[
-            str, Any
-        ] = {}  # how long to wait is decided by who reconnects; ccxt's pause grows to 30 s
->>>>>>> order-truth
 
     def pong_age_s(self) -> float:
         """Return the seconds since the other end last answered a ping; inf before the first."""

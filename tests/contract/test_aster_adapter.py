@@ -243,16 +243,10 @@ async def test_fills_of_one_order_and_since_a_time(server, venue):
     assert [(f.qty, f.px, f.client_id) for f in fills] == [
         (1.0, BEST_ASK, "a"), (0.5, pytest.approx(BEST_ASK + 0.1), "a"),
     ]  # fmt: skip
-<<<<<<< HEAD
     later = fills[0].ts_filled + 3600 * 10**9
     since = await venue.fills_since(BTC, fills[0].ts_filled, later)
     assert [f.qty for f in since] == [1.0, 0.5, -0.5]
     assert await venue.fills_since(BTC, later, later) == []
-=======
-    since = await venue.fills_since(BTC, fills[0].ts_filled, time.time_ns())
-    assert [f.qty for f in since] == [1.0, 0.5, -0.5]
-    assert await venue.fills_since(BTC, fills[0].ts_filled + 3600 * 10**9, time.time_ns()) == []
->>>>>>> order-truth
 
 
 # streams ------------------------------------------------------------------------------------------------------------
@@ -468,14 +462,7 @@ async def test_many_cancels_go_in_batches_and_skip_what_is_gone(server, venue):
 async def test_no_signature_or_key_in_an_error_text(server, venue, action):
     key = server.private_key.removeprefix("0x")
     for match, call in [
-<<<<<<< HEAD
         ({"method": "GET", "path": "userTrades"}, lambda: venue.fills_since(BTC, 0, 1)),
-=======
-        (
-            {"method": "GET", "path": "userTrades"},
-            lambda: venue.fills_since(BTC, time.time_ns() - 10**9, time.time_ns()),
-        ),
->>>>>>> order-truth
         (POST_ORDER, lambda: venue.submit(order(limit(1, 0.1, 49_500.0)))),
     ]:
         fault(server, action, match=match, count=2, delay_ms=10)  # a cut GET is repeated by aiohttp

@@ -157,11 +157,7 @@ async def test_level_survives_a_restart_and_goes_on_flattening(tmp_path, monkeyp
             assert rig.loop.trading_state() == TradingState.REDUCE_ONLY
             rig.kill.take_up()
             await eventually(lambda: flat_at_venue(server))
-<<<<<<< HEAD
             await eventually(lambda: rig.position() == 0.0, what="the fill's arrival")
-=======
-            await eventually(lambda: rig.position() == 0.0)
->>>>>>> order-truth
 
 
 async def test_resume_after_halt_needs_the_word(tmp_path):
