@@ -86,6 +86,7 @@ async def _play(folder, home) -> tuple[list[dict], list[dict]]:
     engine = Engine(session, CONFIG, venue, store, new_market=True)
     try:
         await engine.start()
+        await _eventually(lambda: engine.loop.last_decision and _settled(engine), 20)
         async with aiohttp.ClientSession() as http:
             for bar in range(N_PLAYED):
                 await _advance(server, http, 60_000)
