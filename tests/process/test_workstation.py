@@ -137,7 +137,7 @@ def test_flatten_in_the_sidebar_closes_every_position_and_says_so(page, sandbox,
     page.get_by_text("Kill switch 3: ").wait_for()
 
 
-@pytest.mark.parametrize("name", ["Portfolio", "Backtest", "Journal", "Settings", "Desk"])
+@pytest.mark.parametrize("name", ["Portfolio", "Backtest", "Journal", "Health", "Settings", "Desk"])
 def test_every_page_opens_on_the_real_engine_without_an_error(page, name):
     page.get_by_role("link", name=name, exact=True).click()
     heading = "Order book" if name == "Desk" else name

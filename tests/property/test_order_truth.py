@@ -32,7 +32,7 @@ class Record:
     def append(self, table, rows):
         self.waiting += [(table, row) for row in rows]
 
-    def append_durable(self, table, rows):
+    def append_durable(self, table, rows, *, are_new=False):
         self.append(table, rows)
         self.write(len(self.waiting))  # what waits joins the same commit
         done = Future()
@@ -202,7 +202,7 @@ class OrderTruth(RuleBasedStateMachine):
         ]  # fmt: skip
         self.executor.restore_fills(fills)
         for fill in fills:
-            self.executor.account.apply_fill(fill, LOT, False)
+            self.executor.account.apply_fill(fill, LOT, "target")
 
     @invariant()
     def nothing_is_sent_twice(self):
