@@ -31,7 +31,7 @@ from measuring import (  # noqa: E402
 
 SIZE = {"width": 1440, "height": 900}
 TALL = {"width": 1440, "height": 1300}
-SETTLE_MS = 4000
+SETTLE_MS = 6000
 
 
 def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
@@ -42,11 +42,17 @@ def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
     print(path)
 
 
+def run_backtest(page: Any, url: str) -> bool | None:
+    """Run one from the form; refused while the engine still loads its history, so the caller asks again."""
+    page.goto(url)
+    page.get_by_role("button", name="Run backtest").click(timeout=60_000)
+    page.wait_for_timeout(12_000)
+    return page.get_by_text("Out of sample").count() > 0 or None
+
+
 def shoot(url: str, out: Path) -> None:
     with browser_page() as page:
-        page.goto(f"{url}/backtest")
-        page.get_by_role("button", name="Run backtest").click(timeout=60_000)
-        page.get_by_text("Out of sample").first.wait_for(timeout=120_000)
+        wait_for("a backtest's result", lambda: run_backtest(page, f"{url}/backtest"), 180)
         take(page, url, out / "desk.png")
         for name in sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "desk"):
             take(page, f"{url}/{name}", out / f"{name}.png", TALL)
