@@ -27,7 +27,9 @@ def test_unexplained_cash_keeps_the_engine_reducing_until_it_is_accepted(tmp_pat
         assert status["trading_state"] == TradingState.REDUCE_ONLY
         assert status["last_decision"] is None
         assert engine.action("ledger")["unexplained"] == 5.0
-        ticket = {"symbol": "BTCUSDT", "side": "buy", "kind": "market", "size": {"unit": "quote", "value": 100.0}}
+        held = {row["symbol"]: float(row["positionAmt"]) for row in sandbox.books()["positions"]}
+        side = "sell" if held.get("BTCUSDT", 0.0) < 0 else "buy"  # what would add to whatever the strategy took
+        ticket = {"symbol": "BTCUSDT", "side": side, "kind": "market", "size": {"unit": "quote", "value": 100.0}}
         with pytest.raises(CommandRefused, match="reduce-only"):
             engine.action("ticket.submit", ticket | {"idempotency_key": "residue-1"})
         accepted = engine.action("ledger.accept", {"reason": "a test", "idempotency_key": "residue-2"})
