@@ -46,9 +46,8 @@ def local_checks(home: Path) -> list[dict[str, Any]]:
 
 def chart_library() -> Path | None:
     """Return the chart library's file when it has been installed."""
-    root = Path(__file__).resolve().parents[2]
-    found = sorted(root.glob("**/lightweight-charts.standalone.production.mjs"))
-    return found[0] if found else None
+    found = Path(__file__).resolve().parents[2] / "app/components/frontend/vendor/lightweight-charts.mjs"
+    return found if found.exists() else None
 
 
 async def doctor(engine: Engine) -> dict[str, Any]:
