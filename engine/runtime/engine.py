@@ -25,6 +25,7 @@ from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
 from engine.runtime.restore import manual_parts
 from engine.runtime.session import Session
+from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import drill_when_due, follow_ladder
 from engine.settings import SystemConfig
@@ -361,18 +362,14 @@ class Engine:
     # stop --------------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Cancel working orders, leave protective stops on the exchange, write everything, close."""
+        """Cancel working orders, leave each position under its stop on the exchange, write everything, close."""
         loop = self.loop
         loop.phase = "stopping"
         loop.worker.suspended = True
         self._scheduler.shutdown(wait=False)
         await self.drills.stop()
-        entries = [order for order in loop.executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
-        try:
-            await asyncio.wait_for(loop.executor.cancel_all(entries), timeout=5.0)
-            await asyncio.sleep(0.2 if entries else 0.0)  # the cancels' own news is worth recording
-        except (TimeoutError, VenueError) as trouble:
-            log.warning("working orders may still rest at the venue", reason=str(trouble))
+        for sentence in await stand_down(loop):
+            loop.incident("critical", "stop", sentence)
         for task in (self._market_task, self._account_task, self._history_task, self._rebuild_task):
             await cancelled(task)
         await loop.executor.close()

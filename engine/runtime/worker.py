@@ -93,7 +93,7 @@ class Worker:
     async def _look(self, symbol: str) -> None:
         try:
             # each on its own: a target that the state refuses must not cost the position its stop
-            for work in (self._work_target, self._keep_stop):
+            for work in (self._work_target, self._keep_stop_unless_suspended):
                 try:
                     await work(symbol)
                 except CommandRefused as refusal:
@@ -117,9 +117,15 @@ class Worker:
         policy = Policy(executor.config.use_maker_orders, executor.config.maker_wait_s)
         working = executor.open_orders(symbol, Purpose.TARGET)
         action = plan(wanted, position.qty, working, top, executor.instruments[symbol], executor.now(), policy)
-        await self._carry_out(action, target.decision_id, target.decision_px)
+        if not self.suspended:
+            await self._carry_out(action, target.decision_id, target.decision_px)
 
-    async def _keep_stop(self, symbol: str) -> None:
+    async def _keep_stop_unless_suspended(self, symbol: str) -> None:
+        if not self.suspended:
+            await self.keep_stop(symbol)
+
+    async def keep_stop(self, symbol: str) -> None:
+        """Place, move or cancel a symbol's protective stop as its position demands, also while suspended."""
         executor = self._executor
         if executor.awaits_fill(symbol) or executor.backing_off(symbol, Purpose.PROTECT):
             return
@@ -138,8 +144,6 @@ class Worker:
 
     async def _carry_out(self, action: Plan, decision_id: int, decision_px: float) -> None:
         executor = self._executor
-        if self.suspended:
-            return
         await executor.cancel_all([executor.orders[i] for i in action.cancel if i in executor.orders])
         if action.place is not None:
             await executor.place(action.place, decision_id, decision_px)
