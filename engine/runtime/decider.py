@@ -1,12 +1,10 @@
-"""From closed bars and the account to a decision and its record. Holds the core's state; the core itself is pure."""
+"""From closed bars and the account to a decision. Holds the core's state; the core itself is pure."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +13,6 @@ from engine.domain import (
     F8,
     INTERVAL_S,
     NS_PER_S,
-    RULE_SENTENCE,
     AccountView,
     Bar,
     Decision,
@@ -23,9 +20,7 @@ from engine.domain import (
     InstrumentTable,
     MarketSlice,
     Params,
-    Rule,
     TradingState,
-    Verdict,
 )
 from engine.runtime.account import Account
 from engine.runtime.market import MarketState
@@ -161,77 +156,3 @@ def account_view(
 def params_hash(config: SystemConfig) -> str:
     """Return a short hash of everything a decision's parameters hold."""
     return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
-
-
-def decision_detail(
-    decision: Decision,
-    market: MarketSlice,
-    view: AccountView,
-    symbols: Sequence[str],
-    config: SystemConfig,
-    held: Mapping[str, str],
-) -> str:
-    """Return the JSON record of a decision: inputs, weights, verdicts and why nothing was done where nothing was.
-
-    ``held`` gives the reason for symbols that something besides the gate keeps where they are.
-    """
-    idle = [(index, symbol) for index, symbol in enumerate(symbols) if not decision.act[index]]
-    return json.dumps({
-        "symbols": list(symbols),
-        "close_px": _list(market.close_px),
-        "raw_weight": _list(decision.raw_weight),
-        "sized_weight": _list(decision.sized_weight),
-        "approved_weight": _list(decision.approved_weight),
-        "position_qty": _list(view.position_qty),
-        "in_flight_qty": _list(view.in_flight_qty),
-        "target_qty": _list(decision.target_qty),
-        "act": [int(value) for value in decision.act],
-        "verdict": decision.verdict.tolist(),
-        "measured": [_list(row) for row in decision.measured],
-        "limit": [_list(row) for row in decision.limit],
-        "inputs": {
-            "ts_close": market.ts_close,
-            "open_px": _list(market.open_px),
-            "high_px": _list(market.high_px),
-            "low_px": _list(market.low_px),
-            "volume": _list(market.volume),
-            "age_s": _list(market.age_s),
-            "mark_px": _list(view.mark_px),
-            "entry_px": _list(view.entry_px),
-            "cash": view.cash,
-            "trading_state": view.trading_state,
-        },
-        "params": json.loads(config.model_dump_json()),
-        "why_not": {symbol: held.get(symbol) or why_not(decision, index) for index, symbol in idle},
-    })  # fmt: skip
-
-
-def why_not(decision: Decision, index: int) -> str:
-    """Return the sentence of the first rule that kept a symbol from being traded."""
-    for rule in Rule:
-        verdict = Verdict(int(decision.verdict[index, rule]))
-        if verdict == Verdict.REFUSE or (verdict == Verdict.CLIP and rule != Rule.VENUE_FILTER):
-            measured, limit = decision.measured[index, rule], decision.limit[index, rule]
-            numbers = f" Measured {measured:.4g}, limit {limit:.4g}." if math.isfinite(measured + limit) else ""
-            return RULE_SENTENCE[rule] + numbers
-    if math.isnan(decision.raw_weight[index]):
-        return "The sleeve has no opinion yet."
-    return "The position already is what the decision wants."
-
-
-def summary(decision: Decision, symbols: Sequence[str]) -> str:
-    """Return one line for lists: what is to change, or the commonest reason why nothing is."""
-    moves = [
-        f"{symbol} {decision.approved_weight[index]:+.3f}"
-        for index, symbol in enumerate(symbols)
-        if decision.act[index]
-    ]
-    if moves:
-        return "→ " + ", ".join(moves)
-    reasons = [why_not(decision, index) for index in range(len(symbols))]
-    commonest = max(sorted(set(reasons)), key=reasons.count)
-    return f"No trade. {commonest.split(' Measured')[0]}"
-
-
-def _list(values: Any) -> list[float | None]:
-    return [None if not math.isfinite(value) else float(value) for value in values]

@@ -37,7 +37,8 @@ from engine.ports import FeedEvent, VenueEvent
 from engine.runtime.account import Account
 from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
-from engine.runtime.decider import Decider, decision_detail, summary
+from engine.runtime.decider import Decider
+from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.executor import Executor
 from engine.runtime.guards import DeadManSwitch, LiquidationGuard
 from engine.runtime.history import History

@@ -10,7 +10,8 @@ from execution_builders import BTC, NOW, TOP, bar, mark
 from engine.domain import N_RULES, NS_PER_S, RULE_SENTENCE, Rule, TradingState, Verdict
 from engine.runtime import decider as decider_module
 from engine.runtime.account import Account, Position
-from engine.runtime.decider import Decider, account_view, align, decision_detail, params_hash, summary, why_not
+from engine.runtime.decider import Decider, account_view, align, params_hash
+from engine.runtime.decision_record import decision_detail, reasons, summary
 from engine.runtime.market import MarketState
 from engine.settings import SystemConfig
 
@@ -83,7 +84,7 @@ def test_cold_start_has_no_opinion_and_says_so():
     _, decision, _, _ = decided(warmed=False)
     assert not decision.act.any()
     # one bar seen; half of the longest horizon's sixty are needed
-    assert why_not(decision, 0) == f"{RULE_SENTENCE[Rule.WARM_UP]} Measured 1, limit 30."
+    assert reasons(decision)[0] == f"{RULE_SENTENCE[Rule.WARM_UP]} Measured 1, limit 30."
 
 
 @pytest.mark.parametrize("changes", [{"state": TradingState.REDUCE_ONLY}, {"a_config": config(use_trend=False)}])
@@ -91,7 +92,7 @@ def test_reduce_only_and_a_switched_off_sleeve_open_nothing(changes):
     _, decision, view, _ = decided(**changes)
     assert not decision.act.any()
     assert view.trading_state == TradingState.REDUCE_ONLY
-    assert why_not(decision, 0).startswith(RULE_SENTENCE[Rule.TRADING_STATE])
+    assert reasons(decision)[0].startswith(RULE_SENTENCE[Rule.TRADING_STATE])
 
 
 def test_halted_is_not_softened_by_a_switched_off_sleeve():
