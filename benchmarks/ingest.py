@@ -109,7 +109,8 @@ def store_fills(store: Database) -> None:
     """Fill the table that the readers read."""
     now = time.time_ns()
     store.append("fills", [{
-        "symbol": "BTCUSDT", "trade_id": str(index), "client_id": f"asbench-{index}", "venue_order_id": str(index),
+        "account": "bench", "symbol": "BTCUSDT", "trade_id": str(index), "client_id": f"asbench-{index}",
+        "venue_order_id": str(index),
         "decision_id": index, "qty": 0.001, "px": 60_000.0 + index, "fee": 0.0, "pnl_realized": 0.0, "is_maker": True,
         "decision_px": 60_000.0, "arrival_px": 60_000.0, "ts_filled": now + index, "ts_received": now + index,
     } for index in range(STORED_FILLS)])  # fmt: skip

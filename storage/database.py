@@ -24,6 +24,7 @@ from duckdb_sqlalchemy import Dialect
 from sqlalchemy import BigInteger, Boolean, Double, Integer, Table
 from sqlalchemy.schema import CreateTable
 
+from storage.migrations import migrate
 from storage.schema import SCHEMA_VERSION, metadata
 
 FLUSH_S = 0.1
@@ -106,6 +107,15 @@ class Database:
             raise StorageError(
                 f"{self.path.name} has schema version {found}, this program knows {SCHEMA_VERSION}: update Astrolabe"
             )
+        if found is not None and found < SCHEMA_VERSION:
+            try:
+                migrate(connection, found, SCHEMA_VERSION)
+            except duckdb.Error as error:
+                raise StorageError(
+                    f"{self.path.name} has schema version {found} and could not be brought to {SCHEMA_VERSION} "
+                    f"({error}). Nothing in it was changed. Free disk space and start again, or go on with the version "
+                    "of Astrolabe that wrote it."
+                ) from error
         for table in metadata.sorted_tables:
             connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=Dialect())))
         if found is None:

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, T
 
 metadata = MetaData()
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # raise it with a step in migrations.py
 
 
 def _table(name: str, *columns: Column, comment: str) -> Table:
@@ -57,12 +57,12 @@ decisions = _table(
     comment="One row per bar close: what was decided and why. detail is JSON: inputs, weights, verdicts per symbol.",
 )  # fmt: skip
 orders = _table(
-    "orders", _key("client_id"), Column("decision_id", BigInteger), Column("symbol", Text), Column("side", Integer),
-    Column("order_type", Text), Column("tif", Text), _num("qty"), _num("limit_px"), _num("stop_px"),
-    Column("reduce_only", Boolean), Column("close_position", Boolean), Column("purpose", Text),
+    "orders", _key("account"), _key("client_id"), Column("decision_id", BigInteger), Column("symbol", Text),
+    Column("side", Integer), Column("order_type", Text), Column("tif", Text), _num("qty"), _num("limit_px"),
+    _num("stop_px"), Column("reduce_only", Boolean), Column("close_position", Boolean), Column("purpose", Text),
     Column("status", Text), Column("venue_order_id", Text), _num("filled_qty"), _num("avg_px"), _num("decision_px"),
     _ns("ts_intent"), _ns("ts_sent"), _ns("ts_acked"), _ns("ts_final"), Column("reason", Text),
-    comment="Our orders, written before they are sent.",
+    comment="Our orders, written before they are sent. account is the session's account key.",
 )  # fmt: skip
 order_events = _table(
     "order_events", _key("seq", BigInteger), Column("client_id", Text), _ns("ts"), Column("event", Text),
@@ -70,10 +70,11 @@ order_events = _table(
     comment="Every change of every order, append-only.",
 )  # fmt: skip
 fills = _table(
-    "fills", _key("symbol"), _key("trade_id"), Column("client_id", Text), Column("venue_order_id", Text),
+    "fills", _key("account"), _key("symbol"), _key("trade_id"), Column("client_id", Text),
+    Column("venue_order_id", Text),
     Column("decision_id", BigInteger), _num("qty"), _num("px"), _num("fee"), _num("pnl_realized"),
     Column("is_maker", Boolean), _num("decision_px"), _num("arrival_px"), _ns("ts_filled"), _ns("ts_received"),
-    comment="Our executions; qty is signed.",
+    comment="Our executions; qty is signed. Trade ids are unique within an account and a symbol only.",
 )  # fmt: skip
 incomes = _table(
     "incomes", _key("account"), _key("tran_id"), _key("kind"), _key("symbol"), _num("amount"), _ns("ts"),

@@ -23,7 +23,7 @@ from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.kernels import compile_once, load_kernels
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop, cancelled
-from engine.runtime.restore import manual_parts
+from engine.runtime.restore import close_ended_practice, manual_parts
 from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status
@@ -97,6 +97,7 @@ class Engine:
         if self._new_market:
             for table in ("bars", "ticks", "book_tops", "funding"):
                 self.store.execute(f"DELETE FROM {table}")
+            close_ended_practice(self.store, self.session.account_key, loop.clock.now())
         await self._connect()
         loop.executor.instruments = self.instruments
         self._market_task = asyncio.create_task(self._guard(loop.run_market(loop.config.symbols), "market"))
@@ -173,8 +174,10 @@ class Engine:
     def _restore_orders(self) -> None:
         final = "('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')"
         rows = self.store.rows(
-            f"(SELECT * FROM orders WHERE status IN {final} ORDER BY ts_intent DESC LIMIT {RECENT_FINAL}) "
-            f"UNION ALL SELECT * FROM orders WHERE status NOT IN {final} ORDER BY ts_intent"
+            f"(SELECT * FROM orders WHERE account = $1 AND status IN {final} ORDER BY ts_intent DESC "
+            f"LIMIT {RECENT_FINAL}) UNION ALL SELECT * FROM orders WHERE account = $1 AND status NOT IN {final} "
+            "ORDER BY ts_intent",
+            [self.session.account_key],
         )
         self.loop.executor.restore(rows)
 
@@ -183,7 +186,7 @@ class Engine:
         if not self.store.recall(self.session.risk_key):
             return
         began = self.store.recall(f"began:{self.session.account_key}", 0)
-        replayed = manual_parts(self.store, began, self.instruments)
+        replayed = manual_parts(self.store, self.session.account_key, began, self.instruments)
         for symbol in self.loop.account.open_positions():
             self.loop.account.set_manual(symbol, replayed.position(symbol).manual_qty)
 

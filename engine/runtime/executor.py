@@ -52,6 +52,8 @@ class Executor:
     ----------
     venue, store, market, account :
         The engine's parts.
+    account_key : str
+        Whose orders and fills these are on the record.
     tag : str
         This data folder's part of every client order id.
     sequence : int
@@ -69,6 +71,7 @@ class Executor:
         market: MarketState,
         account: Account,
         *,
+        account_key: str,
         tag: str,
         sequence: int,
         now: Callable[[], int],
@@ -76,7 +79,7 @@ class Executor:
         publish: Callable[[str, Any], None],
     ) -> None:
         self.venue, self.store, self.market, self.account = venue, store, market, account
-        self.tag, self.sequence, self.now = tag, sequence, now
+        self.account_key, self.tag, self.sequence, self.now = account_key, tag, sequence, now
         self.trading_state, self.publish = trading_state, publish
         self.config = SystemConfig()
         self.speed = 1.0  # market time per wall time
@@ -141,12 +144,15 @@ class Executor:
         if previous == order:
             return
         self._event_seq += 1
-        self._write("orders", order.row())
+        self._write("orders", self._row(order))
         self._write(
             "order_events",
             {"seq": self._event_seq, "client_id": order.client_id, "ts": self.now(), "event": event, "detail": detail},
         )
         self.publish("orders", None)
+
+    def _row(self, order: Order) -> dict[str, Any]:
+        return {"account": self.account_key} | order.row()
 
     def _write(self, table: str, row: dict[str, Any]) -> None:
         try:
@@ -176,7 +182,7 @@ class Executor:
         order = states.new_order(approved, self.now(), arrival_px)
         self.orders[client_id] = order
         try:
-            await asyncio.wrap_future(self.store.append_durable("orders", [order.row()], are_new=True))
+            await asyncio.wrap_future(self.store.append_durable("orders", [self._row(order)], are_new=True))
         except StorageError as error:
             self._keep(states.rejected(order, f"intent not durable: {error}", self.now()), "NOT_SENT")
             raise CommandRefused(f"The order was not sent: its record could not be written ({error}).") from error
@@ -286,7 +292,7 @@ class Executor:
         if order is not None:
             self._keep(states.apply_fill(order, fill, before), "FILL", f"{fill.qty:g} @ {fill.px:g}")
         row = {
-            "symbol": fill.symbol, "trade_id": fill.trade_id, "client_id": fill.client_id,
+            "account": self.account_key, "symbol": fill.symbol, "trade_id": fill.trade_id, "client_id": fill.client_id,
             "venue_order_id": fill.venue_order_id, "decision_id": order.decision_id if order else 0, "qty": fill.qty,
             "px": fill.px, "fee": fill.fee, "pnl_realized": fill.pnl_realized, "is_maker": fill.is_maker,
             "decision_px": states.none_if_nan(order.decision_px) if order else None,
@@ -323,7 +329,8 @@ class Executor:
     def _find(self, client_id: str) -> Order | None:
         order = self.orders.get(client_id) or self.recent.get(client_id)
         if order is None and is_ours(client_id, self.tag):  # final long ago: the record still has it
-            rows = self.store.rows("SELECT * FROM orders WHERE client_id = ?", [client_id])
+            query = "SELECT * FROM orders WHERE client_id = ? AND account = ?"
+            rows = self.store.rows(query, [client_id, self.account_key])
             order = states.from_row(rows[0]) if rows else None
         return order
 

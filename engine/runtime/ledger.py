@@ -102,18 +102,16 @@ class Ledger:
     def restore(self) -> bool:
         """Take up the account where the last engine left it; return False when there is nothing to take up.
 
-        A data folder that has meanwhile traded another account begins anew: what happened here in between is not on
-        its record.
+        Another account in the same data folder changes nothing: every row says whose it is.
         """
-        if self._store.recall("ledger-account") != self._account_key:
-            return False
         self.opening = self._store.recall(self._key)
         if self.opening is None:
             return False
         self._checked_ns = int(self._store.recall(f"checked:{self._account_key}", 0))
         rows = self._store.rows("SELECT * FROM incomes WHERE account = ?", [self._account_key])
         self.add_incomes([Income(r["tran_id"], r["kind"], r["symbol"], r["amount"], r["ts"]) for r in rows], new=False)
-        for row in self._store.rows("SELECT * FROM fills WHERE ts_received >= ?", [self.opening["ts"]]):
+        query = "SELECT * FROM fills WHERE account = ? AND ts_received >= ?"
+        for row in self._store.rows(query, [self._account_key, self.opening["ts"]]):
             self.add_fill(_fill(row))
         return True
 
@@ -142,7 +140,6 @@ class Ledger:
             "counted": [list(income.key) for income in incomes if income.ts == newest],
         }
         await asyncio.wrap_future(self._store.remember(self._key, self.opening))
-        await asyncio.wrap_future(self._store.remember("ledger-account", self._account_key))
 
     def _forget_fills(self) -> None:
         self._fills: dict[str, dict[str, Fill]] = {}  # symbol, trade id
@@ -276,7 +273,7 @@ class Ledger:
         rounding = CENT + 1e-8 * volume
         return [
             Line("realised PnL", realized, float(said["REALIZED_PNL"]), rounding),
-            Line("fees", fees, -float(said["COMMISSION"]), rounding),
+            Line("fees", fees, 0.0 - float(said["COMMISSION"]), rounding),
             Line("funding (stated by the venue)", funding, funding, CENT),
             Line("transfers and other (stated by the venue)", other, other, CENT),
             Line("cash", cash, wallet, CENT),

@@ -83,8 +83,8 @@ class Loop:
         self.history = History(venue, store, self.journal, is_wall_time=session.speed == 1.0)
         self.executor = Executor(
             venue, store, self.market, self.account,
-            tag=session.tag, sequence=session.sequence, now=self.clock.now, trading_state=self.trading_state,
-            publish=self._on_change,
+            account_key=session.account_key, tag=session.tag, sequence=session.sequence, now=self.clock.now,
+            trading_state=self.trading_state, publish=self._on_change,
         )  # fmt: skip
         self.executor.config, self.executor.speed = config, session.speed
         self.broadcaster = Broadcaster()

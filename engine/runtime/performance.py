@@ -86,8 +86,8 @@ def _costs(loop: Loop, since: int, equity: np.ndarray) -> dict[str, float | None
     """Return fees, funding and turnover; positive is paid. Funding is what explains the cash besides fills."""
     row = loop.store.rows(
         "SELECT coalesce(sum(fee), 0) AS fees, coalesce(sum(pnl_realized), 0) AS pnl, "
-        "coalesce(sum(abs(qty * px)), 0) AS traded FROM fills WHERE ts_received >= ?",
-        [since],
+        "coalesce(sum(abs(qty * px)), 0) AS traded FROM fills WHERE account = ? AND ts_received >= ?",
+        [loop.session.account_key, since],
     )[0]
     first = loop.store.rows("SELECT cash FROM equity WHERE ts >= ? ORDER BY ts LIMIT 1", [since])
     funding = None

@@ -79,7 +79,8 @@ class Queries:
     def _orders(self, query: dict[str, Any]) -> pa.Table:
         where, params = _where(query, symbol="symbol")
         if query.get("open_only"):
-            where.append(f"status NOT IN {FINAL}")
+            where += [f"status NOT IN {FINAL}", "account = ?"]
+            params.append(self._loop.session.account_key)
         return self._select("*", "orders", where, params, "ts_intent DESC", query, 500)
 
     def _fills(self, query: dict[str, Any]) -> pa.Table:

@@ -43,8 +43,8 @@ class Record:
 
 def new_executor(order):
     executor = Executor(
-        SimpleNamespace(), Record(), MarketState(), Account(), tag="abcd", sequence=1, now=lambda: 1,
-        trading_state=lambda: TradingState.RUNNING, publish=lambda kind, row: None,
+        SimpleNamespace(), Record(), MarketState(), Account(), account_key="me", tag="abcd", sequence=1,
+        now=lambda: 1, trading_state=lambda: TradingState.RUNNING, publish=lambda kind, row: None,
     )  # fmt: skip
     executor.instruments = {"BTCUSDT": INSTRUMENT}
     executor.orders[order.client_id] = order

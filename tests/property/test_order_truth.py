@@ -139,8 +139,9 @@ class OrderTruth(RuleBasedStateMachine):
 
     def _executor(self):
         executor = Executor(
-            self.venue, self.record, MarketState(), Account(), tag="abcd", sequence=self.sequence,
-            now=lambda: self.venue.now_ns, trading_state=lambda: TradingState.RUNNING, publish=lambda kind, row: None,
+            self.venue, self.record, MarketState(), Account(), account_key="me", tag="abcd",
+            sequence=self.sequence, now=lambda: self.venue.now_ns,
+            trading_state=lambda: TradingState.RUNNING, publish=lambda kind, row: None,
         )  # fmt: skip
         executor.instruments = {"BTCUSDT": INSTRUMENT}
         executor.doubts.look_up = lambda client_id: None  # the test says when

@@ -43,14 +43,15 @@ def store(tmp_path, monkeypatch):
         "idempotency_key": "key-0001", "ts": TS + MINUTE, "command": "vault.store", "status": "done", "result": "{}",
         "payload": json.dumps({"totp_secret": TOTP, "api_key": HMAC, "symbol": "BTCUSDT"}),
     }])  # fmt: skip
-    store.append("orders", [
+    store.append("orders", [{"account": "me", **row} for row in (
         {"client_id": "near", "ts_intent": TS - MINUTE, "status": "FILLED", "reason": f"wallet {ADDRESS.lower()}"},
         {"client_id": "far", "ts_intent": TS - 60 * MINUTE, "ts_final": TS - 59 * MINUTE, "status": "FILLED"},
         {"client_id": "resting", "ts_intent": TS - 60 * MINUTE, "status": "NEW"},
-    ])  # fmt: skip
+    )])  # fmt: skip
     event = {"seq": 1, "client_id": "near", "ts": TS, "event": "sent", "detail": f"Bearer {BEARER}"}
     store.append("order_events", [event])
-    store.append("fills", [{"symbol": "BTCUSDT", "trade_id": "7", "qty": 0.25, "px": 90_000.0, "ts_received": TS}])
+    fill = {"account": "me", "symbol": "BTCUSDT", "trade_id": "7", "qty": 0.25, "px": 90_000.0, "ts_received": TS}
+    store.append("fills", [fill])
     store.flush()
     lines = [f"POST /fapi?user={ADDRESS}&signature={PRIVATE}", f"Authorization: {JWT}", f"key {HMAC}",
              f"otpauth://totp/x?secret={TOTP}", f"env {ENV_SECRET}",

@@ -20,7 +20,7 @@ def database(tmp_path):
 
 
 def _order(client_id: str, status: str) -> dict:
-    return {"client_id": client_id, "symbol": "BTCUSDT", "side": 1, "qty": 0.5, "status": status}
+    return {"account": "me", "client_id": client_id, "symbol": "BTCUSDT", "side": 1, "qty": 0.5, "status": status}
 
 
 def test_every_table_of_the_schema_exists(database):

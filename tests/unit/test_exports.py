@@ -35,7 +35,7 @@ def test_parquet_holds_every_row_with_its_types(store, tmp_path):
 
 
 def test_csv_keeps_unknown_apart_from_zero(store, tmp_path):
-    store.append("orders", [{"client_id": "a", "qty": 0.0, "limit_px": None, "status": "NEW"}])
+    store.append("orders", [{"account": "me", "client_id": "a", "qty": 0.0, "limit_px": None, "status": "NEW"}])
     path = tmp_path / "orders.csv"
     assert export_table(store, "orders", path, "csv") == 1
     row = pa_csv.read_csv(path).to_pylist()[0]

@@ -78,7 +78,7 @@ def test_ids_go_on_being_new_when_the_record_is_restored_from_an_old_copy(tmp_pa
 def test_ids_never_fall_behind_the_record_when_the_clock_does(tmp_path):
     store = Database(tmp_path / "paper.duckdb")
     session = open_session(store, Mode.PAPER, "simulated", 1.0, "me", 1_800_000_000 * 10**9)
-    row = {"client_id": client_order_id(session.tag, 0, session.sequence + 5), "qty": 1.0}
+    row = {"account": "me", "client_id": client_order_id(session.tag, 0, session.sequence + 5), "qty": 1.0}
     store.append_durable("orders", [row]).result(10)
     assert open_session(store, Mode.PAPER, "simulated", 1.0, "me", 0).sequence == session.sequence + 5
     store.close()

@@ -94,7 +94,7 @@ async def test_fills_that_arrive_late_are_put_in_their_place(store):
 async def test_a_restart_takes_the_same_books_up(store):
     ledger = await opened(store, positions=held(0.5, 90.0))
     ledger.add_incomes([income(1, "FUNDING_FEE", -1.0)])
-    row = fill(1, 0.5, 110)._asdict() | {"decision_id": 0, "decision_px": None, "arrival_px": None}
+    row = fill(1, 0.5, 110)._asdict() | {"account": "acc", "decision_id": 0, "decision_px": None, "arrival_px": None}
     store.append_durable("fills", [row]).result(10)
     later = Ledger(store, "acc")
     assert later.restore()
@@ -104,9 +104,16 @@ async def test_a_restart_takes_the_same_books_up(store):
     assert statement.residue == []
 
 
-async def test_another_account_in_between_begins_new_books(store):
+async def test_another_account_with_the_same_trade_ids_changes_nothing(store):
     await opened(store)
     other = Ledger(store, "other")
     assert not other.restore()
     await other.open([], money(5.0), [], T0, T0)
-    assert not Ledger(store, "acc").restore()
+    for account, one in (("acc", fill(1, 0.5, 110, 0.1)), ("other", fill(1, -2.0, 90, 0.2))):
+        row = one._asdict() | {"account": account, "decision_id": 0, "decision_px": None, "arrival_px": None}
+        store.append_durable("fills", [row]).result(10)
+    first, second = Ledger(store, "acc"), Ledger(store, "other")
+    assert first.restore()
+    assert second.restore()
+    assert first.state(held(0.5, 110.0), money(999.9), LOTS, T0).residue == ["ledger: fees: ours 0.1, the venue's 0"]
+    assert [fill.qty for fill in second.fills] == [-2.0]

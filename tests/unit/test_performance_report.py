@@ -26,13 +26,14 @@ def report(store, rows, *, cash=10_000.0, since=0, fills=(), began=DAY):
     store.append("equity", [{"ts": ts, "equity": equity, "cash": equity} for ts, equity in rows])
     store.append("fills", list(fills))
     store.flush()
-    loop = SimpleNamespace(store=store, began_ns=began, account=SimpleNamespace(cash=cash))
+    session, account = SimpleNamespace(account_key="me"), SimpleNamespace(cash=cash)
+    loop = SimpleNamespace(store=store, began_ns=began, account=account, session=session)
     return performance(loop, since)
 
 
 def fill(trade_id, fee, pnl, qty=0.1, px=50_000.0):
-    return {"symbol": "BTCUSDT", "trade_id": trade_id, "qty": qty, "px": px, "fee": fee, "pnl_realized": pnl,
-            "ts_received": DAY + 1}  # fmt: skip
+    return {"account": "me", "symbol": "BTCUSDT", "trade_id": trade_id, "qty": qty, "px": px, "fee": fee,
+            "pnl_realized": pnl, "ts_received": DAY + 1}  # fmt: skip
 
 
 def test_days_and_months_compound_to_the_whole(store):

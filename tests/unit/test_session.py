@@ -20,7 +20,9 @@ def opened(store, account="0xabc@1", mode=Mode.PAPER):
 
 
 def keep(store, *client_ids):
-    store.append_durable("orders", [{"client_id": i, "status": "FILLED"} for i in client_ids]).result(10)
+    store.append_durable("orders", [{"account": "a", "client_id": i, "status": "FILLED"} for i in client_ids]).result(
+        10
+    )
 
 
 def test_tag_belongs_to_the_data_folder(store, tmp_path):

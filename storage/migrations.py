@@ -1,0 +1,87 @@
+"""Numbered changes of the schema: each takes a file from the version before to its own, in one transaction.
+
+The newest schema is the one of ``schema.py``. A step says what it needs in SQL of its own and never looks there, so
+that it does the same in ten versions' time. A new file gets the newest schema at once and runs no step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import duckdb
+
+Step = Callable[[duckdb.DuckDBPyConnection], None]
+
+
+def orders_and_fills_by_account(connection: duckdb.DuckDBPyConnection) -> None:
+    """Version 2: an order and a fill belong to an account.
+
+    Trade ids are unique within an account only, so a second account in one folder replaced fills of the first. Which
+    account an old row belongs to follows from when each began: the newest beginning before the row is its own.
+    """
+    connection.execute(
+        "CREATE TEMP TABLE beginnings AS "
+        "SELECT substr(key, 7) AS account, TRY_CAST(value AS BIGINT) AS since FROM settings WHERE key LIKE 'began:%' "
+        "UNION SELECT substr(key, 8), TRY_CAST(json_extract_string(value, '$.ts') AS BIGINT) "
+        "FROM settings WHERE key LIKE 'ledger:%'"
+    )
+    connection.execute("DELETE FROM beginnings WHERE since IS NULL")
+    _rebuild(
+        connection, "orders", "ts_intent",
+        "client_id VARCHAR NOT NULL, decision_id BIGINT, symbol VARCHAR, side INTEGER, order_type VARCHAR, "
+        "tif VARCHAR, qty DOUBLE, limit_px DOUBLE, stop_px DOUBLE, reduce_only BOOLEAN, close_position BOOLEAN, "
+        "purpose VARCHAR, status VARCHAR, venue_order_id VARCHAR, filled_qty DOUBLE, avg_px DOUBLE, "
+        "decision_px DOUBLE, ts_intent BIGINT, ts_sent BIGINT, ts_acked BIGINT, ts_final BIGINT, reason VARCHAR",
+        "account, client_id",
+    )  # fmt: skip
+    _rebuild(
+        connection, "fills", "ts_received",
+        "symbol VARCHAR NOT NULL, trade_id VARCHAR NOT NULL, client_id VARCHAR, venue_order_id VARCHAR, "
+        "decision_id BIGINT, qty DOUBLE, px DOUBLE, fee DOUBLE, pnl_realized DOUBLE, is_maker BOOLEAN, "
+        "decision_px DOUBLE, arrival_px DOUBLE, ts_filled BIGINT, ts_received BIGINT",
+        "account, symbol, trade_id",
+    )  # fmt: skip
+    # rows of every account but the newest may have been replaced: their books cannot be taken up and begin anew
+    connection.execute(
+        "DELETE FROM settings WHERE key LIKE 'ledger:%' AND substr(key, 8) NOT IN "
+        "(SELECT json_extract_string(value, '$') FROM settings WHERE key = 'ledger-account')"
+    )
+    connection.execute("DELETE FROM settings WHERE key = 'ledger-account'")
+    connection.execute("DROP TABLE beginnings")
+
+
+def _rebuild(connection: duckdb.DuckDBPyConnection, table: str, ts: str, columns: str, key: str) -> None:
+    """Make a table anew with the column ``account`` first: DuckDB cannot change a primary key."""
+    names = ", ".join(column.split()[0] for column in columns.split(", "))
+    # every name here is a constant of this module
+    connection.execute(f"ALTER TABLE {table} RENAME TO {table}_before")
+    connection.execute(f"CREATE TABLE {table} (account VARCHAR NOT NULL, {columns}, PRIMARY KEY ({key}))")
+    connection.execute(
+        f"INSERT INTO {table} SELECT coalesce(b.account, ''), {', '.join('o.' + n for n in names.split(', '))} "
+        f"FROM (SELECT *, coalesce({ts}, 0) AS at FROM {table}_before) o "
+        "ASOF LEFT JOIN beginnings b ON o.at >= b.since"
+    )
+    connection.execute(f"DROP TABLE {table}_before")
+
+
+STEPS: dict[int, Step] = {2: orders_and_fills_by_account}
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, found: int, wanted: int) -> None:
+    """Run the steps from version ``found`` to ``wanted``, each in a transaction with its number: all of it or nothing.
+
+    Raises
+    ------
+    duckdb.Error
+        A step failed; the file is at the version before it.
+    """
+    for version in range(found + 1, wanted + 1):
+        connection.execute("BEGIN")
+        try:
+            STEPS[version](connection)
+            connection.execute("DELETE FROM schema_version")
+            connection.execute("INSERT INTO schema_version VALUES (?)", [version])
+            connection.execute("COMMIT")
+        except duckdb.Error:
+            connection.execute("ROLLBACK")
+            raise
