@@ -110,22 +110,25 @@ def sandbox(
 
 @app.command()
 def backtest(
-    data: Annotated[Path, typer.Option(help="Parquet or CSV file, or a folder of SYMBOL.parquet")],
+    data: Annotated[str, typer.Option(help="Parquet or CSV file, folder of SYMBOL.parquet, or a stored data set")],
     strategy: Annotated[str, typer.Option(help="trend, ema-cross or a Python file")] = "trend",
     param: Annotated[list[str] | None, typer.Option(help="k=v, may be repeated")] = None,
     symbols: Annotated[str | None, typer.Option(help="Comma-separated; all by default")] = None,
     start: Annotated[str | None, typer.Option(help="First day, UTC")] = None,
     end: Annotated[str | None, typer.Option(help="Last day, UTC")] = None,
     cash: Annotated[float, typer.Option(min=1, help="Opening cash")] = 10_000.0,
+    funding: Annotated[str | None, typer.Option(help="Folder of funding rates, or a stored data set of them")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here")] = None,
 ) -> None:
     """Backtest with the same decision code that trades."""
+    from engine.datasets.store import located
     from engine.research.backtest import BacktestConfig, run_backtest
     from engine.research.report import print_table
 
     config = BacktestConfig(
-        data=str(data), strategy=strategy, params=_params(param or []), start=start, end=end, cash=cash,
-        symbols=tuple(symbols.upper().split(",")) if symbols else (),
+        data=located(data_folder(None), data), strategy=strategy, params=_params(param or []), start=start, end=end,
+        cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
+        funding=None if funding is None else located(data_folder(None), funding),
     )  # fmt: skip
     result = run_backtest(config)
     print_table(result)

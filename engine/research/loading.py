@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from engine.datasets.checks import value_faults
+from engine.datasets.times import EXPECTED, moment_text, parse_times
 from engine.domain import F8, I8, INTERVAL_S, NS_PER_S
 from engine.errors import DataError
 
@@ -48,42 +50,23 @@ class _Series(NamedTuple):
 def nanoseconds(values: pa.ChunkedArray, name: str) -> I8:
     """Return timestamps as int64 ns UTC from datetimes (naive is UTC), ISO text or integers in s, ms, us or ns.
 
-    The unit of integers is told from their magnitude: since 2001 seconds have 10 digits, milliseconds 13, and so on.
-
     Raises
     ------
     DataError
-        Missing values or something that is not a time.
+        Missing values or something that is not a time, with its row.
     """
     if values.null_count:
         raise DataError(f"{name}: {values.null_count} timestamps are missing")
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        try:
-            moments = np.array([_iso_ns(text) for text in values.to_pylist()], dtype=np.int64)
-        except ValueError as error:
-            raise DataError(f"{name}: {error}") from None
-        return moments
-    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        return values.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy()
-    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        numbers = values.to_numpy().astype(np.int64)
-        largest = int(np.abs(numbers).max()) if len(numbers) else 0
-        for limit, factor in ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3)):
-            if largest < limit:
-                return numbers * factor
-        return numbers
-    raise DataError(f"{name}: column timestamp is {values.type}, expected a datetime or an integer")
-
-
-def _iso_ns(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return int(moment.timestamp()) * NS_PER_S + moment.microsecond * 1000
+    moments, bad = parse_times(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"{name}: row {row + 1} has the timestamp {values[row].as_py()!r}; expected {EXPECTED}")
+    return moments
 
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        table = pa_parquet.read_table(path) if path.suffix == ".parquet" else pa_csv.read_csv(path)
+        table = _read_parquet(path) if path.suffix == ".parquet" else pa_csv.read_csv(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     table = table.rename_columns([name.strip().lower() for name in table.column_names])
@@ -98,22 +81,24 @@ def _read_table(path: Path) -> pa.Table:
     return table
 
 
+def _read_parquet(path: Path) -> pa.Table:
+    # only what is needed: a file may hold many more columns, and a minute of each of five years
+    file = pa_parquet.ParquetFile(path, memory_map=True)
+    wanted = [name for name in file.schema_arrow.names if name.strip().lower() in ("timestamp", *COLUMNS)]
+    return file.read(wanted) if len(wanted) == len(COLUMNS) + 1 else file.read()
+
+
 def _read_series(path: Path, symbol: str) -> _Series:
     table = _read_table(path)
     ts_open = nanoseconds(table.column("timestamp"), path.name)
-    columns = []
-    for name in COLUMNS:
+    values = np.empty((len(COLUMNS), table.num_rows)).T  # each column in one piece
+    for i, name in enumerate(COLUMNS):
         try:
-            columns.append(table.column(name).cast(pa.float64()).to_numpy().astype(np.float64))
-        except pa.ArrowInvalid:
+            values[:, i] = table.column(name).cast(pa.float64()).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(f"{path.name}: column {name} holds something that is not a number") from None
-    values = np.column_stack(columns)
     check_series(path.name, ts_open, values)
     return _Series(symbol, ts_open, values)
-
-
-def _moment(ts: int) -> str:
-    return datetime.fromtimestamp(ts / NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def check_series(name: str, ts_open: I8, values: F8) -> None:
@@ -133,23 +118,18 @@ def check_series(name: str, ts_open: I8, values: F8) -> None:
         With the first offending row: NaN, order, duplicates, prices <= 0, high or low that contradict open and close.
     """
     steps = np.diff(ts_open)
-    open_px, high_px, low_px, close_px, volume = values.T
-    prices = values[:, :4]
-    faults = (
-        (np.append(False, steps == 0), "repeats the timestamp before it"),
-        (np.append(False, steps < 0), "is older than the row before it: sort by timestamp"),
-        (np.isnan(values).any(axis=1), "holds NaN: drop the row, a missing bar is allowed"),
-        (~np.isfinite(values).all(axis=1), "holds infinity"),
-        ((prices <= 0).any(axis=1), "has a price <= 0"),
-        (volume < 0, "has a negative volume"),
-        (high_px < np.maximum(open_px, close_px), "has high below open or close"),
-        (low_px > np.minimum(open_px, close_px), "has low above open or close"),
-    )
-    for wrong, sentence in faults:
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            more = f" ({int(wrong.sum())} rows like it)" if wrong.sum() > 1 else ""
-            raise DataError(f"{name}: row {row + 1} at {_moment(int(ts_open[row]))} {sentence}{more}")
+    if not (steps > 0).all():
+        _refuse(name, ts_open, np.append(False, steps == 0), "repeats the timestamp before it")
+        _refuse(name, ts_open, np.append(False, steps < 0), "is older than the row before it: sort by timestamp")
+    for fault in value_faults(values):
+        _refuse(name, ts_open, fault.rows, f"{fault.found}; expected {fault.expected}")
+
+
+def _refuse(name: str, ts_open: I8, wrong: npt.NDArray[np.bool_], sentence: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        more = f" ({int(wrong.sum())} rows like it)" if wrong.sum() > 1 else ""
+        raise DataError(f"{name}: row {row + 1} at {moment_text(int(ts_open[row]))} {sentence}{more}")
 
 
 def _files(path: Path, wanted: tuple[str, ...]) -> list[tuple[str, Path]]:
@@ -170,11 +150,22 @@ def _files(path: Path, wanted: tuple[str, ...]) -> list[tuple[str, Path]]:
 
 def infer_interval_s(ts_open: I8, name: str) -> int:
     """Return the most frequent distance between bars, in seconds, if it is one that the engine knows."""
-    steps, counts = np.unique(np.diff(ts_open), return_counts=True)
+    gaps = np.diff(ts_open)
+    uneven = gaps[gaps != gaps[0]]  # of most files few or none, and sorting millions of equal numbers is slow
+    steps, counts = np.unique(uneven, return_counts=True)
+    steps, counts = np.append(steps, gaps[0]), np.append(counts, len(gaps) - len(uneven))
     step_s = int(steps[np.argmax(counts)]) // NS_PER_S
     if step_s not in INTERVAL_S.values():
         raise DataError(f"{name}: bars are {step_s} s apart; known intervals are {', '.join(INTERVAL_S)}")
     return step_s
+
+
+def _union(clocks: list[I8]) -> I8:
+    """Return every moment once, ascending. The clocks ascend already, which a stable sort uses."""
+    if all(np.array_equal(clock, clocks[0]) for clock in clocks[1:]):
+        return clocks[0]
+    moments = np.sort(np.concatenate(clocks), kind="stable")
+    return moments[np.append(True, moments[1:] != moments[:-1])]
 
 
 def align(series: list[tuple[str, I8, F8]]) -> BarTable:
@@ -200,17 +191,22 @@ def align(series: list[tuple[str, I8, F8]]) -> BarTable:
         listed = ", ".join(f"{symbol} {seconds} s" for symbol, seconds in intervals.items())
         raise DataError(f"symbols have different bar intervals: {listed}")
     interval_s = next(iter(intervals.values()))
-    clock = np.unique(np.concatenate([ts_open for _, ts_open, _ in series]))
+    clock = _union([ts_open for _, ts_open, _ in series])
     if (np.diff(clock) < interval_s * NS_PER_S).any():
         early = int(clock[1:][np.diff(clock) < interval_s * NS_PER_S][0])
-        raise DataError(f"the bar at {_moment(early)} is not on the {interval_s} s grid of the others")
+        raise DataError(f"the bar at {moment_text(early)} is not on the {interval_s} s grid of the others")
     digest = hashlib.sha256(str(interval_s).encode())
-    grid = np.full((5, len(clock), len(series)), np.nan)
+    if len(series) == 1:
+        grid = np.ascontiguousarray(series[0][2].T)[:, :, None]  # usually the very memory that was read
+    else:
+        grid = np.full((5, len(clock), len(series)), np.nan)
     for i, (symbol, ts_open, values) in enumerate(series):
-        grid[:, np.searchsorted(clock, ts_open), i] = values.T
+        if len(series) > 1:
+            whole = len(ts_open) == len(clock)
+            grid[:, slice(None) if whole else np.searchsorted(clock, ts_open), i] = values.T
         digest.update(symbol.encode())
-        digest.update(ts_open.tobytes())
-        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(np.ascontiguousarray(ts_open).data)
+        digest.update(np.ascontiguousarray(values).data)
     symbols = tuple(symbol for symbol, _, _ in series)
     open_px, high_px, low_px, close_px, volume = (np.ascontiguousarray(column) for column in grid)
     return BarTable(
@@ -250,7 +246,7 @@ def cut(bars: BarTable, start_ns: int | None, end_ns: int | None) -> BarTable:
     if end_ns is not None:
         keep &= bars.ts_open < end_ns
     if keep.sum() < 2:
-        first, last = _moment(int(bars.ts_open[0])), _moment(int(bars.ts_open[-1]))
+        first, last = moment_text(int(bars.ts_open[0])), moment_text(int(bars.ts_open[-1]))
         raise DataError(f"fewer than 2 bars are left between start and end; the data spans {first} to {last}")
     return bars._replace(**{name: getattr(bars, name)[keep] for name in ("ts_open", *GRID_COLUMNS)})
 

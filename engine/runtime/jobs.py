@@ -19,7 +19,8 @@ import pyarrow.parquet as pa_parquet
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.errors import CommandRefused
+from engine.datasets.store import folder_of, located
+from engine.errors import CommandRefused, DataError
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("jobs")
@@ -33,8 +34,10 @@ class BacktestRequest(BaseModel):
     """What the backtest form sends."""
 
     model_config = ConfigDict(extra="forbid")
-    source: str = Field("history", pattern="^(history|path)$")
+    source: str = Field("history", pattern="^(history|path|dataset)$")
     path: str | None = None
+    dataset: str | None = Field(None, description="NAME of a stored data set, or NAME@VERSION")
+    funding: str | None = Field(None, description="A stored data set of funding rates, or a folder of them")
     symbols: list[str] = Field(default_factory=list)
     interval: str = "1h"
     strategy: str = "trend"
@@ -83,7 +86,7 @@ class Jobs:
         if len(self._running) >= MAX_RUNNING:
             raise CommandRefused(f"{MAX_RUNNING} runs are going on already. Wait, or cancel one.")
         run_id = f"bt-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        path = await asyncio.to_thread(self._input_path, run_id, request)
+        inputs = await asyncio.to_thread(self._inputs, run_id, request)
         row = {
             "run_id": run_id, "kind": kind, "status": "running", "ts_started": time.time_ns(), "progress": 0.0,
             "config": request.model_dump_json(),
@@ -93,13 +96,27 @@ class Jobs:
         receiver, sender = self._context.Pipe(duplex=False)
         cancelled = self._context.Event()
         process = self._context.Process(
-            target=_work, args=(request.model_dump() | {"path": str(path)}, sender, cancelled), daemon=True
+            target=_work, args=(request.model_dump() | inputs, sender, cancelled), daemon=True
         )
         process.start()
         sender.close()
         self._running[run_id] = (process, cancelled)
         threading.Thread(target=self._watch, args=(run_id, process, receiver), daemon=True).start()
         return {"run_id": run_id}
+
+    def _inputs(self, run_id: str, request: BacktestRequest) -> dict[str, str | None]:
+        home = self._folder.parent
+        try:
+            funding = located(home, request.funding) if request.funding else None
+            if funding is not None and not funding.exists():
+                raise CommandRefused(f"There is no data set or folder of funding rates {request.funding!r}.")
+            if request.source == "dataset":
+                path = folder_of(home, request.dataset or "")
+            else:
+                path = self._input_path(run_id, request)
+        except DataError as error:
+            raise CommandRefused(str(error)) from error
+        return {"path": str(path), "funding": None if funding is None else str(funding)}
 
     def _input_path(self, run_id: str, request: BacktestRequest) -> Path:
         if request.source == "path":
@@ -207,7 +224,7 @@ def _work(request: dict[str, Any], sender: Connection, cancelled: Event) -> None
 
     try:
         config = BacktestConfig(
-            data=request["path"], strategy=request["strategy"], params=request["params"],
+            data=request["path"], funding=request["funding"], strategy=request["strategy"], params=request["params"],
             symbols=tuple(request["symbols"]), start=request["start"], end=request["end"], cash=request["cash"],
         )  # fmt: skip
         result = run_backtest(config, progress=progress, cancelled=cancelled.is_set).to_json(CURVE_POINTS)
