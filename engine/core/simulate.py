@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.compiling import FINGERPRINT, entry_kernel
+from engine.core.compiling import FINGERPRINT, entry_kernel, kernel
 from engine.core.costs import Costs
 from engine.core.decide import decide, no_limits
 from engine.core.drafts import Draft, new_draft
@@ -51,6 +51,11 @@ class SimTrack(NamedTuple):
     rule_counts: I8  # (N_RULES, 3) how often each rule said pass, clip, refuse
 
 
+def new_track(n_bars: int, n_symbols: int) -> SimTrack:
+    """Return memory for the record of a scan."""
+    return SimTrack(np.empty(n_bars), np.empty((n_bars, n_symbols)), np.zeros((N_RULES, 3), dtype=np.int64))
+
+
 class SimResult(NamedTuple):
     """A finished simulation."""
 
@@ -60,6 +65,49 @@ class SimResult(NamedTuple):
     state: State
 
 
+@kernel
+def scan_bars(  # type: ignore[no-untyped-def]
+    n_symbols, start, stop, bars, external_weight, state, draft, account, view, pending, log, track, instruments, costs,
+    params,
+):  # fmt: skip
+    """Simulate bars [start, stop) in place and return where it stopped: before ``stop`` when ``log`` is full.
+
+    The one loop of every simulation: compiled scans differ only in what they wrap around it. ``n_symbols`` is passed,
+    so that a scan of one symbol compiles without inner loops.
+    """
+    has_funding = bars.funding_rate.shape[0] > 0
+    all_in = params.sleeve == _EMA_CROSS and not params.gate
+    bar_s = 0.0
+    if bars.ts_close.shape[0] > 1:
+        bar_s = (bars.ts_close[1] - bars.ts_close[0]) / 1e9
+    money = account.money[0]
+    for t in range(start, stop):
+        if money["n_fills"] + 2 * n_symbols > log.bar.shape[0]:
+            return t
+        fill_pending(n_symbols, account, log, pending, state, bars.open_px, t, all_in, costs, params)
+        for i in range(n_symbols):
+            if bars.close_px[t, i] > 0.0:
+                account.mark_px[i] = bars.close_px[t, i]
+                account.age_s[i] = 0.0
+            else:
+                account.age_s[i] += bar_s
+        if has_funding:
+            pay_funding(n_symbols, account, bars.funding_rate, t)
+        equity, _gross, _volatility = decide(
+            n_symbols, state, draft, bars.close_px, external_weight, t, bars.ts_close[t], account.age_s, view,
+            money["cash"], instruments, params, False,
+        )  # fmt: skip
+        track.equity[t] = equity
+        per_equity = 1.0 / equity if equity != 0.0 else 0.0
+        for i in range(n_symbols):
+            held = account.position_qty[i]
+            track.weight[t, i] = held * account.mark_px[i] * per_equity if held != 0.0 else 0.0
+            if draft.act[i] == 1 or (all_in and state.crossed[i] == 1):
+                pending[i] = 1
+                account.in_flight_qty[i] = draft.target_qty[i] - held
+    return stop
+
+
 def _build_scan(fingerprint: str, width: int) -> Callable[..., Any]:
     @entry_kernel
     def compiled_scan(  # type: ignore[no-untyped-def]
@@ -67,37 +115,10 @@ def _build_scan(fingerprint: str, width: int) -> Callable[..., Any]:
     ):
         _ = fingerprint  # part of the cache key
         n_symbols = width if width > 0 else account.position_qty.shape[0]
-        has_funding = bars.funding_rate.shape[0] > 0
-        all_in = params.sleeve == _EMA_CROSS and not params.gate
-        bar_s = 0.0
-        if bars.ts_close.shape[0] > 1:
-            bar_s = (bars.ts_close[1] - bars.ts_close[0]) / 1e9
-        money = account.money[0]
-        for t in range(start, stop):
-            if money["n_fills"] + 2 * n_symbols > log.bar.shape[0]:
-                return t
-            fill_pending(n_symbols, account, log, pending, state, bars.open_px, t, all_in, costs, params)
-            for i in range(n_symbols):
-                if bars.close_px[t, i] > 0.0:
-                    account.mark_px[i] = bars.close_px[t, i]
-                    account.age_s[i] = 0.0
-                else:
-                    account.age_s[i] += bar_s
-            if has_funding:
-                pay_funding(n_symbols, account, bars.funding_rate, t)
-            equity, _gross, _volatility = decide(
-                n_symbols, state, draft, bars.close_px, external_weight, t, bars.ts_close[t], account.age_s, view,
-                money["cash"], instruments, params, False,
-            )  # fmt: skip
-            track.equity[t] = equity
-            per_equity = 1.0 / equity if equity != 0.0 else 0.0
-            for i in range(n_symbols):
-                held = account.position_qty[i]
-                track.weight[t, i] = held * account.mark_px[i] * per_equity if held != 0.0 else 0.0
-                if draft.act[i] == 1 or (all_in and state.crossed[i] == 1):
-                    pending[i] = 1
-                    account.in_flight_qty[i] = draft.target_qty[i] - held
-        return stop
+        return scan_bars(
+            n_symbols, start, stop, bars, external_weight, state, draft, account, view, pending, log, track,
+            instruments, costs, params,
+        )  # fmt: skip
 
     scan: Callable[..., Any] = compiled_scan
     return scan
@@ -117,16 +138,21 @@ class Scan:
     costs : Costs
     params : Params
     cash : float, quote currency
+    track : SimTrack, optional
+        Memory to record into, for many scans of the same bars one after the other; its rule counts are not used.
     """
 
-    def __init__(self, bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float) -> None:
+    def __init__(
+        self, bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float,
+        track: SimTrack | None = None,
+    ) -> None:  # fmt: skip
         n_bars, n_symbols = bars.close_px.shape
         self.bars = bars
         self.t = 0
         self.account: SimAccount = new_sim_account(n_symbols, float(cash))
         self.params = normal_params(params)
         self.state: State = new_state(n_symbols, self.params)
-        self.track = SimTrack(np.empty(n_bars), np.empty((n_bars, n_symbols)), np.zeros((N_RULES, 3), dtype=np.int64))
+        self.track = track or new_track(n_bars, n_symbols)
         external = (n_bars, n_symbols) if self.params.sleeve == Sleeve.EXTERNAL else (1, n_symbols)
         self.external_weight: F8 = np.full(external, np.nan)
         self.draft: Draft = new_draft(n_symbols)

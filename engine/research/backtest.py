@@ -172,7 +172,8 @@ def _simulate(
     return scan.result(), scan.external_weight, time.perf_counter() - started
 
 
-def _trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str:
+def trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str:
+    """Return what makes two runs on a data set the same trial: strategy, every parameter, symbols, span and cash."""
     source = Path(config.strategy).read_bytes() if config.is_file else config.strategy.encode()
     listed = json.dumps(resolved.listed, sort_keys=True, default=str)
     span = f"{bars.symbols}{bars.ts_open[0]}{bars.ts_open[-1]}{config.cash}"
@@ -248,7 +249,7 @@ def run_backtest(
     alive = bool((result.track.equity > 0).all())
     out_of_sample = figures(bars, result, trips, late, late_funding) if late.opening_equity > 0 else {}
     periods = periods_of(bars, result.track.equity, whole) if alive else None
-    key = _trial_key(config, resolved, bars)
+    key = trial_key(config, resolved, bars)
     trials, deflated, pbo = _judge_trials(config, key, bars.fingerprint, periods)
     metrics |= {"deflated_sharpe": deflated, "pbo": pbo}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -40,23 +41,30 @@ class Ledger:
 
     def record(self, dataset: str, key: str, sharpe: float, returns: F8) -> None:
         """Remember a run. The same key on the same data set is one trial, however often it runs."""
-        if any(trial.key == key for trial in self.trials(dataset)):
+        self.record_many(dataset, [Trial(key, sharpe, returns)])
+
+    def record_many(self, dataset: str, trials: Sequence[Trial]) -> None:
+        """Remember all members of a sweep in one go; ``sharpe`` may be NaN where there is none."""
+        known = self._keys(dataset)
+        fresh = {trial.key: trial for trial in trials if trial.key not in known}
+        if not fresh:
             return
         returns_folder = self._folder / "returns"
         returns_folder.mkdir(parents=True, exist_ok=True)
-        temporary = returns_folder / f"{key}.{os.getpid()}.tmp.npy"
-        np.save(temporary, returns)
-        temporary.replace(returns_folder / f"{dataset[:16]}-{key}.npy")
-        line = json.dumps({"dataset": dataset, "key": key, "sharpe": sharpe if np.isfinite(sharpe) else None})
+        lines = []
+        for key, trial in fresh.items():
+            temporary = returns_folder / f"{key}.{os.getpid()}.tmp.npy"
+            np.save(temporary, trial.returns)
+            temporary.replace(returns_folder / f"{dataset[:16]}-{key}.npy")
+            sharpe = trial.sharpe if np.isfinite(trial.sharpe) else None
+            lines.append(json.dumps({"dataset": dataset, "key": key, "sharpe": sharpe}) + "\n")
         with (self._folder / "trials.jsonl").open("a", encoding="utf-8") as ledger:
-            ledger.write(line + "\n")
+            ledger.write("".join(lines))
 
-    def trials(self, dataset: str) -> list[Trial]:
-        """Return what was tried on a data set, oldest first."""
+    def _rows(self, dataset: str) -> Iterator[tuple[str, float, Path]]:
         path = self._folder / "trials.jsonl"
         if not path.is_file():
-            return []
-        found: dict[str, Trial] = {}
+            return
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
@@ -64,9 +72,15 @@ class Ledger:
                 continue  # the last line of a run that was killed while writing
             stored = self._folder / "returns" / f"{dataset[:16]}-{row['key']}.npy"
             if row["dataset"] == dataset and stored.is_file():
-                sharpe = row["sharpe"] if row["sharpe"] is not None else 0.0
-                found[row["key"]] = Trial(row["key"], float(sharpe), np.load(stored))
-        return list(found.values())
+                yield row["key"], float(row["sharpe"] if row["sharpe"] is not None else 0.0), stored
+
+    def _keys(self, dataset: str) -> set[str]:
+        return {key for key, _, _ in self._rows(dataset)}
+
+    def trials(self, dataset: str) -> list[Trial]:
+        """Return what was tried on a data set, oldest first."""
+        rows = {key: Trial(key, sharpe, np.load(stored)) for key, sharpe, stored in self._rows(dataset)}
+        return list(rows.values())
 
 
 def overfitting_probability(returns: F8) -> float | None:
