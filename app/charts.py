@@ -67,7 +67,7 @@ def equity_figure(equity: pd.DataFrame, comparison: pd.DataFrame | None = None, 
         title_text="Drawdown, %", range=[-depth, 0], tickformat=".2%" if depth < 0.01 else ".1%", row=2, col=1
     )
     compared = comparison is not None and len(comparison) > 0
-    figure = _dress(figure, height=430)
+    figure = dress(figure, height=430)
     return figure.update_layout(showlegend=compared, margin_t=28 if compared else 8)
 
 
@@ -82,7 +82,7 @@ def exposure_figure(exposure: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     figure.add_hline(y=0, line={"color": MUTED, "width": 1})
     figure.update_yaxes(title_text="Exposure, × equity", tickformat="+.2f")
-    return _dress(figure, height=306)
+    return dress(figure, height=306)
 
 
 def return_calendar(daily: pd.DataFrame, monthly: pd.DataFrame) -> go.Figure:
@@ -111,7 +111,7 @@ def return_calendar(daily: pd.DataFrame, monthly: pd.DataFrame) -> go.Figure:
     ))  # fmt: skip
     figure.update_xaxes(side="top", type="category", showgrid=False, title_text="Day of the month (UTC), returns in %")
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    return _dress(figure, height=96 + 30 * len(months), unified=False)
+    return dress(figure, height=96 + 30 * len(months), unified=False)
 
 
 def weights_figure(weights: pd.DataFrame) -> go.Figure:
@@ -125,7 +125,7 @@ def weights_figure(weights: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=0, line={"color": MUTED, "width": 1})
     figure.update_layout(barmode="group", bargap=0.35, bargroupgap=0.08)
     figure.update_yaxes(title_text="Weight, × equity", tickformat="+.2f")
-    return _dress(figure, height=250)
+    return dress(figure, height=250)
 
 
 def backtest_spec(points: Any, trades: pd.DataFrame | None = None, split_ms: int | None = None) -> list[dict[str, Any]]:
@@ -236,7 +236,8 @@ def _chart(height: int, *, time_axis: bool, watermark: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _dress(figure: go.Figure, *, height: int, unified: bool = True) -> go.Figure:
+def dress(figure: go.Figure, *, height: int, unified: bool = True) -> go.Figure:
+    """Give a figure the look that all figures share."""
     figure.update_layout(
         height=height, margin={"l": 8, "r": 8, "t": 28, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)", hovermode="x unified" if unified else "closest", dragmode="zoom",

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import streamlit as st
 
+from app.research_client import ResearchCalls
 from app.vault_client import VaultCalls
 from engine.errors import CommandRefused, WorkstationError
 
@@ -81,7 +82,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls):
+class EngineClient(VaultCalls, ResearchCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters
@@ -184,14 +185,6 @@ class EngineClient(VaultCalls):
         """Return the capital ladder: ``{"rung", "share", "rungs": […], "overrides": […]}``."""
         return self._ask("ladder")
 
-    def run_status(self, run_id: str) -> dict[str, Any]:
-        """Return ``{"status", "progress" (0 to 1), "message"}`` of a long job."""
-        return self._ask("run.status", run_id=run_id)
-
-    def run_result(self, run_id: str) -> dict[str, Any]:
-        """Return a finished run's result. Raises ``CommandRefused`` when there is none yet."""
-        return self._command("run.result", SLOW_COMMAND_TIMEOUT_S, run_id=run_id)
-
     # ---- commands: each carries the key of one action of a person ------------------------------------------------
 
     def preview_ticket(self, ticket: dict[str, Any]) -> dict[str, Any]:
@@ -246,14 +239,6 @@ class EngineClient(VaultCalls):
     def apply_settings(self, values: dict[str, Any], key: str) -> dict[str, Any]:
         """Apply some settings; refused as a whole, with a sentence per field, when one is wrong."""
         return self._command("settings.set", COMMAND_TIMEOUT_S, values=values, idempotency_key=key)
-
-    def start_run(self, config: dict[str, Any], key: str, *, kind: str = "backtest") -> dict[str, Any]:
-        """Start a long job in a worker and return ``{"run_id"}``."""
-        return self._command("run.start", COMMAND_TIMEOUT_S, kind=kind, config=config, idempotency_key=key)
-
-    def cancel_run(self, run_id: str) -> dict[str, Any]:
-        """Stop a long job."""
-        return self._command("run.cancel", COMMAND_TIMEOUT_S, run_id=run_id)
 
     def reconcile(self) -> dict[str, Any]:
         """Compare the books with the venue now: ``{"ok", "mismatches"}``."""

@@ -15,6 +15,7 @@ PAGES = {
     "desk": "Desk",
     "portfolio": "Portfolio",
     "backtest": "Backtest",
+    "goal": "Goal",
     "journal": "Journal",
     "health": "Health",
     "settings": "Settings",

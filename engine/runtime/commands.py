@@ -17,6 +17,7 @@ from engine.execution.ticket import Ticket, TicketContext, TicketRequest, judge
 from engine.runtime.arming import Armed, arming_checklist
 from engine.runtime.doctor import doctor
 from engine.runtime.engine import Engine
+from engine.runtime.goal_desk import GoalDesk
 from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
 from engine.runtime.performance import performance
@@ -84,6 +85,7 @@ class Commands:
         # merged into the questions: what these carry must not be kept in the table of commands
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
         self._questions |= LiveDesk(engine, on_armed).handlers
+        self._questions |= GoalDesk(engine, jobs).questions
 
     @property
     def names(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Portfolio, Backtest, Journal, Settings and Health each tell a value, nothing and the unknown apart."""
+"""Portfolio, Backtest, Goal, Journal, Settings and Health each tell a value, nothing and the unknown apart."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ EMPTY_SENTENCES = {
     "journal": "No decisions yet",
     "settings": "No change recorded yet",
     "health": "No drill yet",
+    "goal": "Not enough evidence: the record holds 0 daily returns",
 }
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
@@ -18,6 +19,7 @@ VALUE_SENTENCES = {
     "journal": "Decision 60",
     "settings": "Applied from the next decision on",
     "health": "flat in 0.91",
+    "goal": "is fewer than 1 in 2,000 paths: practically impossible",
 }
 
 

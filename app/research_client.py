@@ -1,0 +1,40 @@
+"""Calls about research: long jobs, their results, and the goal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ASK_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 10.0
+SLOW_TIMEOUT_S = 60.0  # a big result, or 100,000 simulated paths on a busy machine
+
+
+class ResearchCalls:
+    """Mixed into ``EngineClient``."""
+
+    def run_status(self, run_id: str) -> dict[str, Any]:
+        """Return ``{"status", "progress" (0 to 1), "message"}`` of a long job."""
+        return self._ask("run.status", timeout_s=ASK_TIMEOUT_S, run_id=run_id)
+
+    def run_result(self, run_id: str) -> dict[str, Any]:
+        """Return a finished run's result. Raises ``CommandRefused`` when there is none yet."""
+        return self._command("run.result", SLOW_TIMEOUT_S, run_id=run_id)
+
+    def start_run(self, config: dict[str, Any], key: str, *, kind: str = "backtest") -> dict[str, Any]:
+        """Start a long job in a worker and return ``{"run_id"}``."""
+        return self._command("run.start", START_TIMEOUT_S, kind=kind, config=config, idempotency_key=key)
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """Stop a long job."""
+        return self._command("run.cancel", START_TIMEOUT_S, run_id=run_id)
+
+    def goal(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return the chance of a goal from this account's record, or from a run's.
+
+        Parameters
+        ----------
+        question : dict
+            ``target`` and ``equity`` USDT, ``by`` (YYYY-MM-DD), ``max_drawdown`` and ``ruin_loss`` fractions,
+            ``leverage``, ``run_id`` and ``sample`` ("out" or "whole"); what is left out has the engine's default.
+        """
+        return self._command("goal", SLOW_TIMEOUT_S, **question)
