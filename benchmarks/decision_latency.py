@@ -115,11 +115,11 @@ class Bench:
         self.cash = CASH[case]
         self.durable = 0.0  # when the newest decision was on disk
         self.intent_durable = 0.0  # when the first intent after it was
-        self._append_durable = self.store.append_durable
-        self.store.append_durable = self._note_durable
+        self._append_ahead = self.store.append_ahead
+        self.store.append_ahead = self._note_durable
 
-    def _note_durable(self, table: str, rows: Any, **how: Any) -> Future[None]:
-        done = self._append_durable(table, rows, **how)
+    def _note_durable(self, table: str, rows: Any) -> Future[None]:
+        done = self._append_ahead(table, rows)
         if table == "decisions":
             done.add_done_callback(self._is_durable)
         elif table == "orders" and not self.intent_durable:
@@ -256,7 +256,7 @@ def durable_row_ms(home: Path, repeats: int = 200) -> dict[str, Any]:
     store, elapsed = Database(home / "floor.duckdb"), []
     for index in range(repeats):
         began = time.perf_counter()
-        store.append_durable("metrics", [{"ts": index, "name": "floor", "value": 1.0, "labels": ""}]).result(10)
+        store.append_ahead("metrics", [{"ts": index, "name": "floor", "value": 1.0, "labels": ""}]).result(10)
         elapsed.append(1e3 * (time.perf_counter() - began))
     store.close()
     return spread(elapsed)

@@ -79,8 +79,11 @@ class Store(Protocol):
     def append(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         """Queue rows for the next group commit."""
 
-    def append_durable(self, table: str, rows: Sequence[dict[str, Any]], *, are_new: bool = False) -> Future[None]:
-        """Queue rows and return a future that is done when they are on disk, or holds the reason why not."""
+    def append_durable(self, table: str, rows: Sequence[dict[str, Any]]) -> Future[None]:
+        """Queue rows and return a future that is done when they can be read, or holds the reason why not."""
+
+    def append_ahead(self, table: str, rows: Sequence[dict[str, Any]]) -> Future[None]:
+        """Queue rows and return a future that is done as soon as no crash can lose them; reads see them soon after."""
 
     def read(self, query: str, params: Sequence[Any] = ()) -> pa.Table:
         """Run one SELECT on a cursor of its own."""

@@ -182,7 +182,7 @@ class Executor:
         order = states.new_order(approved, self.now(), arrival_px)
         self.orders[client_id] = order
         try:
-            await asyncio.wrap_future(self.store.append_durable("orders", [self._row(order)], are_new=True))
+            await asyncio.wrap_future(self.store.append_ahead("orders", [self._row(order)]))
         except StorageError as error:
             self._keep(states.rejected(order, f"intent not durable: {error}", self.now()), "NOT_SENT")
             raise CommandRefused(f"The order was not sent: its record could not be written ({error}).") from error

@@ -250,7 +250,7 @@ class Loop:
             "elapsed_ms": (time.perf_counter() - began) * 1e3,
         }  # fmt: skip
         try:
-            await asyncio.wrap_future(self.store.append_durable("decisions", [row], are_new=True))
+            await asyncio.wrap_future(self.store.append_ahead("decisions", [row]))
         except StorageError as error:
             self.on_storage_error(str(error))
             return  # an unrecorded decision is not acted on

@@ -24,6 +24,7 @@ from engine.errors import CommandRefused
 from engine.execution.ids import sequence_of
 from engine.execution.planner import Target
 from engine.runtime import doubts as doubts_module
+from storage.ahead import read_ahead
 
 POST_ORDER = {"method": "POST", "path": "order"}
 
@@ -184,18 +185,21 @@ async def test_intent_is_on_disk_before_the_request_leaves(tmp_path):
         submit = rig.venue.submit
 
         async def looking(order):
-            seen.extend(rig.store.rows("SELECT client_id, status FROM orders"))
+            seen.extend(row for part in read_ahead(tmp_path / "paper.ahead", 0) for row in part.rows)
             return await submit(order)
 
         rig.venue.submit = looking
         order = await rig.executor.place(limit(1, 0.1, 49_500.0))
-        assert seen == [{"client_id": order.client_id, "status": "INTENT"}]
+        assert [(row["client_id"], row["status"]) for row in seen] == [(order.client_id, "INTENT")]
         assert order.status == OrderStatus.NEW
 
 
-async def test_order_whose_intent_cannot_be_written_is_not_sent(tmp_path):
+async def test_order_whose_intent_cannot_be_written_is_not_sent(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
     async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
-        rig.store.execute("DROP TABLE orders")
+        monkeypatch.setattr("storage.ahead.os.fdatasync", full)
         with pytest.raises(CommandRefused, match="could not be written"):
             await rig.executor.place(crossing(1, 0.1))
         assert books(server)["orders"] == []

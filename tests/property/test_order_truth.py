@@ -32,9 +32,9 @@ class Record:
     def append(self, table, rows):
         self.waiting += [(table, row) for row in rows]
 
-    def append_durable(self, table, rows, *, are_new=False):
-        self.append(table, rows)
-        self.write(len(self.waiting))  # what waits joins the same commit
+    def append_ahead(self, table, rows):
+        assert table == "orders"
+        self.orders |= {row["client_id"]: row for row in rows}  # overtakes what waits
         done = Future()
         done.set_result(None)
         return done

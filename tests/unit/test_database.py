@@ -106,10 +106,10 @@ def test_rows_that_a_full_disk_refused_are_written_when_there_is_room(tmp_path, 
     full = []
     insert = store._insert
 
-    def refusing(cursor, name, rows, *, replace):
+    def refusing(cursor, name, rows):
         if full:
             raise duckdb.IOException("Could not write file: No space left on device")
-        insert(cursor, name, rows, replace=replace)
+        insert(cursor, name, rows)
 
     monkeypatch.setattr(store, "_insert", refusing)
     full.append(True)
