@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 ASK_TIMEOUT_S = 5.0
@@ -27,6 +28,19 @@ class ResearchCalls:
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Stop a long job."""
         return self._command("run.cancel", START_TIMEOUT_S, run_id=run_id)
+
+    def run_report(self, run_id: str) -> dict[str, Any]:
+        """Return a finished run's report in parts: ``title``, ``subtitle``, ``badges`` and ``sections``."""
+        return self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id)
+
+    def run_report_page(self, run_id: str) -> str:
+        """Return a finished run's report as one web page that stands alone."""
+        return str(self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id, format="html")["html"])
+
+    def run_risk_paper(self, run_id: str) -> bytes:
+        """Return a finished run's risk analysis as PDF."""
+        answer = self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id, format="pdf")
+        return base64.b64decode(answer["pdf_base64"])
 
     def goal(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return the chance of a goal from this account's record, or from a run's.

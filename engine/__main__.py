@@ -14,12 +14,13 @@ from rich.table import Table
 
 from engine.errors import WorkstationError
 from engine.live_commands import live, vault_app
-from engine.report_commands import goal
+from engine.report_commands import goal, report
 from engine.terminal import UNREACHABLE, HomeOption, JsonOption, console, data_folder, errors, log_to_stderr
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.command()(live)
 app.command()(goal)
+app.command()(report)
 app.add_typer(vault_app)
 KILL_LEVELS = {"pause": 1, "cancel": 2, "flatten": 3, "halt": 4}
 

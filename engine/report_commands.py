@@ -1,4 +1,4 @@
-"""``python -m engine goal``: the chance of the goal, at a terminal."""
+"""``python -m engine goal`` and ``report``: the chance of the goal, and a run's report as files."""
 
 from __future__ import annotations
 
@@ -47,15 +47,12 @@ def goal(
 
 
 def _from_file(path: Path, question: dict[str, Any]) -> dict[str, Any]:
-    from engine.errors import DataError
     from engine.research.goal import Goal
     from engine.research.goal_answer import SEED_EQUITY, days_until, goal_answer
+    from engine.research.report_files import read_result
     from engine.research.track_record import record_of_backtest
 
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a backtest's JSON: {error}") from None
+    result = read_result(path)
     record = record_of_backtest(result, out_of_sample=question["sample"] != "whole")
     cash = float((result.get("config") or {}).get("cash") or SEED_EQUITY)
     _, days = days_until(question["by"], datetime.now(UTC).date())
@@ -64,6 +61,55 @@ def _from_file(path: Path, question: dict[str, Any]) -> dict[str, Any]:
         question["ruin_loss"], question["leverage"],
     )  # fmt: skip
     return goal_answer(record, wanted, time.time_ns() // 1_000_000)
+
+
+def report(
+    result_file: Annotated[Path | None, typer.Argument(metavar="RESULT", help="JSON of a backtest")] = None,
+    run: RunOption = None,
+    out: Annotated[Path, typer.Option(help="Folder")] = Path("reports"),
+    data_dir: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a result as JSON, as a web page that stands alone, and its risk analysis as PDF."""
+    from engine.research.report_files import read_result, write_reports
+
+    if (result_file is None) == (run is None):
+        raise typer.BadParameter("give either a RESULT file or --run RUN_ID", param_hint="RESULT")
+    result = read_result(result_file) if result_file is not None else _result_of_run(data_folder(data_dir), str(run))
+    paths = [str(path) for path in write_reports(result, out)]
+    if as_json:
+        typer.echo(json.dumps({"files": paths}))
+        return
+    for path in paths:
+        console.print(f"Written to {path}", highlight=False)
+
+
+def _result_of_run(home: Path, run_id: str) -> dict[str, Any]:
+    from engine.errors import Unreachable
+    from engine.runtime.remote import ask
+
+    try:
+        answer: dict[str, Any] = ask(home, "run.result", {"run_id": run_id})
+        return answer
+    except Unreachable:
+        return _stored_result(home, run_id)
+
+
+def _stored_result(home: Path, run_id: str) -> dict[str, Any]:
+    from engine.compose import folder_lock
+    from engine.errors import CommandRefused
+    from storage.database import Database
+
+    with folder_lock(home):
+        for record in (home / name for name in ("paper.duckdb", "live.duckdb") if (home / name).exists()):
+            store = Database(record)
+            try:
+                rows = store.rows("SELECT result FROM runs WHERE run_id = ?", [run_id])
+            finally:
+                store.close()
+            if rows and rows[0]["result"]:
+                return dict(json.loads(rows[0]["result"]))
+    raise CommandRefused(f"There is no finished run {run_id!r} in {home}.")
 
 
 def show_goal(answer: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from engine.runtime.goal_desk import GoalDesk
 from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
 from engine.runtime.performance import performance
+from engine.runtime.report_desk import ReportDesk
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
 from engine.runtime.vault_desk import VaultDesk
@@ -85,7 +86,7 @@ class Commands:
         # merged into the questions: what these carry must not be kept in the table of commands
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
         self._questions |= LiveDesk(engine, on_armed).handlers
-        self._questions |= GoalDesk(engine, jobs).questions
+        self._questions |= GoalDesk(engine, jobs).questions | ReportDesk(jobs).questions
 
     @property
     def names(self) -> list[str]:
