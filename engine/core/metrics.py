@@ -231,7 +231,7 @@ def probabilistic_sharpe(returns: F8, hurdle: float) -> float:
     return NormalDist().cdf((sharpe - hurdle) * math.sqrt(n - 1) / math.sqrt(spread))
 
 
-def expected_best_sharpe(trial_sharpes: F8) -> float:
+def expected_best_sharpe(trial_sharpes: F8, n_trials: int | None = None) -> float:
     """Return the Sharpe ratio that the best of so many trials is expected to show without any skill.
 
     E = sd(SR) * ((1 - g) * Phi^-1(1 - 1/n) + g * Phi^-1(1 - 1/(n e))), g the Euler-Mascheroni constant.
@@ -239,6 +239,8 @@ def expected_best_sharpe(trial_sharpes: F8) -> float:
     Parameters
     ----------
     trial_sharpes : (n,) float64, per period
+    n_trials : int, optional
+        How many were tried, where not all have a known ratio. Default: n.
 
     Returns
     -------
@@ -249,8 +251,8 @@ def expected_best_sharpe(trial_sharpes: F8) -> float:
     -----
     Source: Bailey & Lopez de Prado (2014), equation for the false strategy theorem.
     """
-    n = len(trial_sharpes)
-    if n < 2:
+    n = max(len(trial_sharpes), n_trials or 0)
+    if n < 2 or len(trial_sharpes) < 2:
         return 0.0
     deviation = float(np.std(trial_sharpes, ddof=1))
     normal = NormalDist()

@@ -13,17 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.metrics import deflated_sharpe, sharpe_ratio
 from engine.core.simulate import Scan, SimBars, SimResult, stretches
 from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
 from engine.errors import CommandRefused, InvariantBroken, WorkstationError
 from engine.research.canaries import run_canaries
 from engine.research.config import BacktestConfig, Resolved, resolve
-from engine.research.figures import OUT_OF_SAMPLE_SHARE, Periods, Stretch, figures, periods_of
-from engine.research.ledger import Ledger, overfitting_probability
+from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
+from engine.research.honesty import Run, count_trials, panel_of
 from engine.research.loading import BarTable, cut, load_bars, load_funding, select
+from engine.research.stress import later_opens
 from engine.research.trades import RoundTrip, round_trips
-from engine.settings import Environment
 from engine.strategies.user import PastBuffer, load_strategy, weights_from
 
 __all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
@@ -31,6 +30,8 @@ __all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
 CANARY_BARS = 50_000
 CANARY_BARS_USER = 2_000
 USER_PROGRESS_BARS = 500
+SIMULATED_SHARE, CHECKED_SHARE = 0.6, 0.75
+"""Progress after the simulation and after the canaries; the panel is the rest."""
 
 Progress = Callable[[float], None]
 Cancelled = Callable[[], bool]
@@ -45,6 +46,7 @@ class BacktestResult(NamedTuple):
     out_of_sample: dict[str, Any]
     canaries: dict[str, str]
     rules: dict[str, dict[str, Any]]  # how often the gate clipped or refused
+    honesty: dict[str, Any]  # see engine.research.honesty
     trials: int
     elapsed_s: float
     bars: BarTable
@@ -75,6 +77,7 @@ class BacktestResult(NamedTuple):
             "in_sample": {name: _plain(value) for name, value in self.in_sample.items()},
             "out_of_sample": {name: _plain(value) for name, value in self.out_of_sample.items()},
             "rules": self.rules,
+            "honesty": _plain(self.honesty),
             "trials": self.trials,
             "elapsed_s": self.elapsed_s,
         }
@@ -93,6 +96,10 @@ class BacktestResult(NamedTuple):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     return value
@@ -104,10 +111,10 @@ def _ns(moment: datetime | None) -> int | None:
 
 def _load(config: BacktestConfig) -> BarTable:
     if config.data is not None:
-        return cut(load_bars(config.data, config.symbols), _ns(config.start), _ns(config.end))
+        return load_bars(config.data, config.symbols)
     if config.bars is None:
         raise InvariantBroken("a backtest configuration has neither data nor bars")
-    return cut(select(config.bars, config.symbols), _ns(config.start), _ns(config.end))
+    return select(config.bars, config.symbols)
 
 
 def _sim_bars(bars: BarTable, funding: F8 | None) -> SimBars:
@@ -180,22 +187,26 @@ def trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str
     return hashlib.sha256(source + listed.encode() + span.encode()).hexdigest()[:24]
 
 
-def _judge_trials(
-    config: BacktestConfig, key: str, dataset: str, periods: Periods | None
-) -> tuple[int, float, float | None]:
-    """Count this run and return trials, deflated Sharpe ratio and probability of overfitting."""
-    if periods is None:
-        return 1, math.nan, None
-    sharpe = sharpe_ratio(periods.returns, 1.0)
-    trials = []
-    if config.keep_ledger:
-        ledger = Ledger(config.home or Environment().astrolabe_home)
-        ledger.record(dataset, key, sharpe, periods.returns)
-        trials = ledger.trials(dataset)
-    sharpes = np.array([trial.sharpe for trial in trials] or [sharpe])
-    comparable = [trial.returns for trial in trials if len(trial.returns) == len(periods.returns)]
-    pbo = overfitting_probability(np.column_stack(comparable)) if len(comparable) >= 2 else None
-    return max(len(trials), 1), deflated_sharpe(periods.returns, sharpes), pbo
+def _harsher(
+    config: BacktestConfig, resolved: Resolved, bars: BarTable, funding: F8 | None, wish: F8
+) -> Callable[[float, int], SimResult]:
+    """Return a function that runs the rule again with costs times a factor and fills some bars later.
+
+    A user's strategy is not asked again: its recorded wishes are carried out under the other conditions.
+    """
+    listed = resolved.listed
+
+    def rerun(factor: float, delay: int) -> SimResult:
+        params = config.params | {name: listed[name] * factor for name in ("fee", "slippage")}
+        other = resolve(config.model_copy(update={"params": params}), bars.interval_s, len(bars.symbols))
+        table = bars._replace(open_px=later_opens(bars.open_px, delay))
+        scan = Scan(_sim_bars(table, funding), other.instruments, other.costs, other.params, config.cash)
+        if len(wish) == len(bars.ts_open):
+            scan.external_weight[:] = wish
+        scan.advance(len(bars.ts_open))
+        return scan.result()
+
+    return rerun
 
 
 def _funding_paid(result: SimResult, bars: BarTable, funding: F8 | None, stretch: Stretch) -> float:
@@ -233,10 +244,38 @@ def run_backtest(
         Bars that cannot be used.
     """
     report = progress or (lambda share: None)
-    bars = _load(config)
+    whole = _load(config)
+    bars = cut(whole, _ns(config.start), _ns(config.end))
     funding = load_funding(config.funding, bars) if config.funding is not None else None
     resolved = resolve(config, bars.interval_s, len(bars.symbols))
-    result, wish, elapsed_s = _simulate(bars, funding, config, resolved, lambda share: report(0.9 * share), cancelled)
+    result, wish, elapsed_s = _simulate(
+        bars, funding, config, resolved, lambda share: report(SIMULATED_SHARE * share), cancelled
+    )
+    run = _measured(config, resolved, bars, funding, result)
+
+    def rerun(table: BarTable) -> tuple[SimResult, F8]:
+        _stop_if(cancelled)
+        rates = None if funding is None else funding[: len(table.ts_open)].copy()
+        return _simulate(table, rates, config, resolved, lambda share: None, cancelled)[:2]
+
+    longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
+    run = run._replace(canaries=run_canaries(bars, (result, wish), rerun, longest))
+    report(CHECKED_SHARE)
+    _stop_if(cancelled)
+    trials = count_trials(run, whole, trial_key(config, resolved, bars))
+    honesty = panel_of(
+        run, trials, _harsher(config, resolved, bars, funding, wish), config.panel,
+        lambda share: report(CHECKED_SHARE + (1.0 - CHECKED_SHARE) * share),
+    )  # fmt: skip
+    run.metrics.update({"deflated_sharpe": honesty["deflated_sharpe"]["value"], "pbo": honesty["pbo"]["value"]})
+    return BacktestResult(
+        _described(run), run.metrics, run.in_sample, run.out_of_sample, run.canaries, _rules(result), honesty, trials.n,
+        elapsed_s, bars, result, run.trips,
+    )  # fmt: skip
+
+
+def _measured(config: BacktestConfig, resolved: Resolved, bars: BarTable, funding: F8 | None, result: SimResult) -> Run:
+    """Return the run with its figures: whole, in sample and out of sample."""
     trips = round_trips(result.fills, bars.ts_open, bars.symbols)
     n_bars = len(bars.ts_open)
     split = round(n_bars * (1 - OUT_OF_SAMPLE_SHARE))
@@ -246,35 +285,25 @@ def run_backtest(
     metrics = figures(bars, result, trips, whole, {"funding": float(result.account.money["funding"][0])})
     in_sample = figures(bars, result, trips, early, {"funding": _funding_paid(result, bars, funding, early)})
     late_funding = {"funding": _funding_paid(result, bars, funding, late)}
-    alive = bool((result.track.equity > 0).all())
     out_of_sample = figures(bars, result, trips, late, late_funding) if late.opening_equity > 0 else {}
+    out_of_sample["first_ts_ms"] = int(bars.ts_open[split]) // 1_000_000
+    alive = bool((result.track.equity > 0).all())
     periods = periods_of(bars, result.track.equity, whole) if alive else None
-    key = trial_key(config, resolved, bars)
-    trials, deflated, pbo = _judge_trials(config, key, bars.fingerprint, periods)
-    metrics |= {"deflated_sharpe": deflated, "pbo": pbo}
+    return Run(config, resolved, bars, funding, result, trips, periods, metrics, in_sample, out_of_sample, {}, ())
 
-    def rerun(table: BarTable) -> tuple[SimResult, F8]:
-        _stop_if(cancelled)
-        rates = None if funding is None else funding[: len(table.ts_open)].copy()
-        return _simulate(table, rates, config, resolved, lambda share: None, cancelled)[:2]
 
-    longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
-    canaries = run_canaries(bars, (result, wish), rerun, longest)
-    report(1.0)
-    described = config.model_dump(mode="json", exclude={"params", "home"}) | {
-        "params": json.loads(json.dumps(resolved.listed)),
+def _described(run: Run) -> dict[str, Any]:
+    bars, periods = run.bars, run.periods
+    return run.config.model_dump(mode="json", exclude={"params", "home"}) | {
+        "params": json.loads(json.dumps(run.resolved.listed)),
         "symbols": list(bars.symbols),
         "interval_s": bars.interval_s,
-        "bars": n_bars,
+        "bars": len(bars.ts_open),
         "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
         "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000,
         "returns": periods.name if periods is not None else None,
         "dataset": bars.fingerprint,
     }
-    out_of_sample["first_ts_ms"] = int(bars.ts_open[split]) // 1_000_000
-    return BacktestResult(
-        described, metrics, in_sample, out_of_sample, canaries, _rules(result), trials, elapsed_s, bars, result, trips
-    )
 
 
 def _rules(result: SimResult) -> dict[str, dict[str, Any]]:

@@ -71,6 +71,7 @@ class BacktestConfig(BaseModel):
     json_out: Path | None = None
     home: Path | None = Field(None, description="Data folder for the ledger of trials; default ASTROLABE_HOME")
     keep_ledger: bool = Field(True, description="Count this run as a trial")
+    panel: Literal["full", "fast", "off"] = Field("full", description="How much of the honesty panel is computed")
 
     @field_validator("start", "end")
     @classmethod

@@ -107,7 +107,7 @@ def figures(
     found: dict[str, float | int | None] = {
         "final_equity": final,
         "total_return": final / stretch.opening_equity - 1.0,
-        **_ratios(bars, result.track.equity, stretch, years),
+        **ratios(bars, result.track.equity, stretch, years),
         "win_rate": float(np.mean(pnl > 0)) if len(pnl) else math.nan,
         "profit_factor": profit_factor(pnl),
         "turnover": traded / float(np.mean(equity)) / years,
@@ -120,7 +120,8 @@ def figures(
     return found
 
 
-def _ratios(bars: BarTable, equity: F8, stretch: Stretch, years: float) -> dict[str, float | int | None]:
+def ratios(bars: BarTable, equity: F8, stretch: Stretch, years: float) -> dict[str, float | int | None]:
+    """Return growth, ratios and drawdown of a stretch of an equity curve; NaN, and a drawdown of 1, after ruin."""
     names = ("cagr", "sharpe", "sortino", "calmar", "max_drawdown", "cvar_95", "alpha_btc", "beta_btc")
     part = equity[stretch.first : stretch.last]
     if not (part > 0).all():

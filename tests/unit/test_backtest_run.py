@@ -15,8 +15,9 @@ from engine.domain import NS_PER_S
 from engine.errors import CommandRefused, ConfigError, DataError
 from engine.research.backtest import BacktestConfig, run_backtest
 from engine.research.export import write_equity_parquet, write_json
-from engine.research.ledger import Ledger, overfitting_probability
+from engine.research.ledger import Ledger
 from engine.research.loading import align
+from engine.research.overfitting import overfitting_probability
 from engine.research.report import print_table
 from engine.research.trades import round_trips
 
