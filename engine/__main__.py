@@ -121,6 +121,7 @@ def backtest(
     end: Annotated[str | None, typer.Option(help="Last day, UTC")] = None,
     cash: Annotated[float, typer.Option(min=1, help="Opening cash")] = 10_000.0,
     funding: Annotated[str | None, typer.Option(help="Folder of funding rates, or a stored data set of them")] = None,
+    panel: Annotated[str, typer.Option(help="Honesty panel: full, fast or off")] = "full",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here")] = None,
 ) -> None:
     """Backtest with the same decision code that trades."""

@@ -15,7 +15,6 @@ from engine.domain import F8, I8
 from engine.research.identity import load_sketch, same_market, save_sketch, sketch
 from engine.research.loading import BarTable
 
-
 NO_MOMENTS = np.zeros(0, dtype=np.int64)
 
 
@@ -23,7 +22,7 @@ class Trial(NamedTuple):
     """One remembered run on a data set."""
 
     key: str  # hash of strategy, parameters and span
-    sharpe: float  # per period, not annualised; NaN for a lost account
+    sharpe: float  # per period, not annualised; 0 is read where there was none
     returns: F8  # (T,) per period
     moments: I8 = NO_MOMENTS  # (T,) ns, end of each period; empty when not told
     per_year: float = 365.0  # periods a year
@@ -119,7 +118,7 @@ class Ledger:
                 returns = stored[row["row"]]
                 if not np.isnan(stored[0]).any():
                     moments = np.round(stored[0] * 1e9).astype(np.int64)
-            sharpe = np.nan if row["sharpe"] is None else float(row["sharpe"])
+            sharpe = 0.0 if row["sharpe"] is None else float(row["sharpe"])
             found[row["key"]] = Trial(row["key"], sharpe, returns, moments, row["per_year"])
         return list(found.values())
 

@@ -60,7 +60,7 @@ def drawn_rows(n_periods: int, length: float, draws: int, seed: int) -> Iterator
     """Yield row numbers of stationary bootstrap samples in batches: (B, T) int64, some ``BATCH_VALUES`` at a time."""
     from arch.bootstrap import StationaryBootstrap
 
-    sampler = StationaryBootstrap(length, np.arange(n_periods), seed=np.random.default_rng(seed))
+    sampler = StationaryBootstrap(max(1, round(length)), np.arange(n_periods), seed=np.random.default_rng(seed))
     size = max(1, BATCH_VALUES // n_periods)
     for start in range(0, draws, size):
         count = min(size, draws - start)

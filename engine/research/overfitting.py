@@ -23,7 +23,7 @@ MIN_PATH_PERIODS = N_FOLDS * (2 * PURGED_PERIODS + 2)
 """Periods left out on either side of a test window; a position of the trend rule lasts some days."""
 
 
-def _sharpes_of_sums(total: F8, squares: F8, n: F8) -> F8:
+def _sharpes_of_sums(total: F8, squares: F8, n: float) -> F8:
     mean = total / n
     variance = (squares - n * mean * mean) / (n - 1)
     return np.divide(mean, np.sqrt(np.maximum(variance, 0.0)), out=np.zeros_like(mean), where=variance > 1e-30)
@@ -53,13 +53,13 @@ def overfitting_probability(returns: F8) -> float | None:
     blocks = np.array_split(returns, N_BLOCKS)
     total = np.array([block.sum(axis=0) for block in blocks])
     squares = np.array([(block * block).sum(axis=0) for block in blocks])
-    count = np.array([float(len(block)) for block in blocks])
+    count = np.array([len(block) for block in blocks])
     below = 0.0
     splits = list(combinations(range(N_BLOCKS), N_BLOCKS // 2))
     for chosen in splits:
         inside = np.isin(np.arange(N_BLOCKS), chosen)
-        early = _sharpes_of_sums(total[inside].sum(axis=0), squares[inside].sum(axis=0), count[inside].sum())
-        late = _sharpes_of_sums(total[~inside].sum(axis=0), squares[~inside].sum(axis=0), count[~inside].sum())
+        early = _sharpes_of_sums(total[inside].sum(axis=0), squares[inside].sum(axis=0), float(count[inside].sum()))
+        late = _sharpes_of_sums(total[~inside].sum(axis=0), squares[~inside].sum(axis=0), float(count[~inside].sum()))
         best = late[int(np.argmax(early))]
         rank = (np.sum(late < best) + 0.5 * (np.sum(late == best) + 1)) / (n_trials + 1)
         below += 1.0 if rank < 0.5 else 0.5 if rank == 0.5 else 0.0
@@ -132,7 +132,7 @@ def cross_validation_paths(returns: F8, per_year: float) -> dict[str, Any] | Non
     tests: list[list[F8]] = []
     for train, test in splitter.split(returns):
         known = returns[train]
-        sharpes = _sharpes_of_sums(known.sum(axis=0), (known * known).sum(axis=0), np.float64(len(known)))
+        sharpes = _sharpes_of_sums(known.sum(axis=0), (known * known).sum(axis=0), float(len(known)))
         tests.append([returns[rows, int(np.argmax(sharpes))] for rows in test])
     if n_trials == 1:
         series = [np.concatenate(parts) for parts in tests]

@@ -32,26 +32,43 @@ def formatted(value: float | int | None, kind: str) -> str:
         return "-"
     if kind == "percent":
         return f"{100 * value:,.2f} %"
-    return f"{value:,d}" if kind == "count" else f"{value:,.2f}"
+    if math.isinf(value):
+        return "never" if kind == "days" else "unlimited"
+    return f"{value:,.0f}" if kind in ("count", "days") else f"{value:,.2f}"
 
 
-def doubts(result: BacktestResult) -> list[str]:
-    """Return the reasons to doubt a result that can be told from it alone."""
-    found = []
-    for name, verdict in result.canaries.items():
-        if verdict == "fail":
-            found.append(f"Canary {name} failed: the strategy sees the future or is not repeatable.")
-    deflated = result.metrics["deflated_sharpe"]
-    if deflated is None or math.isnan(deflated):
-        found.append("Too little evidence for a deflated Sharpe ratio.")
-    elif deflated < 0.95:
-        found.append(f"After {result.trials} trials, skill is not established: deflated Sharpe {deflated:.2f} < 0.95.")
-    days = (result.config["last_ts_ms"] - result.config["first_ts_ms"]) / 86_400_000
-    if days < 365:
-        found.append(f"The run spans {days:.0f} days; less than a year says little about drawdowns.")
-    if result.config["funding"] is None:
-        found.append("No funding was charged: give funding history to include it.")
-    return found
+def _panel_lines(result: BacktestResult) -> list[str]:
+    """Return the honesty panel in a few lines; what was not computed is left out."""
+    panel, lines = result.honesty, []
+    deflated, record, pbo = panel["deflated_sharpe"], panel["min_track_record"], panel["pbo"]
+    lines.append(
+        f"Skill: probabilistic Sharpe {formatted(panel['psr'], 'ratio')}, deflated "
+        f"{formatted(deflated['value'], 'ratio')} after {deflated['trials']} trials (luck alone: Sharpe "
+        f"{formatted(deflated['expected_max_sharpe'], 'ratio')}); overfitting "
+        + (formatted(pbo["value"], "ratio") if pbo["value"] is not None else f"unknown, {pbo['why']}")
+        + f"; record {record['have_days']:,.0f} days, needed {formatted(record['needed_days'], 'days')}"
+    )
+    walk, paths, risk = panel["walk_forward"], panel["cpcv"], panel["drawdown"]
+    if walk:
+        folds = ", ".join(formatted(fold["sharpe"], "ratio") for fold in walk["folds"])
+        lines.append(f"Sharpe in {len(walk['folds'])} windows of time: {folds}")
+    if paths:
+        spread = " / ".join(formatted(paths[f"sharpe_{share}"], "ratio") for share in ("p5", "p50", "p95"))
+        lines.append(f"Sharpe over {paths['paths']} {paths['of']}, 5 / 50 / 95 %: {spread}")
+    if risk:
+        falls = " / ".join(formatted(risk[share], "percent") for share in ("p50", "p95", "p99"))
+        lines.append(
+            f"Drawdown if the days had come otherwise, 50 / 95 / 99 %: {falls}; above 15 % in "
+            f"{formatted(risk['p_over_15'], 'percent')}"
+        )
+    for row in [*(panel["stress"] or ()), *(panel["comparison"] or ())]:
+        told = "; ".join(
+            f"{word} {formatted(row[name], kind)}"
+            for name, word, kind in (("cagr", "a year", "percent"), ("sharpe", "Sharpe", "ratio"),
+                                     ("max_drawdown", "drawdown", "percent"))
+        )  # fmt: skip
+        lines.append(f"{row['name']}: {row.get('why') or told}")
+    return lines
 
 
 def print_table(result: BacktestResult, console: Console | None = None) -> None:
@@ -62,14 +79,27 @@ def print_table(result: BacktestResult, console: Console | None = None) -> None:
     table = Table(title=f"{config['strategy']}  {', '.join(config['symbols'])}  {first:%Y-%m-%d} to {last:%Y-%m-%d}")
     table.add_column("Figure")
     table.add_column("Whole run", justify="right")
+    intervals = result.honesty["intervals"] or {}
+    level = next((found["level"] for found in intervals.values()), 0.0)
+    if intervals:
+        table.add_column(f"{level:.0%} interval".replace("%", " %"), justify="right")
     table.add_column("Out of sample", justify="right")
     for key, label, kind in _ROWS:
-        late = formatted(result.out_of_sample.get(key), kind)
-        table.add_row(label, formatted(result.metrics[key], kind), late)
+        row = [label, formatted(result.metrics[key], kind)]
+        if intervals:
+            found = intervals.get(key)
+            row.append(f"{formatted(found['low'], kind)} to {formatted(found['high'], kind)}" if found else "")
+        table.add_row(*row, formatted(result.out_of_sample.get(key), kind))
     screen.print(table)
     screen.print(
         f"{config['bars']:,} bars in {1000 * result.elapsed_s:,.1f} ms; trials on this data: {result.trials}; "
         + ", ".join(f"canary {name}: {verdict}" for name, verdict in result.canaries.items())
     )
-    for sentence in doubts(result):
+    for line in _panel_lines(result):
+        screen.print(line)
+    screen.print("May be promoted." if result.honesty["promotable"] else "Not to be promoted:")
+    for sentence in result.honesty["blockers"]:
+        screen.print(f"- {sentence}")
+    screen.print("What would make one doubt this:")
+    for sentence in result.honesty["critique"]:
         screen.print(f"- {sentence}")

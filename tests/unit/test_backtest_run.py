@@ -256,3 +256,33 @@ def test_validation_script_exits_zero_only_if_both_hold(monkeypatch, capsys, tar
     printed = capsys.readouterr().out
     assert "simulated random walks" in printed
     assert ("missed by" in printed) == (code == 1)
+
+
+def test_panel_is_there_without_being_asked(tmp_path):
+    written = json.loads(json.dumps(run(tmp_path, fast=5, slow=20, side="both").to_json(), allow_nan=False))
+    panel = written["honesty"]
+    assert set(panel) >= {"intervals", "psr", "deflated_sharpe", "pbo", "min_track_record", "drawdown", "stress",
+                          "comparison", "walk_forward", "cpcv", "critique", "promotable", "blockers"}  # fmt: skip
+    low, high = panel["intervals"]["sharpe"]["low"], panel["intervals"]["sharpe"]["high"]
+    assert low < written["metrics"]["sharpe"] < high
+    assert [row["name"] for row in panel["stress"]] == ["costs x 2", "delay + 1 bar"]
+    assert panel["stress"][0]["final_equity"] < written["metrics"]["final_equity"]
+    assert [row["name"] for row in panel["comparison"]] == ["BTC hold", "ETH hold", "cash"]
+    assert len(panel["walk_forward"]["folds"]) == 8
+    assert panel["pbo"] == {"value": None, "trials": 1, "why": "only one trial on this data: nothing was chosen"}
+    assert panel["promotable"] is False
+    assert panel["blockers"]
+
+
+def test_panel_can_be_cut_short_but_then_says_so(tmp_path):
+    config = BacktestConfig(bars=BARS, strategy="ema-cross", home=tmp_path, keep_ledger=False, panel="off")
+    panel = run_backtest(config).honesty
+    assert panel["intervals"] is panel["stress"] is panel["comparison"] is None
+    assert any("panel was left out" in sentence for sentence in panel["blockers"])
+    assert any("kept out of the ledger" in sentence for sentence in panel["blockers"])
+
+
+def test_trials_on_a_renamed_copy_count_on(tmp_path):
+    names = ("AAAUSDT", "BBBUSDT")
+    assert run(tmp_path, fast=5, slow=20).trials == 1
+    assert run(tmp_path, bars=make_bars(symbols=names), fast=6, slow=20).trials == 2
