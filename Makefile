@@ -1,6 +1,7 @@
 # Two commands matter: `make run` opens the workstation, `make test` runs every test.
 PYTHON ?= python3
 VENV   := .venv
+TEST_WORKERS ?= 2
 PY     := $(VENV)/bin/python
 
 .PHONY: run test lint clean
@@ -12,7 +13,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(PY) scripts/fetch_assets.py
 	$(PY) scripts/browser.py || true
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports && $(VENV)/bin/mypy engine storage
