@@ -3,6 +3,7 @@
 WorkstationError
 ├── ConfigError            wrong settings: refuse to start
 ├── DataError              bad, missing or late market data
+│   └── BadRows            rows of a file that cannot be right, each with what was found and expected
 ├── VenueError
 │   ├── Unreachable        may heal; nothing was sent, or it was a read
 │   ├── Rejected           will not heal; carries the venue's code
@@ -13,6 +14,8 @@ WorkstationError
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class WorkstationError(Exception):
@@ -25,6 +28,28 @@ class ConfigError(WorkstationError):
 
 class DataError(WorkstationError):
     """Market data that cannot be used."""
+
+
+class BadRows(DataError):
+    """Rows of a file that cannot be right.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    rows : list of dict
+        The first of them: ``file``, ``row`` (0 when the row is not known any more), ``found``, ``expected``.
+    """
+
+    def __init__(self, count: int, rows: list[dict[str, Any]]) -> None:
+        first = rows[0]
+        where = f"{first['file']} row {first['row']}" if first["row"] else str(first["file"])
+        more = f" There are {count:,} such rows." if count > 1 else ""
+        super().__init__(
+            f"{where}: found {first['found']}; expected {first['expected']}.{more} Nothing was stored. Correct the "
+            "file, or import it again and choose to leave the bad rows out."
+        )
+        self.count, self.rows = count, rows
 
 
 class VenueError(WorkstationError):

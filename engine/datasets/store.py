@@ -133,6 +133,7 @@ def _write_series(folder: Path, series: Series, draft: Draft) -> dict[str, Any]:
         "first_ts_ms": int(series.ts[0]) // NS_PER_MS,
         "last_ts_ms": int(series.ts[-1]) // NS_PER_MS,
         "sha256": file_sha256(path),
+        "repaired_rows": sum(row["symbol"] == series.symbol for row in draft.repairs),
     }
     if draft.interval_s:
         entry["expected_rows"] = (entry["last_ts_ms"] - entry["first_ts_ms"]) // (draft.interval_s * 1000) + 1

@@ -29,6 +29,15 @@ def interval_name(interval_s: int) -> str:
     return next((name for name, seconds in INTERVAL_S.items() if seconds == interval_s), f"{interval_s} s")
 
 
+def usual_step(ts: I8) -> int:
+    """Return the most frequent distance between the times of a series, ns."""
+    gaps = np.diff(ts)
+    uneven = gaps[gaps != gaps[0]]  # of most files few or none, and sorting millions of equal numbers is slow
+    steps, counts = np.unique(uneven, return_counts=True)
+    steps, counts = np.append(steps, gaps[0]), np.append(counts, len(gaps) - len(uneven))
+    return int(steps[np.argmax(counts)])
+
+
 def parse_times(column: pa.ChunkedArray) -> tuple[I8, Flags]:
     """Return times as int64 ns UTC, and which rows hold none.
 

@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from engine.datasets.checks import value_faults
-from engine.datasets.times import EXPECTED, moment_text, parse_times
+from engine.datasets.times import EXPECTED, moment_text, parse_times, usual_step
 from engine.domain import F8, I8, INTERVAL_S, NS_PER_S
 from engine.errors import DataError
 
@@ -150,11 +150,7 @@ def _files(path: Path, wanted: tuple[str, ...]) -> list[tuple[str, Path]]:
 
 def infer_interval_s(ts_open: I8, name: str) -> int:
     """Return the most frequent distance between bars, in seconds, if it is one that the engine knows."""
-    gaps = np.diff(ts_open)
-    uneven = gaps[gaps != gaps[0]]  # of most files few or none, and sorting millions of equal numbers is slow
-    steps, counts = np.unique(uneven, return_counts=True)
-    steps, counts = np.append(steps, gaps[0]), np.append(counts, len(gaps) - len(uneven))
-    step_s = int(steps[np.argmax(counts)]) // NS_PER_S
+    step_s = usual_step(ts_open) // NS_PER_S
     if step_s not in INTERVAL_S.values():
         raise DataError(f"{name}: bars are {step_s} s apart; known intervals are {', '.join(INTERVAL_S)}")
     return step_s
