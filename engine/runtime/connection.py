@@ -1,4 +1,4 @@
-"""What the engine does about its connection: measures the clocks, fetches missed candles, tells when trading pauses."""
+"""What the engine does about its connection: measures clocks, fetches what was missed, tells when trading pauses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from engine.errors import VenueError
 from engine.runtime.loop import Loop
 from engine.runtime.market import Hole
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
+from engine.venues.budget import Priority, using
+from engine.venues.health import LARGE_GAP
 
 log = structlog.get_logger("connection")
 
@@ -43,7 +45,7 @@ class Connection:
     async def tick(self) -> None:
         """Do what is due."""
         self.tell()
-        await asyncio.gather(self.measure_clock(), self.fetch_missed(), self.compare_again())
+        await asyncio.gather(self.measure_clock(), self.fetch_missed(), self.fetch_tape(), self.compare_again())
 
     def _doubt_clock(self) -> None:
         self._venue.clock.suspect = True
@@ -111,6 +113,29 @@ class Connection:
         missed = [bar for bar in bars if hole.start_ns <= bar.ts_open < hole.end_ns]
         self._loop.journal.bars(missed)
         return len(missed)
+
+    async def fetch_tape(self) -> None:
+        """Fetch the market trades that a lost connection swallowed, as far as the venue still offers them."""
+        trades = self._venue.trades
+        fetched: Counter[str] = Counter()
+        gone: Counter[str] = Counter()
+        for gap in trades.due():
+            try:
+                with using(Priority.UI):  # the tape is for the record: whatever trades goes first
+                    missed = await self._venue.missed_trades(gap)
+            except VenueError as trouble:
+                log.info("market trades not fetched", reason=str(trouble))
+                trades.ask_later()
+                break
+            for trade in missed:
+                self._loop.journal.tick(trade)
+            fetched[gap.symbol] += len(missed)
+            gone[gap.symbol] += trades.settle(gap)
+        if fetched.total() + gone.total() >= LARGE_GAP:
+            parts = ", ".join(f"{n} of {symbol}" for symbol, n in sorted((+fetched).items())) or "none"
+            rest = ", ".join(f"{n} of {symbol}" for symbol, n in sorted((+gone).items()))
+            left = f"; the venue no longer offers {rest}, which stay missing on the record" if rest else ""
+            self._loop.incident("warning", "market", f"Market trades were missed. Fetched since: {parts}{left}.")
 
     def report(self) -> dict[str, Any]:
         """Return the answer to ``health``."""

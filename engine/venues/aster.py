@@ -20,6 +20,7 @@ from engine.domain import (
     Fill,
     Income,
     Instrument,
+    MarketTrade,
     OrderUpdate,
     PositionReport,
     StreamState,
@@ -29,7 +30,7 @@ from engine.ports import FeedEvent, VenueEvent
 from engine.venues import streams, wire
 from engine.venues.aster_client import AsterClient
 from engine.venues.gate import Gate
-from engine.venues.health import ClockWatch, TradeSequence
+from engine.venues.health import ClockWatch, TradeGap, TradeSequence
 from engine.venues.streams import StreamKeeper
 from engine.venues.troubles import reading, writing
 
@@ -147,6 +148,7 @@ class AsterVenue:
             "streams": [market.report() | {"gaps": market.gaps + self.trades.gaps}, account.report()],
             "trades_lost": self.trades.lost,
             "trades_repeated": self.trades.repeated,
+            "trades_fetched": self.trades.fetched,
             "weight": self.gate.budget.report(),
             "breakers": self.gate.breakers.report(),
             "clock": self.clock.report(),
@@ -177,6 +179,25 @@ class AsterVenue:
         if bars and end_ns is None:  # the newest row is the bar that is still forming
             bars[-1] = bars[-1]._replace(is_closed=False)
         return bars
+
+    async def missed_trades(self, gap: TradeGap) -> list[MarketTrade]:
+        """Return the market trades of a gap that the venue still offers, each once, oldest first."""
+        found: list[MarketTrade] = []
+        start = gap.first
+        while start <= gap.last:
+            request = {"symbol": gap.symbol, "fromId": start, "limit": min(PAGE_ROWS, gap.last - start + 1)}
+            rows = await reading(self._data.fapiPublicGetV3AggTrades(request))
+            now = time.time_ns()
+            wanted = [row for row in rows if gap.first <= int(row["a"]) <= gap.last]
+            found += [
+                wire.parse_agg_trade({"s": gap.symbol, **row}, now)
+                for row in wanted
+                if self.trades.fill(gap.symbol, int(row["a"]))
+            ]
+            if not wanted:
+                break
+            start = max(int(row["a"]) for row in wanted) + 1
+        return found
 
     async def server_time_ms(self) -> int:
         """Return the venue's clock, milliseconds."""

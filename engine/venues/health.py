@@ -6,14 +6,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.domain import NS_PER_S
 
 WARN_SKEW_S = 2.0
 SUSPEND_SKEW_S = 5.0  # half of the ten seconds within which the venue's documents want a nonce
 TRUSTED_ROUND_TRIP_S = 2.0  # a slower answer does not tell when within it the venue read its clock
-MISSING_KEPT = 2_000
+MISSING_KEPT = 20_000  # of a longer gap the newest are asked for
+BACKFILL_AFTER_S = 2.0  # a number that is late by less has only been overtaken
+BACKFILL_AGAIN_S = 5.0
 LARGE_GAP = 50  # trades; a smaller gap is counted without an incident
 
 
@@ -149,6 +151,14 @@ class StreamWatch:
         }  # fmt: skip
 
 
+class TradeGap(NamedTuple):
+    """Numbers of market trades that never came: ``first`` to ``last``, both missing."""
+
+    symbol: str
+    first: int
+    last: int
+
+
 class TradeSequence:
     """Market trades are numbered by symbol without holes, so a hole is a loss and a number seen twice a repetition.
 
@@ -156,16 +166,20 @@ class TradeSequence:
     ----------
     on_gap : callable (sentence)
         Hears of a loss of ``LARGE_GAP`` trades or more.
+    now : callable
+        Monotonic clock, seconds.
     """
 
-    def __init__(self, on_gap: Callable[[str], None]) -> None:
-        self._on_gap = on_gap
+    def __init__(self, on_gap: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._on_gap, self._now = on_gap, now
+        self._due_s: dict[str, float] = {}  # when a symbol's missing trades may be asked for
         self._last: dict[str, int] = {}
         self._missing: dict[str, dict[int, None]] = {}  # a dict keeps their order, so that the oldest can be dropped
         self._fresh: set[str] = set()
-        self.lost = 0
+        self.lost = 0  # and not fetched since
         self.gaps = 0
         self.repeated = 0
+        self.fetched = 0
 
     def reconnected(self) -> None:
         """Note a new connection: its first numbers may begin anew, on a venue that was restarted."""
@@ -180,6 +194,7 @@ class TradeSequence:
         if last is None or (fresh and number <= last and number not in missing):
             self._last[symbol] = number
             missing.clear()
+            self._due_s.pop(symbol, None)
             return True
         if number > last:
             if number > last + 1:
@@ -199,9 +214,50 @@ class TradeSequence:
         n_lost = last - first + 1
         self.gaps += 1
         self.lost += n_lost
+        self._due_s.setdefault(symbol, self._now() + BACKFILL_AFTER_S)
         missing = self._missing[symbol]
         missing.update(dict.fromkeys(range(max(first, last - MISSING_KEPT + 1), last + 1)))
         while len(missing) > MISSING_KEPT:
             del missing[next(iter(missing))]
         if n_lost >= LARGE_GAP:
             self._on_gap(f"{symbol}: {n_lost} market trades were lost (numbers {first} to {last})")
+
+    def due(self) -> list[TradeGap]:
+        """Return what is missing for longer than being overtaken explains, oldest first in each symbol."""
+        now, gaps = self._now(), []
+        for symbol in [symbol for symbol, due_s in self._due_s.items() if due_s <= now]:
+            numbers = sorted(self._missing[symbol])
+            if not numbers:
+                del self._due_s[symbol]
+                continue
+            first = last = numbers[0]
+            for number in numbers[1:]:
+                if number != last + 1:
+                    gaps.append(TradeGap(symbol, first, last))
+                    first = number
+                last = number
+            gaps.append(TradeGap(symbol, first, last))
+        return gaps
+
+    def fill(self, symbol: str, number: int) -> bool:
+        """Return whether a trade that was fetched is one that is missing; it is so only once."""
+        missing = self._missing.get(symbol, {})
+        if number not in missing:
+            return False
+        del missing[number]
+        self.lost -= 1
+        self.fetched += 1
+        return True
+
+    def settle(self, gap: TradeGap) -> int:
+        """Forget what the venue could not give either; return how many those are. They stay counted as lost."""
+        missing = self._missing[gap.symbol]
+        left = [number for number in missing if gap.first <= number <= gap.last]
+        for number in left:
+            del missing[number]
+        return len(left)
+
+    def ask_later(self) -> None:
+        """Put off what is due: the venue could not be asked."""
+        now = self._now()
+        self._due_s = {s: now + BACKFILL_AGAIN_S if due_s <= now else due_s for s, due_s in self._due_s.items()}

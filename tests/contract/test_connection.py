@@ -13,7 +13,7 @@ from engine.errors import CommandRefused, Unreachable
 from engine.runtime import connection as connection_module
 from engine.runtime.connection import Connection
 from engine.runtime.market import Hole
-from engine.venues import breakers, streams
+from engine.venues import breakers, health, streams
 from engine.venues.budget import Priority, using
 
 POST_ORDER = {"method": "POST", "path": "order"}
@@ -213,6 +213,34 @@ async def test_repeated_trades_are_dropped_and_lost_ones_counted(tmp_path):
             await asyncio.sleep(0.25)
         await eventually(lambda: trades.lost == 1, what="the loss")
         assert rig.venue.health()["streams"][0]["gaps"] == 1
+
+
+async def test_trades_missed_while_the_stream_was_away_are_fetched_once_and_kept(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    monkeypatch.setattr(health, "BACKFILL_AFTER_S", 0.0)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        connection, trades = Connection(rig.venue, rig.loop), rig.venue.trades
+        take(server, 1, 100)
+        await eventually(lambda: BTC in trades._last, what="the first trade")
+        fault(server, "lose_ws", match={"stream": "btcusdt@aggTrade"})
+        for lots in range(1, 61):
+            take(server, 1 if lots % 2 else -1, lots)
+        await asyncio.sleep(0.3)
+        server.venue.faults.clear()
+        take(server, 1, 100)
+        await eventually(lambda: trades.lost == 60, what="the gap")
+        fault(server, "http_503_before", match={"path": "aggTrades"}, count=1)
+        await connection.fetch_tape()
+        assert (trades.lost, trades.fetched) == (60, 0)
+        monkeypatch.setattr(health, "BACKFILL_AGAIN_S", 0.0)
+        trades._due_s[BTC] = 0.0
+        await connection.fetch_tape()
+        await connection.fetch_tape()
+        assert (trades.lost, trades.fetched, trades.due()) == (0, 60, [])
+        rig.loop.journal.flush()
+        assert "Market trades were missed. Fetched since: 60 of BTCUSDT." in rig.incidents()
+        rows = rig.store.rows("SELECT count(*) AS n FROM ticks WHERE symbol = ?", [BTC])
+        assert rows == [{"n": len(server.venue.tape.aggregates[BTC])}]
 
 
 async def test_funding_settled_while_the_account_stream_is_away_reaches_the_books(tmp_path, monkeypatch):

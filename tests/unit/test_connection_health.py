@@ -8,7 +8,14 @@ from engine.domain import NS_PER_S, Bar
 from engine.errors import Unreachable
 from engine.runtime.market import MarketState
 from engine.venues.breakers import FAILURES_TO_OPEN, Breaker
-from engine.venues.health import ClockWatch, StreamWatch, TradeSequence
+from engine.venues.health import (
+    BACKFILL_AFTER_S,
+    BACKFILL_AGAIN_S,
+    ClockWatch,
+    StreamWatch,
+    TradeGap,
+    TradeSequence,
+)
 
 
 class Ticks:
@@ -195,6 +202,33 @@ def test_large_loss_is_told_with_its_numbers():
     assert told == ["BTCUSDT: 5000 market trades were lost (numbers 2 to 5001)"]
     assert trades.accept("BTCUSDT", 5001)
     assert trades.lost == 4999
+
+
+def test_missing_trades_are_due_after_a_pause_and_each_is_filled_once():
+    now, told = Ticks(), []
+    trades = TradeSequence(told.append, now)
+    for number in (1, 4, 5, 7):
+        trades.accept("BTCUSDT", number)
+    assert trades.due() == []  # they may only have been overtaken
+    now.now_s += BACKFILL_AFTER_S
+    assert trades.due() == [TradeGap("BTCUSDT", 2, 3), TradeGap("BTCUSDT", 6, 6)]
+    assert [trades.fill("BTCUSDT", number) for number in (2, 2, 4, 9)] == [True, False, False, False]
+    assert not trades.accept("BTCUSDT", 2)  # the stream brings it late: it is on the record already
+    assert (trades.lost, trades.fetched) == (2, 1)
+    assert [trades.settle(gap) for gap in (TradeGap("BTCUSDT", 2, 3), TradeGap("BTCUSDT", 6, 6))] == [1, 1]
+    assert (trades.due(), trades.lost) == ([], 2)
+
+
+def test_trades_that_could_not_be_asked_for_are_due_again_later():
+    now = Ticks()
+    trades = TradeSequence(pytest.fail, now)
+    trades.accept("BTCUSDT", 1)
+    trades.accept("BTCUSDT", 3)
+    now.now_s += BACKFILL_AFTER_S
+    trades.ask_later()
+    assert trades.due() == []
+    now.now_s += BACKFILL_AGAIN_S
+    assert trades.due() == [TradeGap("BTCUSDT", 2, 2)]
 
 
 def test_restarted_venue_begins_its_numbers_anew():
