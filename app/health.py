@@ -171,6 +171,13 @@ def ledger_rows(ledger: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[column.name for column in LEDGER_COLUMNS])
 
 
+def no_line_text(ledger: dict[str, Any]) -> str:
+    """Say why there is no line of the books: not measured yet, or nothing to compare."""
+    if ledger.get("as_of_ns") is None:
+        return "Not yet measured. The books are added up at the first comparison with the venue, soon after the start."
+    return "No line to compare yet."
+
+
 def ledger_sentence(status: dict[str, Any], ledger: dict[str, Any] | None) -> str:
     """Say when the books were last compared and what the comparison found."""
     check = status.get("last_reconcile")

@@ -70,7 +70,7 @@ def books(client: EngineClient) -> None:
     ledger = answer("Ledger", client.ledger)
     if ledger is not None:
         rows = health.ledger_rows(ledger)
-        _table(rows, health.LEDGER_COLUMNS, "health.ledger", "No line to compare yet.")
+        _table(rows, health.LEDGER_COLUMNS, "health.ledger", health.no_line_text(ledger))
     st.caption(health.ledger_sentence(status, ledger))
     _notice(COMPARE_NOTICE)
 

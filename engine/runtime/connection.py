@@ -39,13 +39,16 @@ class Connection:
         self._clock_due_s = 0.0
         self._told: str | None = None
         self._warned = False
+        self._caught_up = 0  # reconnects after which the newest candles were asked for
         venue.gate.on_nonce_refused = self._doubt_clock
         loop.suspended = venue.suspended
 
     async def tick(self) -> None:
         """Do what is due."""
         self.tell()
-        await asyncio.gather(self.measure_clock(), self.fetch_missed(), self.fetch_tape(), self.compare_again())
+        await asyncio.gather(
+            self.measure_clock(), self.fetch_newest(), self.fetch_missed(), self.fetch_tape(), self.compare_again()
+        )
 
     def _doubt_clock(self) -> None:
         self._venue.clock.suspect = True
@@ -90,6 +93,27 @@ class Connection:
             return
         if self._loop.clock.now() - last.ts > COMPARE_AGAIN_S * NS_PER_S:
             await self._loop.reconcile()
+
+    async def fetch_newest(self) -> None:
+        """Ask, after a reconnect, for the bar that closed meanwhile, so that its decision is late and not left out.
+
+        No stream tells of it any more: without asking, an outage over the close of a long bar would cost a decision.
+        """
+        watch, loop = self._venue.market.watch, self._loop
+        reconnects = watch.reconnects
+        if not watch.up or reconnects == self._caught_up or loop.phase != "trading":
+            return
+        interval = loop.config.decision_interval
+        try:
+            pages = await asyncio.gather(*(self._venue.history(s, interval, 2) for s in loop.config.symbols))
+        except VenueError as trouble:
+            log.info("newest candles not fetched", reason=str(trouble))
+            return  # tried again in a second
+        self._caught_up = reconnects
+        for page in pages:
+            for bar in page:
+                if bar.is_closed:
+                    loop.on_market(bar._replace(ts_received=loop.clock.now()))
 
     async def fetch_missed(self) -> None:
         """Fetch the candles that a lost connection swallowed, and keep them."""

@@ -204,8 +204,7 @@ class Executor:
         except StateUnknown as doubt:
             order = self.orders.get(client_id)
             if order is not None:
-                self._keep(states.unknown(order, str(doubt), self.now()), "UNKNOWN", str(doubt))
-                self.doubts.look_up(client_id)
+                self._in_doubt(states.unknown(order, str(doubt), self.now()), str(doubt))
 
     def _finish(self, client_id: str, change: Callable[..., Order], reason: str, event: str) -> None:
         order = self.orders.get(client_id)
@@ -355,8 +354,17 @@ class Executor:
 
     def doubt(self, order: Order, reason: str) -> None:
         """Treat an order as one in doubt, whatever was known of it, and look it up."""
-        self._keep(states.doubted(order, reason, self.now()), "UNKNOWN", reason)
+        self._in_doubt(states.doubted(order, reason, self.now()), reason)
+
+    def _in_doubt(self, order: Order, reason: str) -> None:
+        self._keep(order, "UNKNOWN", reason)
         self.doubts.look_up(order.client_id)
+        if order.status == OrderStatus.UNKNOWN:  # news that came before the failure leaves none
+            self.publish("doubt", (
+                f"{order.spec.symbol}: order {order.client_id} has no trustworthy answer ({reason}). It is looked up "
+                "every second and never sent again; the symbol gets no new order until the venue has said what became "
+                "of it."
+            ))  # fmt: skip
 
     async def catch_up(self, update: OrderUpdate) -> None:
         """Apply an order's state together with the fills that the stream may have missed."""

@@ -375,8 +375,8 @@ class Loop:
         }])  # fmt: skip
 
     def _on_change(self, kind: str, row: Any) -> None:
-        if kind == "fault":
-            self.incident("error", "engine", row)
+        if kind in ("fault", "doubt"):
+            self.incident("error" if kind == "fault" else "warning", "engine" if kind == "fault" else "orders", row)
         else:
             self.screen.on_change(kind, row)
 

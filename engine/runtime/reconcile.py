@@ -102,6 +102,7 @@ class Reconciler:
             position = Position(report.qty, report.entry_px, 0.0, report.liq_px, report.leverage)
             executor.account.positions[report.symbol] = position
         executor.account.apply_balance(balance)
+        self.ledger.state(positions, balance, self._lot_sizes(), executor.now())  # a screen need not wait for the next
         return []
 
     def _take_up_positions(self) -> None:

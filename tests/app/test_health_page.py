@@ -50,6 +50,15 @@ def test_an_answer_that_is_missing_is_unknown_and_leaves_the_rest(engine, absent
         assert "flat in 0.91" in said
 
 
+def test_books_of_a_young_engine_are_not_yet_measured_and_not_unknown(engine, monkeypatch):
+    monkeypatch.setattr(engine, "act_ledger", lambda body: {"lines": [], "unexplained": None, "as_of_ns": None})
+    said = texts(page("health").run())
+    assert "Not yet measured. The books are added up" in said
+    assert "Unexplained, USDT —" in said
+    assert "unknown since" not in said
+    assert "No line to compare yet" not in said
+
+
 def test_a_drill_starts_once_and_blocks_the_next_one(engine):
     script = page("health").run()
     next(b for b in script.button if b.key == "health.drill.3").click()

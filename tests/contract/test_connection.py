@@ -201,6 +201,30 @@ async def test_missed_candles_are_fetched_and_kept(tmp_path):
         assert rig.venue.health()["streams"][0]["gaps"] == 1
 
 
+async def test_bar_that_closed_while_the_stream_was_away_is_decided_on_late(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        connection, decided = Connection(rig.venue, rig.loop), []
+
+        async def decide(ts_open):
+            decided.append(ts_open)
+
+        rig.loop.decide = decide
+        await connection.fetch_newest()
+        assert decided == []  # nothing was away
+        rig.loop.market.last_closed.clear()
+        fault(server, "drop_ws", match={"stream": "btcusdt@*"})
+        await eventually(lambda: rig.venue.market.watch.reconnects == 1 and rig.venue.market.watch.up)
+        fault(server, "http_503_before", match={"path": "klines"}, count=1)
+        await connection.fetch_newest()
+        assert decided == []  # asked, and not answered: asked again
+        await connection.fetch_newest()
+        newest = (await rig.venue.history(BTC, "1m", 2))[0].ts_open
+        await eventually(lambda: decided == [newest], what="the decision")
+        await connection.fetch_newest()
+        assert decided == [newest]
+
+
 async def test_repeated_trades_are_dropped_and_lost_ones_counted(tmp_path):
     async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
         trades = rig.venue.trades

@@ -335,8 +335,30 @@ async def test_manual_clock_moves_only_when_told_and_closes_every_bar_on_the_way
                 assert (await answer.json())["market_ms"] == server.venue.market.market_start_ms + 180_500
             finals = [(await until(ws, lambda p: p.get("e") == "kline" and p["k"]["x"]))["k"]["t"] for _ in range(3)]
         assert finals == [server.venue.market.market_start_ms + i * MINUTE_MS for i in range(3)]
+        async with http.post(clock, json={"speed": 60}) as answer:
+            assert answer.status == 409
     async with running() as server, http.post(f"{server.base_url}/sandbox/clock", json={"advance_ms": 1}) as answer:
         assert answer.status == 409
+
+
+async def test_running_clock_goes_on_at_another_speed_from_where_it_is(http):
+    async with running() as server:
+        while server.venue.market_ms < server.venue.clock.now_ms() - 1_000:  # the running minute is played first
+            await asyncio.sleep(0.01)
+        clock, before = f"{server.base_url}/sandbox/clock", server.venue.market_ms
+        async with http.post(clock, json={"speed": 3600}) as answer:
+            told = await answer.json()
+        assert told["speed"] == 3600.0
+        assert 0 <= told["market_ms"] - before < 2_000  # no leap
+        await asyncio.sleep(0.3)
+        async with http.post(clock, json={"speed": 1}) as answer:
+            slow = await answer.json()
+        assert slow["market_ms"] - before > 60_000
+        assert abs(slow["due_ms"] - slow["market_ms"]) < 1_000  # what it was behind is not made up for
+        for wrong in (0, 3601, "fast", True, None):
+            async with http.post(clock, json={"speed": wrong}) as answer:
+                assert answer.status == 400
+                assert "speed is a number from 0.1 to 3600" in (await answer.json())["error"]
 
 
 def _rules(entries):

@@ -17,6 +17,8 @@ from engine.venues.sandbox.faults import parse_rules
 from engine.venues.sandbox.venue import PracticeVenue
 from engine.venues.sandbox.wire import to_json
 
+SLOWEST, FASTEST = 0.1, 3600.0
+
 
 class Admin:
     """Answers ``/sandbox/...``. There is no signature here: the server listens on loopback only."""
@@ -60,16 +62,30 @@ class Admin:
         })  # fmt: skip
 
     async def _move_clock(self, request: web.Request) -> web.Response:
-        """Move market time by ``advance_ms``, minute by minute, and return the clock when all of it has happened."""
-        venue = self._venue
+        """Move a manual clock by ``advance_ms``, minute by minute, or have a running one go on at ``speed``.
+
+        The answer is the clock, when all of it has happened.
+        """
+        venue, body = self._venue, await _body(request)
+        if isinstance(body, dict) and "speed" in body:
+            return await self._pace(request, body["speed"])
         if not venue.options.manual:
             return _answer({"error": "market time runs by itself; only a manual clock can be moved"}, 409)
         try:
-            target_ms = venue.market_ms + int((await _body(request))["advance_ms"])
+            target_ms = venue.market_ms + int(body["advance_ms"])
         except (KeyError, TypeError, ValueError) as error:
             return _answer({"error": f"advance_ms must be a number of milliseconds: {error}"}, 400)
         while not venue.step_to(target_ms) and not venue.market.finished:
             await asyncio.sleep(0)
+        return await self._clock(request)
+
+    async def _pace(self, request: web.Request, speed: Any) -> web.Response:
+        venue = self._venue
+        if venue.options.manual:
+            return _answer({"error": "a manual clock has no speed; move it by advance_ms"}, 409)
+        if isinstance(speed, bool) or not isinstance(speed, int | float) or not SLOWEST <= speed <= FASTEST:
+            return _answer({"error": f"speed is a number from {SLOWEST} to {FASTEST:.0f}, not {speed!r}"}, 400)
+        venue.clock.pace(float(speed), venue.market_ms)
         return await self._clock(request)
 
     async def _faults(self, request: web.Request) -> web.Response:

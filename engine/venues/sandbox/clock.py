@@ -26,6 +26,11 @@ class MarketClock:
         self.start_ms = start_ms
         self._origin = time.monotonic()
 
+    def pace(self, speed: float, now_ms: int) -> None:
+        """Run at another speed from ``now_ms`` on."""
+        self.speed = speed
+        self.restart(now_ms)
+
     def now_ms(self) -> int:
         """Return the market's time, ms."""
         return self.start_ms + int((time.monotonic() - self._origin) * 1000.0 * self.speed)

@@ -157,7 +157,7 @@ class PracticeVenue:
             "market_state": self.market.state,
             "finished": self.market.finished,
             "seed": self.options.seed,
-            "speed": self.options.speed,
+            "speed": self.clock.speed,
             "market_ms": self.market_ms,
             "market_start_ms": self.market.market_start_ms,
             "wall_ms": wall_ms(),
