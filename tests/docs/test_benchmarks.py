@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks"
-SHARED = {"measuring", "run_all", "books", "proxy", "chaos_faults"}
-LONG = {"chaos"}  # takes many minutes, so it is run by itself
+SHARED = {"measuring", "run_all", "books", "proxy", "chaos_faults", "chaos_kinds", "chaos_rig"}
+LONG = {"chaos", "soak"}  # take many minutes, so they are run by themselves
 
 
 def scripts() -> set[str]:
