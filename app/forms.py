@@ -188,7 +188,10 @@ def _field(field: Field, key: str, symbols: list[str]) -> None:
     if field.kind == "switch":
         st.toggle(field.label, value, key=key, help=meaning)
     elif field.kind == "choice":
-        st.selectbox(field.label, field.choices, field.choices.index(value), key=key, help=meaning)
+        st.selectbox(
+            field.label, field.choices, field.choices.index(value), key=key, help=meaning,
+            accept_new_options=field.is_open,
+        )  # fmt: skip
     elif field.kind == "words":
         st.multiselect(field.label, sorted({*symbols, *value}), value, key=key, help=meaning, accept_new_options=True)
     elif field.kind == "count":

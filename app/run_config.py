@@ -128,8 +128,20 @@ def free_parameters(text: str) -> dict[str, Any]:
     for line in text.splitlines():
         name, mark, value = line.partition("=")
         if mark and name.strip():
-            found[name.strip()] = number_list(value)[0] if len(value.split()) == 1 else value.strip()
+            found[name.strip()] = plain_value(value.strip())
     return found
+
+
+def plain_value(text: str) -> bool | int | float | str:
+    """Return a typed value as what it looks like: 48 is a whole number, 0.2 a number, true a switch."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _day(value: date | None) -> str | None:

@@ -6,15 +6,15 @@ import re
 from typing import Any, NamedTuple
 
 from app.formats import number
-from app.run_config import number_list
+from app.run_config import free_parameters, number_list
 from engine.domain import INTERVAL_S
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Account and goal": ("initial_balance", "target_annual_return"),
     "Market": ("symbols", "decision_interval"),
     "Strategy": (
-        "strategy", "use_trend", "trend_horizons_hours", "volatility_horizon_hours", "volatility_target", "ema_fast",
-        "ema_slow", "allow_short",
+        "strategy", "strategy_params", "use_trend", "trend_horizons_hours", "volatility_horizon_hours",
+        "volatility_target", "ema_fast", "ema_slow", "allow_short",
     ),
     "Risk": (
         "max_daily_loss", "use_gate_daily_loss", "max_total_drawdown", "use_gate_drawdown", "max_symbol_weight",
@@ -45,6 +45,7 @@ _LABELS: dict[str, str] = {
     "max_symbol_weight": "Symbol cap", "max_gross_weight": "Gross cap", "max_leverage": "Leverage limit",
     "max_price_age_s": "Oldest price", "maker_wait_s": "Maker patience", "protective_stop_pct": "Stop distance",
     "tick_retention_days": "Ticks kept", "drill_every_days": "Drill every",
+    "strategy_params": "Parameters of your own strategy, name=value",
     "use_trend": "Sleeve may open risk", "allow_short": "Short positions",
     "use_protective_stops": "Protective stops", "use_maker_orders": "Post-only first",
     "use_gate_daily_loss": "Enforce daily loss limit", "use_gate_drawdown": "Enforce drawdown limit",
@@ -58,13 +59,14 @@ class Field(NamedTuple):
     name: str
     label: str  # with its unit
     description: str
-    kind: str  # switch, choice, count, number, words, numbers, text
+    kind: str  # switch, choice, count, number, words, numbers, pairs, text
     scale: float
     value: Any  # in force, as stored
     default: Any  # as stored
     minimum: float | None  # as shown
     maximum: float | None  # as shown
     choices: tuple[str, ...]
+    is_open: bool = False  # something else than the choices may be typed
 
     @property
     def changed(self) -> bool:
@@ -89,6 +91,8 @@ def shown(field: Field, value: Any) -> Any:
     """Return a stored value in the form's unit: 0.05 is 5.0 (%), a list of numbers is text."""
     if field.kind == "numbers":
         return ", ".join(f"{item:g}" for item in value)
+    if field.kind == "pairs":
+        return ", ".join(f"{name}={item}" for name, item in value.items())
     if field.kind == "number":
         return round(float(value) * field.scale, 10)
     return list(value) if field.kind == "words" else value
@@ -98,6 +102,8 @@ def stored(field: Field, entered: Any) -> Any:
     """Return what was entered as the engine takes it. Words that are no number go as typed: the engine refuses them."""
     if field.kind == "numbers":
         return number_list(str(entered))
+    if field.kind == "pairs":
+        return free_parameters(str(entered).replace(",", "\n"))
     if field.kind == "number" and isinstance(entered, (int, float)):
         return round(entered / field.scale, 12)
     return entered
@@ -109,6 +115,8 @@ def written(field: Field, value: Any) -> str:
         return "on" if value else "off"
     if field.kind == "words":
         return ", ".join(value)
+    if field.kind == "pairs":
+        return shown(field, value) or "none"
     if field.kind in ("number", "count"):
         entered = shown(field, value)
         return number(entered, 0 if float(entered).is_integer() else 4).rstrip()
@@ -136,16 +144,21 @@ def _field(name: str, value: Any, spec: dict[str, Any]) -> Field:
     unit, scale = _UNITS.get(name, ("", 1))
     label = _LABELS.get(name, name.replace("_", " ").capitalize())
     choices = tuple(spec.get("choices") or (INTERVAL_S if name == "decision_interval" else ()))
+    if choices and value not in choices:  # a kept strategy whose file has gone
+        choices = (*choices, str(value))
     return Field(
         name=name, label=f"{label}, {unit}" if unit else label, description=spec.get("description") or "",
         kind=_kind(value, choices, spec.get("type")), scale=scale, value=value, default=spec.get("default"),
         minimum=_limit(spec.get("minimum"), scale), maximum=_limit(spec.get("maximum"), scale), choices=choices,
+        is_open=name == "strategy",
     )  # fmt: skip
 
 
 def _kind(value: Any, choices: tuple[str, ...], declared: str | None) -> str:
     if isinstance(value, bool):
         return "switch"
+    if isinstance(value, dict):
+        return "pairs"
     if choices:
         return "choice"
     if isinstance(value, int) and declared != "number":  # JSON may have turned 3.0 into 3

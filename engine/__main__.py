@@ -15,6 +15,7 @@ from rich.table import Table
 from engine.errors import WorkstationError
 from engine.live_commands import live, vault_app
 from engine.report_commands import goal, report
+from engine.strategy_commands import named_values, strategy_app
 from engine.terminal import UNREACHABLE, HomeOption, JsonOption, console, data_folder, errors, log_to_stderr
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -22,6 +23,7 @@ app.command()(live)
 app.command()(goal)
 app.command()(report)
 app.add_typer(vault_app)
+app.add_typer(strategy_app, name="strategy")
 KILL_LEVELS = {"pause": 1, "cancel": 2, "flatten": 3, "halt": 4}
 
 
@@ -130,8 +132,8 @@ def backtest(
     from engine.research.report import print_table
 
     config = BacktestConfig(
-        data=located(data_folder(None), data), strategy=strategy, params=_params(param or []), start=start, end=end,
-        cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
+        data=located(data_folder(None), data), strategy=strategy, params=named_values(param or []), start=start,
+        end=end, cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
         funding=None if funding is None else located(data_folder(None), funding),
     )  # fmt: skip
     result = run_backtest(config)
@@ -140,16 +142,6 @@ def backtest(
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(result.to_json(), allow_nan=False))
         console.print(f"Written to {json_path}")
-
-
-def _params(pairs: list[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--param")
-        found[name.strip()] = value.strip()
-    return found
 
 
 @app.command()

@@ -5,14 +5,15 @@ Every field has a unit and a range, so a bad value is refused with a sentence an
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.domain import INTERVAL_S, Params, Sleeve
+from engine.strategies import BUILT_IN
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT")
 
@@ -27,7 +28,12 @@ class SystemConfig(BaseModel):
     max_total_drawdown: float = Field(0.15, gt=0, le=0.9, description="Fall from peak equity at which trading halts")
     target_annual_return: float = Field(2.0, gt=0, le=100, description="The goal, fraction a year; measured, not used")
     symbols: tuple[str, ...] = Field(DEFAULT_SYMBOLS, min_length=1, description="What the engine trades")
-    strategy: Literal["trend", "ema-cross"] = Field("trend", description="Sleeve that sets the raw weights")
+    strategy: str = Field(
+        "trend", description="Sleeve that sets the raw weights: trend, ema-cross, or the path of your own Python file"
+    )
+    strategy_params: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="What your own strategy's __init__ is given, by name"
+    )
     decision_interval: str = Field("1m", description="Bar on whose close a decision is made")
     trend_horizons_hours: tuple[float, ...] = Field(
         (72.0, 216.0, 648.0), min_length=1, max_length=8, description="Trend horizons, hours"
@@ -64,6 +70,16 @@ class SystemConfig(BaseModel):
         if value not in INTERVAL_S:
             raise ValueError(f"decision_interval {value!r} is not one of {', '.join(INTERVAL_S)}")
         return value
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, value: str) -> str:
+        name = value.strip()
+        if name in BUILT_IN or name.endswith(".py"):
+            return name
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"strategy {name!r} is not {', '.join(BUILT_IN)} or a Python file (its path){hint}")
 
     @field_validator("symbols")
     @classmethod
@@ -102,7 +118,7 @@ class SystemConfig(BaseModel):
         """Return the numbers the compiled core needs, in bars of the decision interval."""
         bars_per_hour = 3600 / self.interval_s
         return Params(
-            sleeve=int(Sleeve.TREND if self.strategy == "trend" else Sleeve.EMA_CROSS),
+            sleeve=int(BUILT_IN[self.strategy][0] if self.strategy in BUILT_IN else Sleeve.EXTERNAL),
             bars_per_year=365 * 24 * bars_per_hour,
             trend_horizon_bars=np.maximum(np.array(self.trend_horizons_hours) * bars_per_hour, 1.0),
             vol_horizon_bars=max(self.volatility_horizon_hours * bars_per_hour, 2.0),
@@ -136,6 +152,9 @@ class Environment(BaseSettings):
     aster_api_secret: SecretStr | None = None
 
 
+_CHOICES = {"decision_interval": list(INTERVAL_S), "strategy": list(BUILT_IN)}
+
+
 def field_descriptions() -> dict[str, dict[str, object]]:
     """Return what a form needs of every trading setting: description, default, type, range and choices."""
     schema = SystemConfig.model_json_schema()["properties"]
@@ -147,7 +166,7 @@ def field_descriptions() -> dict[str, dict[str, object]]:
             "type": field.get("type", "string"),
             "minimum": field.get("minimum", field.get("exclusiveMinimum")),
             "maximum": field.get("maximum", field.get("exclusiveMaximum")),
-            "choices": list(INTERVAL_S) if name == "decision_interval" else field.get("enum"),
+            "choices": _CHOICES.get(name, field.get("enum")),
         }
         for name, field in schema.items()
     }

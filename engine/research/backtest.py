@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.core.simulate import Scan, SimBars, SimResult, stretches
 from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
-from engine.errors import CommandRefused, InvariantBroken, WorkstationError
+from engine.errors import CommandRefused, InvariantBroken
 from engine.research.canaries import run_canaries
 from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
@@ -23,13 +23,12 @@ from engine.research.honesty import Run, count_trials, panel_of
 from engine.research.loading import BarTable, cut, load_bars, load_funding, select
 from engine.research.stress import later_opens
 from engine.research.trades import RoundTrip, round_trips
-from engine.strategies.user import PastBuffer, load_strategy, weights_from
+from engine.research.user_scan import scan_user
 
 __all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
 
 CANARY_BARS = 50_000
 CANARY_BARS_USER = 2_000
-USER_PROGRESS_BARS = 500
 SIMULATED_SHARE, CHECKED_SHARE = 0.6, 0.75
 """Progress after the simulation and after the canaries; the panel is the rest."""
 
@@ -127,42 +126,16 @@ def _stop_if(cancelled: Cancelled | None) -> None:
         raise CommandRefused("the backtest was cancelled")
 
 
+def _report(progress: Progress, share: float, cancelled: Cancelled | None) -> None:
+    progress(share)
+    _stop_if(cancelled)
+
+
 def _scan_built_in(scan: Scan, progress: Progress, cancelled: Cancelled | None) -> None:
     n_bars = len(scan.bars.ts_close)
     for stop in stretches(n_bars):
         scan.advance(stop)
-        progress(stop / n_bars)
-        _stop_if(cancelled)
-
-
-def _scan_user(
-    scan: Scan, bars: BarTable, config: BacktestConfig, user_params: dict[str, Any], progress: Progress,
-    cancelled: Cancelled | None,
-) -> None:  # fmt: skip
-    strategy = load_strategy(Path(config.strategy), user_params)
-    n_bars = len(bars.ts_open)
-    buffer = PastBuffer(bars.symbols, n_bars)
-    columns = (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)
-    equity = config.cash
-    for t in range(n_bars):
-        buffer.append(int(scan.bars.ts_close[t]), [column[t] for column in columns])
-        account = scan.account
-        qty = account.position_qty + np.where(np.isfinite(bars.open_px[t]), account.in_flight_qty, 0.0)
-        closes = np.where(np.isfinite(bars.close_px[t]), bars.close_px[t], account.mark_px)
-        weight = np.where(qty != 0.0, qty * closes / equity, 0.0)
-        where = f"on_bar in {config.strategy} at bar {t}"
-        try:
-            answer = strategy.on_bar(buffer.past(weight, float(equity)))
-        except WorkstationError:
-            raise
-        except Exception as error:  # the user's code may raise anything
-            raise CommandRefused(f"{where} failed: {type(error).__name__}: {error}") from error
-        scan.external_weight[t] = weights_from(answer, bars.symbols, where)
-        scan.advance(t + 1)
-        equity = scan.track.equity[t]
-        if t % USER_PROGRESS_BARS == 0:
-            progress(t / n_bars)
-            _stop_if(cancelled)
+        _report(progress, stop / n_bars, cancelled)
 
 
 def _simulate(
@@ -173,7 +146,14 @@ def _simulate(
     scan.advance(0)  # compiles, or loads the kernel from disk, outside the measured time
     started = time.perf_counter()
     if resolved.params.sleeve == Sleeve.EXTERNAL:
-        _scan_user(scan, bars, config, resolved.user_params, progress, cancelled)
+        scan_user(
+            scan,
+            bars,
+            config.strategy,
+            resolved.user_params,
+            config.cash,
+            lambda share: _report(progress, share, cancelled),
+        )
     else:
         _scan_built_in(scan, progress, cancelled)
     return scan.result(), scan.external_weight, time.perf_counter() - started

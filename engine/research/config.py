@@ -123,7 +123,7 @@ def _sorted_params(config: BacktestConfig) -> tuple[dict[str, Any], dict[str, An
             plain = _plain(value)
             settings[field] = (plain,) if field == "trend_horizons_hours" and not isinstance(plain, list) else plain
         elif config.is_file:
-            user[name] = _number(value)
+            user[name] = number_of(value)
         else:
             known = [*RunParams.model_fields, *ALIASES, *SETTINGS]
             near = difflib.get_close_matches(name, known, n=1)
@@ -132,7 +132,8 @@ def _sorted_params(config: BacktestConfig) -> tuple[dict[str, Any], dict[str, An
     return run, settings, user
 
 
-def _number(value: Any) -> Any:
+def number_of(value: Any) -> Any:
+    """Return a command line's word as a number when it is one."""
     if isinstance(value, str):
         for kind in (int, float):
             try:

@@ -25,7 +25,10 @@ from engine.runtime.report_desk import ReportDesk
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
 from engine.runtime.vault_desk import VaultDesk
+from engine.runtime.warming import chosen_strategy
 from engine.settings import SystemConfig, field_descriptions
+from engine.strategies import BUILT_IN
+from engine.strategies.versions import kept
 from engine.venues.budget import Priority, asking, using
 from storage.database import StorageError
 from storage.exports import export_table
@@ -177,7 +180,9 @@ class Commands:
         }
 
     async def _settings_get(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"values": self._engine.wanted_config.model_dump(mode="json"), "fields": field_descriptions()}
+        fields = field_descriptions()
+        fields["strategy"]["choices"] = [*BUILT_IN, *kept(self._loop.store.path.parent)]
+        return {"values": self._engine.wanted_config.model_dump(mode="json"), "fields": fields}
 
     async def _performance(self, body: dict[str, Any]) -> dict[str, Any]:
         return await asyncio.to_thread(performance, self._loop, int(body.get("since_ns") or 0))
@@ -239,6 +244,7 @@ class Commands:
             config = SystemConfig.model_validate(old | changes)
         except ValidationError as error:
             raise CommandRefused(_sentences(error)) from error
+        config = await chosen_strategy(self._loop.store.path.parent, config, self._engine.wanted_config)
         await self._engine.apply(config)
         new = config.model_dump(mode="json")
         applied = {name: new[name] for name in new if new[name] != old[name]}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,11 +23,16 @@ from engine.domain import (
     Params,
     TradingState,
 )
+from engine.errors import ConfigError
 from engine.runtime.account import Account
+from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.market import MarketState
+from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
+from engine.strategies.versions import is_file, kept_path
 
 WARM_UP_HORIZONS = 3.0
+CLOSE = 3  # among open, high, low, close, volume
 MAX_WARM_UP_BARS = 20_000
 
 
@@ -38,9 +44,11 @@ class Decider:
     config : SystemConfig
     instruments : dict
         Must hold every configured symbol.
+    share : float
+        What the capital ladder allows; scales a user's weights as it scales everything else that sizes.
     """
 
-    def __init__(self, config: SystemConfig, instruments: dict[str, Instrument]) -> None:
+    def __init__(self, config: SystemConfig, instruments: dict[str, Instrument], share: float = 1.0) -> None:
         self.config = config
         self.symbols = config.symbols
         self.params = core.normal_params(config.params())
@@ -54,10 +62,49 @@ class Decider:
         )
         self.state = core.new_state(len(self.symbols), self.params)
         self.ts_open_newest = 0  # of the newest bar that the state has seen
+        self.share = share
+        self.sleeve: UserSleeve | None = None  # the process of a user's strategy
+        self._not_opened: str | None = None
+        self._equity_before = math.nan  # of the decision before, as a backtest tells it
+
+    def open(self, home: Path, incident: Callable[[str, str, str], None]) -> None:
+        """Start the process of a user's strategy; nothing to do for a built-in one. Takes about a second: use a thread.
+
+        A file that is gone, was changed or cannot be used is told, and decisions go on without its wishes: positions
+        keep their stops and the gate.
+        """
+        if not is_file(self.config.strategy):
+            return
+        try:
+            path = kept_path(home, self.config.strategy)
+            sleeve = UserSleeve(path, self.config.strategy_params, self.symbols, incident)
+            sleeve.open()
+        except ConfigError as error:
+            self._not_opened = f"The strategy could not be started: {error}."
+            incident("error", "strategy", f"{self._not_opened} Choose its file again on the Settings page.")
+        else:
+            self.sleeve = sleeve
+
+    def catch_up(self) -> None:
+        """Hand the history to the process of a user's strategy, if there is one. Takes seconds: use a thread."""
+        if self.sleeve is not None:
+            self.sleeve.catch_up()
+
+    def close(self) -> None:
+        """End the process of a user's strategy, if there is one."""
+        if self.sleeve is not None:
+            self.sleeve.close()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a user's strategy has no wishes; None when it has, and for a built-in one."""
+        return self._not_opened if self.sleeve is None else self.sleeve.trouble
 
     @property
     def warm_up_bars(self) -> int:
         """How many bars of history the slowest memory wants."""
+        if self.sleeve is not None:
+            return self.sleeve.history
         if self.config.strategy == "ema-cross":
             slowest = float(self.params.ema_slow)
         else:
@@ -66,15 +113,22 @@ class Decider:
 
     def warm_up(self, history: Mapping[str, Sequence[Bar]]) -> int:
         """Let the sleeves see closed bars that came after the newest one seen; return how many."""
-        closes, ts_open = align(history, self.symbols, self.ts_open_newest)
+        columns, ts_open = align(history, self.symbols, self.ts_open_newest)
         if len(ts_open):
-            self.state = core.warm_up(self.state, closes, self.params)
+            self.state = core.warm_up(self.state, columns[CLOSE], self.params)
             self.ts_open_newest = int(ts_open[-1])
+        if self.sleeve is not None:
+            for row, ts in enumerate(ts_open):
+                self.sleeve.see(int(ts) + self._span_ns, [column[row] for column in columns])
         return len(ts_open)
+
+    @property
+    def _span_ns(self) -> int:
+        return INTERVAL_S[self.config.decision_interval] * NS_PER_S
 
     def is_next(self, ts_open: int) -> bool:
         """Return whether a bar follows the newest one seen without a gap."""
-        return ts_open == self.ts_open_newest + INTERVAL_S[self.config.decision_interval] * NS_PER_S
+        return ts_open == self.ts_open_newest + self._span_ns
 
     def restore_book(self, peak_equity: float, day_open_equity: float, ts_day: int) -> None:
         """Take up the account's memory from before a restart."""
@@ -84,36 +138,92 @@ class Decider:
         """Forget peak and daily loss: a person has accepted them."""
         self.state = core.rearm(self.state, equity)
 
+    def take_over(self, other: Decider) -> None:
+        """Go on from another decider of the same strategy, symbols and interval."""
+        self.state, self.ts_open_newest = other.state, other.ts_open_newest
+        self.sleeve, self._equity_before = other.sleeve, other._equity_before
+        self._not_opened = other._not_opened
+
     def adopt_book(self, other: Decider) -> None:
         """Keep another decider's peak, day and locks."""
         self.state = self.state._replace(book=other.state.book.copy())
 
+    async def wish(
+        self, market: MarketSlice, account: Account, state: MarketState, in_flight_qty: Callable[[str], float]
+    ) -> F8 | None:
+        """Return what a user's strategy wants at a bar's close (N,), NaN where nothing; None for a built-in strategy.
+
+        It is told what a backtest tells it: the weights at the close over the equity of the decision before.
+        """
+        if self.sleeve is None:
+            return None
+        in_flight = np.array([in_flight_qty(symbol) for symbol in self.symbols])
+        view = account_view(self.symbols, account, state, in_flight, TradingState.RUNNING)
+        qty = view.position_qty + in_flight
+        before = self._equity_before
+        if not math.isfinite(before):
+            before = view.cash + float(np.sum(np.where(qty != 0.0, qty * (view.mark_px - view.entry_px), 0.0)))
+        closes = np.where(np.isfinite(market.close_px), market.close_px, view.mark_px)
+        weight = np.where(qty != 0.0, qty * closes / before, 0.0)
+        rows = (market.open_px, market.high_px, market.low_px, market.close_px, market.volume)
+        return await self.sleeve.decide(market.ts_close, rows, weight, before) * self.share
+
     def decide(
-        self, market: MarketSlice, account: Account, state: MarketState, in_flight: F8, trading_state: TradingState
-    ) -> tuple[Decision, AccountView]:
-        """Return the decision on one closed bar, and the account as it was seen."""
+        self, market: MarketSlice, account: Account, state: MarketState, in_flight: F8, trading_state: TradingState,
+        wish: F8 | None = None,
+    ) -> tuple[Decision, AccountView]:  # fmt: skip
+        """Return the decision on one closed bar, and the account as it was seen. ``wish`` is a user's strategy's."""
         view = account_view(self.symbols, account, state, in_flight, trading_state)
         if not self.config.use_trend:
             view = view._replace(trading_state=max(int(trading_state), int(TradingState.REDUCE_ONLY)))
-        external = np.full(len(self.symbols), np.nan)
+        external = np.full(len(self.symbols), np.nan) if wish is None else wish
         params = shared(self.params, account, state)
         self.state, decision = core.step(self.state, market, view, self.table, external, params)
-        self.ts_open_newest = market.ts_close - INTERVAL_S[self.config.decision_interval] * NS_PER_S
+        self.ts_open_newest = market.ts_close - self._span_ns
+        self._equity_before = decision.equity
         return decision, view
 
+    def detail(
+        self,
+        decision: Decision,
+        market: MarketSlice,
+        view: AccountView,
+        held: Mapping[str, str],
+        wish: F8 | None = None,
+    ) -> str:
+        """Return the JSON record of a decision; see ``decision_detail``."""
+        own = None
+        if self.trouble is not None:
+            held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
+        if self.sleeve is not None:
+            own = {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
+        return decision_detail(decision, market, view, self.symbols, self.config, held, own)
 
-def align(history: Mapping[str, Sequence[Bar]], symbols: Sequence[str], after_ts_open: int) -> tuple[F8, np.ndarray]:
-    """Return closes (T, N) on one clock and the bars' open times (T,); NaN where a symbol has no bar."""
+    def summary(self, decision: Decision) -> str:
+        """Return one line for lists; see ``summary``."""
+        idle = self.trouble is not None and not decision.act.any()
+        return f"No trade. {self.trouble}" if idle else summary(decision, self.symbols)
+
+
+def align(
+    history: Mapping[str, Sequence[Bar]], symbols: Sequence[str], after_ts_open: int
+) -> tuple[list[F8], np.ndarray]:
+    """Return open, high, low, close and volume, each (T, N), on one clock, and the bars' open times (T,).
+
+    NaN where a symbol has no bar.
+    """
     times = sorted({
         bar.ts_open for bars in history.values() for bar in bars if bar.is_closed and bar.ts_open > after_ts_open
     })  # fmt: skip
     row = {ts: index for index, ts in enumerate(times)}
-    closes = np.full((len(times), len(symbols)), np.nan)
-    for column, symbol in enumerate(symbols):
+    columns = [np.full((len(times), len(symbols)), np.nan) for _ in range(5)]
+    for index, symbol in enumerate(symbols):
         for bar in history.get(symbol, ()):
             if bar.is_closed and bar.ts_open in row:
-                closes[row[bar.ts_open], column] = bar.close_px
-    return closes, np.array(times, dtype=np.int64)
+                values = (bar.open_px, bar.high_px, bar.low_px, bar.close_px, bar.volume)
+                for column, value in zip(columns, values, strict=True):
+                    column[row[bar.ts_open], index] = value
+    return columns, np.array(times, dtype=np.int64)
 
 
 def shared(params: Params, account: Account, market: MarketState) -> Params:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
@@ -24,10 +25,12 @@ def decision_detail(
     symbols: Sequence[str],
     config: SystemConfig,
     held: Mapping[str, str],
+    own: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the JSON record of a decision: inputs, weights, verdicts and why nothing was done where nothing was.
 
-    ``held`` gives the reason for symbols that something besides the gate keeps where they are. NaN is null.
+    ``held`` gives the reason for symbols that something besides the gate keeps where they are, ``own`` what a user's
+    strategy wished, and what kept it from wishing. NaN is null.
     """
     sentences = reasons(decision)
     idle = {
@@ -63,6 +66,7 @@ def decision_detail(
             },
             "params": orjson.Fragment(config.model_dump_json()),
             "why_not": idle,
+            **({} if own is None else {"own": dict(own)}),
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     ).decode()

@@ -28,6 +28,7 @@ from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import drill_when_due, follow_ladder
+from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
 from engine.venues.budget import Priority, using
@@ -44,6 +45,7 @@ HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
 STRUCTURAL = (
     "symbols",
     "strategy",
+    "strategy_params",
     "decision_interval",
     "trend_horizons_hours",
     "volatility_horizon_hours",
@@ -108,7 +110,7 @@ class Engine:
         await newest
         self._history_task = asyncio.create_task(self._guard(self._fetch_hourly(), "history"))
         await kernels
-        loop.decider, newest_ts = await self._warm_decider(loop.config, hold_back=True)
+        loop.decider, newest_ts = await warm_decider(self, loop.config, hold_back=True)
         self._restore_risk(loop.decider)
         await loop.dead_man.forget_earlier()
         await self._stops_verified()
@@ -215,27 +217,6 @@ class Engine:
             await asyncio.sleep(0.1)
         loop.incident("error", "protect", f"no protective stop yet for {', '.join(unprotected)}")
 
-    async def _warm_decider(self, config: SystemConfig, *, hold_back: bool = False) -> tuple[Decider, int]:
-        """Return a decider that has seen the history, and when the newest closed bar opened.
-
-        With ``hold_back`` that newest bar is left for ``decide``, so that the first decision need not wait for another.
-        """
-        decider = Decider(self.capital.limited(config), self.instruments)
-        while True:
-            try:
-                history = await self.loop.fetch_history(
-                    config.decision_interval, decider.warm_up_bars + 1, symbols=config.symbols
-                )
-                break
-            except VenueError as trouble:
-                self.loop.incident("warning", "warm-up", f"history not available: {trouble}")
-                await asyncio.sleep(CONNECT_RETRY_S)
-        newest_ts = max((bar.ts_open for bars in history.values() for bar in bars if bar.is_closed), default=0)
-        if hold_back:
-            history = {s: [bar for bar in bars if bar.ts_open < newest_ts] for s, bars in history.items()}
-        decider.warm_up(history)
-        return decider, newest_ts
-
     async def _fetch_hourly(self) -> None:
         with using(Priority.UI):  # a long download must not keep the trading from asking
             for symbol in self.loop.config.symbols:  # one after the other: what is here already is never asked again
@@ -340,12 +321,12 @@ class Engine:
         if decider is None or any(getattr(self.loop.config, name) != getattr(config, name) for name in STRUCTURAL):
             self._rebuild_task = asyncio.create_task(self._guard(self._rebuild(config), "settings"))
             return
-        fresh = Decider(self.capital.limited(config), self.instruments)
-        fresh.state, fresh.ts_open_newest = decider.state, decider.ts_open_newest
+        fresh = Decider(self.capital.limited(config), self.instruments, self.capital.share)
+        fresh.take_over(decider)
         self._put_in_force(config, fresh)
 
     async def _rebuild(self, config: SystemConfig) -> None:
-        decider, _ = await self._warm_decider(config)
+        decider, _ = await warm_decider(self, config)
         if self.loop.decider is not None:
             decider.adopt_book(self.loop.decider)
         old = self.loop.config
@@ -359,7 +340,9 @@ class Engine:
         loop = self.loop
         dropped = set(loop.config.symbols) - set(config.symbols)
         loop.config = loop.executor.config = config
-        loop.decider = decider
+        old, loop.decider = loop.decider, decider
+        if old is not None and old.sleeve is not decider.sleeve:
+            old.close()
         loop.worker.retire(dropped)
 
     # stop --------------------------------------------------------------------------------------------------------
@@ -376,6 +359,8 @@ class Engine:
         for task in (self._market_task, self._account_task, self._history_task, self._rebuild_task):
             await cancelled(task)
         await loop.executor.close()
+        if loop.decider is not None:
+            loop.decider.close()
         loop.record_equity()
         loop.journal.flush()
         loop.broadcaster.close()

@@ -38,7 +38,6 @@ from engine.runtime.account import Account
 from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
 from engine.runtime.decider import Decider
-from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.executor import Executor
 from engine.runtime.guards import DeadManSwitch, LiquidationGuard
 from engine.runtime.history import History
@@ -234,8 +233,9 @@ class Loop:
     async def _decide_now(self, decider: Decider, ts_open: int, began: float) -> None:
         epoch = self.executor.kill_epoch
         market = self.market.slice_at(decider.symbols, self.config.decision_interval, ts_open, self.clock.now())
+        wish = await decider.wish(market, self.account, self.market, self.executor.in_flight_qty)
         in_flight = np.array([self.executor.in_flight_qty(symbol) for symbol in decider.symbols])
-        decision, view = decider.decide(market, self.account, self.market, in_flight, self.trading_state())
+        decision, view = decider.decide(market, self.account, self.market, in_flight, self.trading_state(), wish)
         decision, held = self.stopped.hold(decision, view, decider.symbols)
         decision_id = self.next_decision_id
         self.next_decision_id += 1
@@ -245,8 +245,8 @@ class Loop:
             "strategy": self.config.strategy, "params_hash": decider.params_hash, "equity": finite(decision.equity),
             "drawdown": finite(decision.drawdown), "day_pnl": finite(decision.day_pnl),
             "gross_weight": finite(decision.gross_weight), "portfolio_vol": finite(decision.portfolio_vol),
-            "n_orders": len(acting), "summary": summary(decision, decider.symbols),
-            "detail": decision_detail(decision, market, view, decider.symbols, self.config, held),
+            "n_orders": len(acting), "summary": decider.summary(decision),
+            "detail": decider.detail(decision, market, view, held, wish),
             "elapsed_ms": (time.perf_counter() - began) * 1e3,
         }  # fmt: skip
         try:

@@ -22,7 +22,9 @@ def name_of(path: Path) -> str:
 
 
 def options_of(command: str) -> set[str]:
-    return {flag for parameter in COMMANDS[command].params for flag in parameter.opts}
+    """Return a command's options; of a group, those of its commands."""
+    parts = [COMMANDS[command], *getattr(COMMANDS[command], "commands", {}).values()]
+    return {flag for part in parts for parameter in part.params for flag in parameter.opts}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

@@ -188,7 +188,10 @@ def test_unrepeatable_strategy_fails_the_canary(tmp_path):
 
 def test_strategy_that_takes_the_next_close_from_its_caller_is_caught(tmp_path):
     body = """
-        bars = sys._getframe(1).f_locals["bars"]
+        frame = sys._getframe(1)
+        while "bars" not in frame.f_locals:
+            frame = frame.f_back
+        bars = frame.f_locals["bars"]
         newest = len(past.close) - 1
         later = bars.close_px[min(newest + 1, len(bars.close_px) - 1), 0]
         return {"BTCUSDT": 0.3 if later > past.close[-1, 0] else -0.3}"""

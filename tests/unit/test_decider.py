@@ -131,10 +131,10 @@ def test_align_puts_symbols_on_one_clock_and_leaves_gaps_unknown():
         "BTCUSDT": [bar(MINUTE, 1.0), bar(3 * MINUTE, 3.0), bar(4 * MINUTE, 4.0, is_closed=False)],
         "ETHUSDT": [bar(2 * MINUTE, 20.0), bar(3 * MINUTE, 30.0)],
     }
-    closes, ts_open = align(history, SYMBOLS, 0)
+    (_, _, _, closes, _), ts_open = align(history, SYMBOLS, 0)
     np.testing.assert_array_equal(ts_open, [MINUTE, 2 * MINUTE, 3 * MINUTE])
     np.testing.assert_array_equal(closes, [[1.0, np.nan], [np.nan, 20.0], [3.0, 30.0]])
-    later, _ = align(history, SYMBOLS, 2 * MINUTE)
+    (_, _, _, later, _), _ = align(history, SYMBOLS, 2 * MINUTE)
     np.testing.assert_array_equal(later, [[3.0, 30.0]])
 
 

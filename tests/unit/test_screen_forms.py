@@ -124,3 +124,20 @@ def test_reset_names_the_settings_that_differ_from_their_default():
 def test_refusal_is_matched_to_the_settings_it_names():
     names = ["ema_fast", "ema_slow", "max_leverage"]
     assert settings_form.refused_fields("ema_fast 300 must be below ema_slow 100", names) == ["ema_fast", "ema_slow"]
+
+
+def test_a_strategy_is_chosen_from_the_known_ones_or_typed_with_its_parameters():
+    given = answer(strategy="mine-0123456789ab.py", strategy_params={"n": 48, "share": 0.2, "both": True})
+    given["fields"]["strategy"] = {"choices": ["trend", "ema-cross"]}
+    fields = {field.name: field for field in settings_form.form_fields(given)["Strategy"]}
+    strategy, params = fields["strategy"], fields["strategy_params"]
+    assert strategy.is_open
+    assert strategy.choices == ("trend", "ema-cross", "mine-0123456789ab.py")  # in force, though its file has gone
+    assert settings_form.shown(params, params.value) == "n=48, share=0.2, both=True"
+    assert settings_form.stored(params, "n=48, share=0.2, both=true") == params.value
+    assert settings_form.changes([params], {"strategy_params": "n=50"}) == {"strategy_params": {"n": 50}}
+    assert settings_form.written(params, {}) == "none"
+
+
+def test_a_whole_number_of_a_free_parameter_stays_one():
+    assert run_config.free_parameters("n=48\nshare = 0.5\nwords=6, 24") == {"n": 48, "share": 0.5, "words": "6, 24"}

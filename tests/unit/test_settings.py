@@ -31,7 +31,7 @@ def test_names_that_users_know_exist_with_safe_defaults():
         ({"ema_fast": 100, "ema_slow": 100}, "ema_fast 100 must be below ema_slow 100"),
         ({"max_symbol_weight": 3.0, "max_gross_weight": 2.0}, "is above max_gross_weight"),
         ({"trend_horizons_hours": (4.0, -1.0)}, "must all be positive"),
-        ({"strategy": "martingale"}, "'trend' or 'ema-cross'"),
+        ({"strategy": "tend"}, "did you mean 'trend'"),
         ({"max_dayly_loss": 0.01}, "Extra inputs are not permitted"),
         ({"initial_balance": float("nan")}, "should be a finite number"),
         ({"volatility_horizon_hours": float("inf")}, "should be a finite number"),
