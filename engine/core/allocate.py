@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel_part
 from engine.core.state import State
 from engine.domain import F8
 
 
-@kernel
+@kernel_part
 def inverse_volatility_shares(n_symbols: int, state: State, raw_weight: F8, shares: F8) -> float:
     """Write raw weight over volatility into ``shares`` and return the conviction of the whole book.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.account import equity_of, mark_book, valuation_px
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel_part
 from engine.core.drafts import Draft
 from engine.core.risk import Standing, book_limited, refuse_all, write_symbol_limits
 from engine.core.size import write_sized_weights
@@ -17,14 +17,14 @@ from engine.domain import F8, AccountView, InstrumentTable, Params, TradingState
 _HALTED = int(TradingState.HALTED)
 
 
-@kernel
+@kernel_part
 def _mark(n_symbols: int, state: State, draft: Draft, account: AccountView, cash: float) -> float:
     for i in range(n_symbols):
         draft.value_px[i] = valuation_px(account.mark_px[i], state.last_px[i], account.entry_px[i])
     return equity_of(n_symbols, cash, account.position_qty, account.entry_px, draft.value_px)
 
 
-@kernel
+@kernel_part
 def _write_present(n_symbols: int, draft: Draft, account: AccountView, equity: float) -> float:
     gross = 0.0
     per_equity = 1.0 / equity if equity != 0.0 else 0.0
@@ -36,7 +36,7 @@ def _write_present(n_symbols: int, draft: Draft, account: AccountView, equity: f
     return gross
 
 
-@kernel
+@kernel_part
 def _standing(state: State, equity: float, trading_state: int, params: Params) -> Standing:
     book = state.book[0]
     drawdown = 1.0 - equity / book["peak_equity"] if book["peak_equity"] > 0.0 else 0.0
@@ -48,14 +48,14 @@ def _standing(state: State, equity: float, trading_state: int, params: Params) -
     return Standing(equity, drawdown, day_loss, book["day_locked"] == 1, book["drawdown_locked"] == 1, trading_state)
 
 
-@kernel
+@kernel_part
 def _hold(n_symbols: int, draft: Draft, account: AccountView) -> None:
     for i in range(n_symbols):
         draft.target_qty[i] = account.position_qty[i] + account.in_flight_qty[i]
         draft.act[i] = 0
 
 
-@kernel
+@kernel_part
 def decide(
     n_symbols: int,
     state: State,

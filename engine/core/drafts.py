@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel_part
 from engine.domain import F8, I8, N_RULES, Verdict
 
 _PASS, _CLIP, _REFUSE = int(Verdict.PASS), int(Verdict.CLIP), int(Verdict.REFUSE)
@@ -49,7 +49,7 @@ def new_draft(n_symbols: int) -> Draft:
     )
 
 
-@kernel
+@kernel_part
 def write_verdict(
     draft: Draft, i: int, rule: int, verdict: int, measured: float, limit: float, keep_record: bool
 ) -> None:
@@ -62,7 +62,7 @@ def write_verdict(
         draft.limit[i, rule] = limit
 
 
-@kernel
+@kernel_part
 def weight_verdict(before: float, after: float, present: float) -> int:
     """Return PASS when a rule left the weight alone, REFUSE when nothing of the wish is left, else CLIP."""
     if after == before:

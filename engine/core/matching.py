@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from enum import IntEnum
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.core.account import apply_fill
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel_part
 from engine.core.costs import Costs, fee_of, slipped_px
 from engine.core.state import State
-from engine.domain import F8, I8, Params
+from engine.domain import F8, I8
+
+_NOT_GIVEN: F8 = np.zeros((0, 0))
 
 MONEY = np.dtype([
     ("cash", np.float64),  # settled, ccy
     ("fees", np.float64),  # paid so far, ccy
-    ("slippage", np.float64),  # paid so far against the open, ccy
+    ("slippage", np.float64),  # paid so far against the price before the fill, ccy
     ("funding", np.float64),  # paid so far, ccy; negative when received
     ("pnl_realized", np.float64),  # before fees and funding, ccy
     ("n_fills", np.int64),
+    ("ambiguous_bars", np.int64),  # bars in which the order of events is unknown and was taken to be the worse one
+    ("liquidations", np.int64),
 ])  # fmt: skip
+
+
+class SimBars(NamedTuple):
+    """What happens to the simulated account. T bars of N symbols on one clock, NaN where a symbol has no bar.
+
+    The last three are read only where an assumption needs them, and are (0, 0) when they are not given.
+    """
+
+    ts_close: I8  # (T,) ns, strictly increasing
+    open_px: F8  # (T, N)
+    close_px: F8  # (T, N)
+    funding_rate: F8  # (T, N) due at the bar's close; (0, N) when there is no funding
+    high_px: F8 = _NOT_GIVEN  # (T, N)
+    low_px: F8 = _NOT_GIVEN  # (T, N)
+    volume: F8 = _NOT_GIVEN  # (T, N) base
+
+
+class FillKind(IntEnum):
+    """Why a fill happened."""
+
+    ORDER = 0
+    STOP = 1
+    TAKE = 2
+    LIQUIDATION = 3
 
 
 class SimAccount(NamedTuple):
@@ -38,13 +67,14 @@ class SimAccount(NamedTuple):
 class FillLog(NamedTuple):
     """Executions, arrays of equal capacity; the first ``money.n_fills`` entries are valid."""
 
-    bar: I8  # index of the bar at whose open it happened
+    bar: I8  # index of the bar in which it happened
     symbol: I8
     qty: F8  # signed base
     px: F8
     fee: F8
     slippage: F8  # ccy
     pnl_realized: F8  # ccy, before the fee
+    kind: I8  # FillKind
 
 
 def new_sim_account(n_symbols: int, cash: float) -> SimAccount:
@@ -64,37 +94,32 @@ def new_sim_account(n_symbols: int, cash: float) -> SimAccount:
 
 def new_fill_log(capacity: int) -> FillLog:
     """Return an empty log for ``capacity`` executions."""
-    return FillLog(
-        np.zeros(capacity, dtype=np.int64),
-        np.zeros(capacity, dtype=np.int64),
-        np.zeros(capacity),
-        np.zeros(capacity),
-        np.zeros(capacity),
-        np.zeros(capacity),
-        np.zeros(capacity),
-    )
+    whole = {"bar", "symbol", "kind"}
+    columns: dict[str, Any] = {
+        name: np.zeros(capacity, dtype=np.int64 if name in whole else np.float64) for name in FillLog._fields
+    }
+    return FillLog(**columns)
 
 
 def grown_fill_log(log: FillLog, capacity: int) -> FillLog:
     """Return a copy of the log with room for ``capacity`` executions."""
     fresh = new_fill_log(capacity)
-    n = log.bar.shape[0]
-    fresh.bar[:n] = log.bar
-    fresh.symbol[:n] = log.symbol
-    fresh.qty[:n] = log.qty
-    fresh.px[:n] = log.px
-    fresh.fee[:n] = log.fee
-    fresh.slippage[:n] = log.slippage
-    fresh.pnl_realized[:n] = log.pnl_realized
+    for column, filled in zip(fresh, log, strict=True):
+        column[: len(filled)] = filled
     return fresh
 
 
-@kernel
-def execute(account: SimAccount, log: FillLog, i: int, t: int, qty: float, open_px: float, costs: Costs) -> None:
-    """Execute ``qty`` (signed base) of symbol ``i`` at the open of bar ``t``, in place."""
-    px = slipped_px(open_px, qty, costs.slippage_rate)
-    fee = fee_of(qty, px, costs.fee_rate)
-    slippage = abs(qty) * abs(px - open_px)
+@kernel_part
+def book_fill(
+    account: SimAccount, log: FillLog, i: int, t: int, qty: float, px: float, before_px: float, fee_rate: float,
+    kind: int,
+) -> None:  # fmt: skip
+    """Book a fill of ``qty`` (signed base) of symbol ``i`` in bar ``t`` at ``px``, in place.
+
+    ``before_px`` is the market's price without us: what lies between is slippage.
+    """
+    fee = fee_of(qty, px, fee_rate)
+    slippage = abs(qty) * abs(px - before_px)
     realised = apply_fill(account.position_qty, account.entry_px, i, qty, px)
     money = account.money[0]
     money["cash"] += realised - fee
@@ -110,10 +135,18 @@ def execute(account: SimAccount, log: FillLog, i: int, t: int, qty: float, open_
     log.fee[n] = fee
     log.slippage[n] = slippage
     log.pnl_realized[n] = realised
+    log.kind[n] = kind
     money["n_fills"] = n + 1
 
 
-@kernel
+@kernel_part
+def execute(account: SimAccount, log: FillLog, i: int, t: int, qty: float, open_px: float, costs: Costs) -> None:
+    """Execute ``qty`` (signed base) of symbol ``i`` at the open of bar ``t``, in place."""
+    px = slipped_px(open_px, qty, costs.slippage_rate)
+    book_fill(account, log, i, t, qty, px, open_px, costs.fee_rate, 0)
+
+
+@kernel_part
 def execute_all_in(
     account: SimAccount, log: FillLog, i: int, t: int, direction: float, open_px: float, costs: Costs
 ) -> None:
@@ -129,7 +162,7 @@ def execute_all_in(
         execute(account, log, i, t, direction * qty, open_px, costs)
 
 
-@kernel
+@kernel_part
 def fill_pending(
     n_symbols: int,
     account: SimAccount,
@@ -140,7 +173,6 @@ def fill_pending(
     t: int,
     all_in: bool,
     costs: Costs,
-    params: Params,
 ) -> None:
     """Execute at the open of bar ``t`` what waits; a symbol without an open keeps waiting."""
     for i in range(n_symbols):
@@ -154,7 +186,7 @@ def fill_pending(
         pending[i] = 0
 
 
-@kernel
+@kernel_part
 def pay_funding(n_symbols: int, account: SimAccount, funding_rate: F8, t: int) -> None:
     """Settle the funding of bar ``t`` on positions at their mark: positive rates are paid by longs. NaN: none due."""
     money = account.money[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel, kernel_part
 from engine.core.drafts import Draft, weight_verdict, write_verdict
 from engine.core.state import State
 from engine.domain import F8, N_RULES, Params, Rule, TradingState, Verdict
@@ -76,7 +76,7 @@ def without_growth(weight: float, present: float) -> float:
     return present if abs(weight) > abs(present) else weight
 
 
-@kernel
+@kernel_part
 def _loss_rules(
     draft: Draft, i: int, weight: float, scale: float, standing: Standing, params: Params, keep_record: bool
 ) -> float:
@@ -100,7 +100,7 @@ def _loss_rules(
     return weight
 
 
-@kernel
+@kernel_part
 def _symbol_rules(
     state: State,
     draft: Draft,
@@ -140,7 +140,7 @@ def _symbol_rules(
     return weight
 
 
-@kernel
+@kernel_part
 def write_symbol_limits(
     n_symbols: int,
     state: State,
@@ -187,7 +187,7 @@ def write_symbol_limits(
     return gross
 
 
-@kernel
+@kernel_part
 def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record: bool) -> float:
     """Return symbol ``i``'s approved weight after rules 6 and 7, which shrink the whole book alike.
 
@@ -217,13 +217,13 @@ def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record
     return weight
 
 
-@kernel
+@kernel_part
 def is_forced(wish: float, approved: float, present: float) -> bool:
     """Return whether the gate itself demands a reduction: it lowered the wish, and the book is beyond that."""
     return approved != wish and abs(present) > abs(approved) * (1.0 + DRIFT_TOLERANCE)
 
 
-@kernel
+@kernel_part
 def refuse_all(n_symbols: int, draft: Draft, trading_state: int) -> None:
     """Write the gate's answer while HALTED or without equity: rule 0 refuses every symbol, the rest is not asked."""
     for i in range(n_symbols):

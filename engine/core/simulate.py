@@ -1,46 +1,80 @@
 """The backtest: a scan of the decision kernel over bars, without allocation per bar.
 
-Each bar t: fill at its open what was decided at the close before; settle funding; mark at its close; decide. Equity is
-recorded at the close. See docs/assumptions.md for what this leaves out.
+Each bar t: fill at its open what was decided at the close before, and let happen what its range makes happen; mark at
+its close; settle funding; decide. Equity is recorded at the close. See docs/assumptions.md for what this leaves out.
+
+A scan is compiled for what it needs: one for plain costs and one with all of ``frictions``, each for many symbols and
+for one symbol of ema-cross, which then lives in registers (see ``private``). All run the same kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.core.compiling import FINGERPRINT, entry_kernel, kernel
+from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
 from engine.core.costs import Costs
 from engine.core.decide import decide, no_limits
 from engine.core.drafts import Draft, new_draft
+from engine.core.frictions import (
+    Assumptions,
+    SimVenue,
+    exact,
+    is_plain,
+    needs_ranges,
+    needs_volume,
+    new_venue,
+    observe_ranges,
+    send_order,
+    trade_bar,
+)
 from engine.core.matching import (
     FillLog,
     SimAccount,
+    SimBars,
     fill_pending,
     grown_fill_log,
     new_fill_log,
     new_sim_account,
     pay_funding,
 )
+from engine.core.private import (
+    ema_cross_params,
+    private_account,
+    private_draft,
+    private_state,
+    private_venue,
+    publish_account,
+    publish_draft,
+    publish_state,
+    publish_venue,
+)
 from engine.core.state import State, new_state
 from engine.core.step import normal_params
 from engine.domain import F8, I8, N_RULES, AccountView, InstrumentTable, Params, Sleeve, TradingState
 
+__all__ = [
+    "CHUNK_BARS",
+    "Scan",
+    "SimBars",
+    "SimResult",
+    "SimTrack",
+    "compile_scans",
+    "new_track",
+    "simulate",
+    "stretches",
+]
+
 _EMA_CROSS = int(Sleeve.EMA_CROSS)
+_RUNNING = int(TradingState.RUNNING)
+FILLS_PER_BAR = 4
+"""Most fills of one symbol in one bar: a flip of two, then a stop or a liquidation; one to spare."""
+
 CHUNK_BARS = 65_536
 """Bars between two looks at progress and cancellation."""
-
-
-class SimBars(NamedTuple):
-    """What happens to the simulated account. T bars of N symbols on one clock, NaN where a symbol has no bar."""
-
-    ts_close: I8  # (T,) ns, strictly increasing
-    open_px: F8  # (T, N)
-    close_px: F8  # (T, N)
-    funding_rate: F8  # (T, N) due at the bar's close; (0, N) when there is no funding
 
 
 class SimTrack(NamedTuple):
@@ -65,67 +99,132 @@ class SimResult(NamedTuple):
     state: State
 
 
-@kernel
-def scan_bars(  # type: ignore[no-untyped-def]
-    n_symbols, start, stop, bars, external_weight, state, draft, account, view, pending, log, track, instruments, costs,
-    params,
-):  # fmt: skip
-    """Simulate bars [start, stop) in place and return where it stopped: before ``stop`` when ``log`` is full.
+@kernel_part
+def _mark(n_symbols: int, account: SimAccount, close_px: F8, t: int, bar_s: float) -> None:
+    for i in range(n_symbols):
+        if close_px[t, i] > 0.0:
+            account.mark_px[i] = close_px[t, i]
+            account.age_s[i] = 0.0
+        else:
+            account.age_s[i] += bar_s
 
-    The one loop of every simulation: compiled scans differ only in what they wrap around it. ``n_symbols`` is passed,
-    so that a scan of one symbol compiles without inner loops.
-    """
-    has_funding = bars.funding_rate.shape[0] > 0
-    all_in = params.sleeve == _EMA_CROSS and not params.gate
-    bar_s = 0.0
-    if bars.ts_close.shape[0] > 1:
-        bar_s = (bars.ts_close[1] - bars.ts_close[0]) / 1e9
-    money = account.money[0]
-    for t in range(start, stop):
-        if money["n_fills"] + 2 * n_symbols > log.bar.shape[0]:
-            return t
-        fill_pending(n_symbols, account, log, pending, state, bars.open_px, t, all_in, costs, params)
-        for i in range(n_symbols):
-            if bars.close_px[t, i] > 0.0:
-                account.mark_px[i] = bars.close_px[t, i]
-                account.age_s[i] = 0.0
+
+@kernel_part
+def _record(n_symbols: int, account: SimAccount, track: SimTrack, t: int, equity: float) -> None:
+    track.equity[t] = equity
+    per_equity = 1.0 / equity if equity != 0.0 else 0.0
+    for i in range(n_symbols):
+        held = account.position_qty[i]
+        track.weight[t, i] = held * account.mark_px[i] * per_equity if held != 0.0 else 0.0
+
+
+@kernel_part
+def _send_decided(
+    n_symbols: int, account: SimAccount, state: State, draft: Draft, venue: SimVenue, t: int, all_in: bool, plain: bool
+) -> None:
+    for i in range(n_symbols):
+        if draft.act[i] == 1 or (all_in and state.crossed[i] == 1):
+            if plain:
+                venue.pending[i] = 1
+                account.in_flight_qty[i] = draft.target_qty[i] - account.position_qty[i]
             else:
-                account.age_s[i] += bar_s
+                aim = state.signal[i] if all_in else draft.target_qty[i]
+                send_order(account, venue, i, t, draft.target_qty[i], aim)
+
+
+@kernel_part
+def scan_bars(
+    n_symbols: int,
+    start: int,
+    stop: int,
+    bars: SimBars,
+    external_weight: F8,
+    state: State,
+    draft: Draft,
+    account: SimAccount,
+    venue: SimVenue,
+    log: FillLog,
+    track: SimTrack,
+    instruments: InstrumentTable,
+    costs: Costs,
+    assumptions: Assumptions,
+    params: Params,
+    plain: bool,
+) -> int:
+    """Simulate bars [start, stop) and return the first bar that was not: before ``stop`` only when the log is full.
+
+    ``plain`` leaves out everything that ``Assumptions`` and the later fields of ``Costs`` describe.
+    """
+    view = AccountView(0.0, account.position_qty, account.in_flight_qty, account.entry_px, account.mark_px, _RUNNING)
+    has_funding = bars.funding_rate.shape[0] > 0
+    has_ranges = bars.high_px.shape[0] > 0
+    all_in = params.sleeve == _EMA_CROSS and not params.gate
+    bar_s = (bars.ts_close[1] - bars.ts_close[0]) / 1e9 if bars.ts_close.shape[0] > 1 else 0.0
+    money = account.money[0]
+    last_fill = log.bar.shape[0] - FILLS_PER_BAR * n_symbols
+    for t in range(start, stop):
+        if money["n_fills"] > last_fill:
+            return t
+        if plain:
+            fill_pending(n_symbols, account, log, venue.pending, state, bars.open_px, t, all_in, costs)
+        else:
+            trade_bar(n_symbols, account, log, venue, bars, t, all_in, instruments, costs, assumptions)
+        _mark(n_symbols, account, bars.close_px, t, bar_s)
         if has_funding:
             pay_funding(n_symbols, account, bars.funding_rate, t)
         equity, _gross, _volatility = decide(
             n_symbols, state, draft, bars.close_px, external_weight, t, bars.ts_close[t], account.age_s, view,
             money["cash"], instruments, params, False,
         )  # fmt: skip
-        track.equity[t] = equity
-        per_equity = 1.0 / equity if equity != 0.0 else 0.0
-        for i in range(n_symbols):
-            held = account.position_qty[i]
-            track.weight[t, i] = held * account.mark_px[i] * per_equity if held != 0.0 else 0.0
-            if draft.act[i] == 1 or (all_in and state.crossed[i] == 1):
-                pending[i] = 1
-                account.in_flight_qty[i] = draft.target_qty[i] - held
+        _record(n_symbols, account, track, t, equity)
+        _send_decided(n_symbols, account, state, draft, venue, t, all_in, plain)
+        if not plain and has_ranges:
+            observe_ranges(n_symbols, venue, bars, t)
     return stop
 
 
-def _build_scan(fingerprint: str, width: int) -> Callable[..., Any]:
+def _build_scan(fingerprint: str, plain: bool) -> Callable[..., Any]:
     @entry_kernel
     def compiled_scan(  # type: ignore[no-untyped-def]
-        start, stop, bars, external_weight, state, draft, account, view, pending, log, track, instruments, costs, params
-    ):
+        start, stop, bars, external_weight, state, draft, account, venue, log, track, instruments, costs, assumptions,
+        params,
+    ):  # fmt: skip
         _ = fingerprint  # part of the cache key
-        n_symbols = width if width > 0 else account.position_qty.shape[0]
         return scan_bars(
-            n_symbols, start, stop, bars, external_weight, state, draft, account, view, pending, log, track,
-            instruments, costs, params,
+            account.position_qty.shape[0], start, stop, bars, external_weight, state, draft, account, venue, log, track,
+            instruments, costs, assumptions, params, plain,
         )  # fmt: skip
 
     scan: Callable[..., Any] = compiled_scan
     return scan
 
 
-_compiled_scan = _build_scan(FINGERPRINT, 0)
-_compiled_scan_of_one = _build_scan(FINGERPRINT, 1)  # the number of symbols is a constant in it: no inner loops
+def _build_scan_in_registers(fingerprint: str, plain: bool) -> Callable[..., Any]:
+    @entry_kernel
+    def compiled_scan_in_registers(  # type: ignore[no-untyped-def]
+        start, stop, bars, external_weight, state, draft, account, venue, log, track, instruments, costs, assumptions,
+        params,
+    ):  # fmt: skip
+        _ = fingerprint  # part of the cache key
+        own_state, own_draft = private_state(state), private_draft(draft)
+        own_account, own_venue = private_account(account), private_venue(venue)
+        reached = scan_bars(
+            1, start, stop, bars, external_weight, own_state, own_draft, own_account, own_venue, log, track,
+            instruments, costs, assumptions, ema_cross_params(params), plain,
+        )  # fmt: skip
+        publish_state(state, own_state)
+        publish_draft(draft, own_draft)
+        publish_account(account, own_account)
+        publish_venue(venue, own_venue)
+        return reached
+
+    scan: Callable[..., Any] = compiled_scan_in_registers
+    return scan
+
+
+@cache
+def _compiled_scan(in_registers: bool, plain: bool) -> Callable[..., Any]:
+    return (_build_scan_in_registers if in_registers else _build_scan)(FINGERPRINT, plain)
 
 
 class Scan:
@@ -140,14 +239,23 @@ class Scan:
     cash : float, quote currency
     track : SimTrack, optional
         Memory to record into, for many scans of the same bars one after the other; its rule counts are not used.
+    assumptions : Assumptions, optional
+        Default: every order is filled in full at the next open, and nothing happens inside a bar.
+
+    Raises
+    ------
+    ValueError
+        The bars lack what the costs or assumptions read.
     """
 
     def __init__(
         self, bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float,
-        track: SimTrack | None = None,
+        track: SimTrack | None = None, assumptions: Assumptions | None = None,
     ) -> None:  # fmt: skip
         n_bars, n_symbols = bars.close_px.shape
-        self.bars = bars
+        self._costs = Costs(*(float(rate) for rate in costs))
+        self._assumptions = exact(assumptions or Assumptions())
+        self.bars = _checked(bars, self._costs, self._assumptions)
         self.t = 0
         self.account: SimAccount = new_sim_account(n_symbols, float(cash))
         self.params = normal_params(params)
@@ -156,27 +264,24 @@ class Scan:
         external = (n_bars, n_symbols) if self.params.sleeve == Sleeve.EXTERNAL else (1, n_symbols)
         self.external_weight: F8 = np.full(external, np.nan)
         self.draft: Draft = new_draft(n_symbols)
-        self._pending: npt.NDArray[np.int8] = np.zeros(n_symbols, dtype=np.int8)
-        self._log: FillLog = new_fill_log(1024)
+        self._venue = new_venue(n_symbols, self._assumptions.delay_bars)
+        self._log: FillLog = new_fill_log(max(1024, FILLS_PER_BAR * n_symbols))
         self._instruments = instruments
-        self._costs = Costs(float(costs.fee_rate), float(costs.slippage_rate))
-        self._view = AccountView(
-            0.0, self.account.position_qty, self.account.in_flight_qty, self.account.entry_px, self.account.mark_px,
-            int(TradingState.RUNNING),
-        )  # fmt: skip
+        in_registers = n_symbols == 1 and self.params.sleeve == Sleeve.EMA_CROSS
+        self._scratch: tuple[Any, ...] = ()  # what a subclass's scan takes besides
+        self._compiled = _compiled_scan(in_registers, is_plain(self._costs, self._assumptions))
 
     def advance(self, stop: int) -> None:
         """Simulate the bars from where the scan stands up to, not including, ``stop``."""
-        scan = _compiled_scan_of_one if len(self._pending) == 1 else _compiled_scan
         while True:
-            self.t = scan(
-                self.t, stop, self.bars, self.external_weight, self.state, self.draft, self.account, self._view,
-                self._pending, self._log, self.track, self._instruments, self._costs, self.params,
+            self.t = self._compiled(
+                self.t, stop, self.bars, self.external_weight, self.state, self.draft, self.account, self._venue,
+                self._log, self.track, self._instruments, self._costs, self._assumptions, self.params,
+                *self._scratch,
             )  # fmt: skip
             if self.t == stop:
                 return
-            capacity = len(self._log.bar)
-            self._log = grown_fill_log(self._log, 2 * capacity + 2 * len(self._pending))
+            self._log = grown_fill_log(self._log, 2 * len(self._log.bar))
 
     def result(self) -> SimResult:
         """Return what was recorded so far."""
@@ -184,7 +289,7 @@ class Scan:
         fills = self._log._replace(**{name: column[:n_fills] for name, column in self._log._asdict().items()})
         counts = self.draft.objections.copy()
         if self.params.gate:
-            counts[:, 0] = self.t * len(self._pending) - counts[:, 1] - counts[:, 2]
+            counts[:, 0] = self.t * self.bars.close_px.shape[1] - counts[:, 1] - counts[:, 2]
         track = SimTrack(self.track.equity[: self.t], self.track.weight[: self.t], counts)
         return SimResult(track, fills, self.account, self.state)
 
@@ -195,7 +300,23 @@ def stretches(n_bars: int, chunk_bars: int = CHUNK_BARS) -> Iterator[int]:
     yield n_bars
 
 
-def simulate(bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float) -> SimResult:
+def _checked(bars: SimBars, costs: Costs, assumptions: Assumptions) -> SimBars:
+    """Return the bars with whole columns of what is read, or say what is missing."""
+    for name, needed in (
+        ("high_px", needs_ranges(costs, assumptions)),
+        ("low_px", needs_ranges(costs, assumptions)),
+        ("volume", needs_volume(costs, assumptions)),
+    ):
+        shape = getattr(bars, name).shape
+        if shape != bars.close_px.shape and (needed or shape[0] > 0):
+            raise ValueError(f"{name} has shape {shape}, expected {bars.close_px.shape}: these costs read it")
+    return bars
+
+
+def simulate(
+    bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float,
+    assumptions: Assumptions | None = None,
+) -> SimResult:  # fmt: skip
     """Run a built-in sleeve over all bars.
 
     Parameters
@@ -210,26 +331,29 @@ def simulate(bars: SimBars, instruments: InstrumentTable, costs: Costs, params: 
         equal share, sized at the fill price.
     cash : float, quote currency
         Opening balance, > 0.
+    assumptions : Assumptions, optional
+        Delay, participation, stops, liquidation; default: none of them.
 
     Returns
     -------
     SimResult
         Equity is known at each close. NaN closes carry the last mark.
     """
-    scan = Scan(bars, instruments, costs, params, cash)
+    scan = Scan(bars, instruments, costs, params, cash, assumptions=assumptions)
     scan.advance(len(bars.ts_close))
     return scan.result()
 
 
 def compile_scans() -> None:
-    """Compile, or load from disk, both scans: of one symbol and of several. Takes seconds the first time."""
+    """Compile, or load from disk, every scan: of ema-cross in one symbol and of everything else. Takes long once."""
     params = Params(
         sleeve=int(Sleeve.TREND), bars_per_year=8760.0, trend_horizon_bars=np.array([2.0]), vol_horizon_bars=2.0,
         vol_target=0.2, ema_fast=2, ema_slow=3, allow_short=True, gate=True, max_symbol_weight=0.5,
         max_gross_weight=2.0, max_leverage=3.0, max_daily_loss=0.05, max_drawdown=0.15, max_age_s=15.0,
         rebalance_band=0.05,
     )  # fmt: skip
-    for n_symbols in (1, 2):
-        ones = np.ones((2, n_symbols))
-        bars = SimBars(np.array([1, 2], dtype=np.int64), ones, ones, np.zeros((0, n_symbols)))
-        simulate(bars, no_limits(n_symbols), Costs(0.0, 0.0), params, 1000.0)
+    ones = np.ones((2, 1))
+    bars = SimBars(np.array([1, 2], dtype=np.int64), ones, ones, np.zeros((0, 1)), ones, ones, ones)
+    for sleeve in (Sleeve.TREND, Sleeve.EMA_CROSS):
+        for assumptions in (Assumptions(), Assumptions(maintenance_rate=0.01)):
+            simulate(bars, no_limits(1), Costs(0.0, 0.0), params._replace(sleeve=int(sleeve)), 1000.0, assumptions)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from engine.core.allocate import inverse_volatility_shares
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel_part
 from engine.core.drafts import Draft
 from engine.core.sleeves import raw_weight_of
 from engine.core.state import State
@@ -17,7 +17,7 @@ _TREND = int(Sleeve.TREND)
 _EMA_CROSS = int(Sleeve.EMA_CROSS)
 
 
-@kernel
+@kernel_part
 def portfolio_volatility(n_symbols: int, covariance: F8, weight: F8, bars_per_year: float) -> float:
     """Return sqrt(w' C w * bars_per_year): annualised volatility, fraction. NaN weights count as 0."""
     total = 0.0
@@ -30,7 +30,7 @@ def portfolio_volatility(n_symbols: int, covariance: F8, weight: F8, bars_per_ye
     return math.sqrt(max(total, 0.0) * bars_per_year)
 
 
-@kernel
+@kernel_part
 def write_sized_weights(
     n_symbols: int, state: State, draft: Draft, external_weight: F8, t: int, needed: int, params: Params
 ) -> float:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel, kernel_part
 from engine.core.state import State
 from engine.domain import F8, Params, Sleeve
 
@@ -21,7 +21,7 @@ def ema_alpha(span_bars: float) -> float:
     return 2.0 / (span_bars + 1.0)
 
 
-@kernel
+@kernel_part
 def bars_needed(params: Params) -> int:
     """Return after how many bars the sleeve's weights are valid.
 
@@ -38,7 +38,7 @@ def bars_needed(params: Params) -> int:
     return 1
 
 
-@kernel
+@kernel_part
 def advance_ema_cross(n_symbols: int, state: State, close_px: F8, t: int, params: Params) -> None:
     """Advance both EMAs by bar ``t`` and note a crossing, in place.
 
@@ -89,7 +89,7 @@ def advance_ema_cross(n_symbols: int, state: State, close_px: F8, t: int, params
                 state.crossed[i] = 1
 
 
-@kernel
+@kernel_part
 def advance_returns(n_symbols: int, state: State, close_px: F8, t: int, params: Params) -> None:
     """Advance prices, trend trails and the EWMA covariance by bar ``t``, in place.
 
@@ -126,7 +126,7 @@ def advance_returns(n_symbols: int, state: State, close_px: F8, t: int, params: 
             state.covariance[j, i] = state.covariance[i, j]
 
 
-@kernel
+@kernel_part
 def trend_signal(state: State, i: int, params: Params) -> float:
     """Return the trend forecast of symbol ``i``, in (-1, 1); 0 when its variance is 0.
 
@@ -155,7 +155,7 @@ def trend_signal(state: State, i: int, params: Params) -> float:
     return forecast
 
 
-@kernel
+@kernel_part
 def advance_sleeve(n_symbols: int, state: State, close_px: F8, t: int, params: Params) -> None:
     """Advance the configured sleeve by bar ``t``, in place."""
     if params.sleeve == _EMA_CROSS:
@@ -164,7 +164,7 @@ def advance_sleeve(n_symbols: int, state: State, close_px: F8, t: int, params: P
         advance_returns(n_symbols, state, close_px, t, params)
 
 
-@kernel
+@kernel_part
 def raw_weight_of(state: State, external_weight: F8, t: int, i: int, needed: int, params: Params) -> float:
     """Return the wish for symbol ``i`` after bar ``t``; NaN means that the sleeve has no opinion yet.
 

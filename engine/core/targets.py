@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.core.compiling import kernel
+from engine.core.compiling import kernel, kernel_part
 from engine.core.drafts import Draft, write_verdict
 from engine.core.risk import is_forced
 from engine.core.state import State
@@ -34,7 +34,7 @@ def whole_lots(qty: float, lot_size: float) -> float:
     return math.copysign(lots * lot_size, qty) if lots > 0.0 else 0.0
 
 
-@kernel
+@kernel_part
 def _venue_refuses(target: float, present: float, px: float, i: int, instruments: InstrumentTable) -> bool:
     change = abs(target - present)
     if target == 0.0 or change == 0.0:
@@ -45,7 +45,7 @@ def _venue_refuses(target: float, present: float, px: float, i: int, instruments
     return grows and change * px < instruments.min_notional[i]
 
 
-@kernel
+@kernel_part
 def write_target(
     n_symbols: int,
     state: State,

@@ -101,7 +101,7 @@ def test_doubling_prices_and_cash_doubles_equity(seed):
 def test_permuting_symbols_permutes_results(seed):
     bars = make_bars(seed)
     order = np.array([2, 0, 1])
-    columns = [np.ascontiguousarray(column[:, order]) for column in bars[1:]]
+    columns = [np.ascontiguousarray(column[:, order]) for column in bars[1:4]]
     one, two = run(bars), run(SimBars(bars.ts_close, *columns))
     np.testing.assert_allclose(one.track.weight[:, order], two.track.weight, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(one.track.equity, two.track.equity, rtol=1e-8)

@@ -143,7 +143,7 @@ def test_table_shows_both_parts_and_the_doubts(tmp_path):
 def test_round_trips_of_a_flip_share_the_fee():
     fills = FillLog(
         np.array([0, 1, 2]), np.zeros(3, dtype=np.int64), np.array([2.0, -3.0, 1.0]), np.array([10.0, 12.0, 11.0]),
-        np.array([0.2, 0.3, 0.1]), np.zeros(3), np.zeros(3),
+        np.array([0.2, 0.3, 0.1]), np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64),
     )  # fmt: skip
     long, short = round_trips(fills, np.array([0, 10, 20]) * 1_000_000, ("A",))
     assert (long.side, long.entry_px, long.exit_px) == ("long", 10.0, 12.0)
