@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.simulate import Scan, SimBars, SimResult, stretches
+from engine.core.matching import FillKind
+from engine.core.simulate import Scan, SimResult, stretches
 from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
 from engine.errors import CommandRefused, InvariantBroken
 from engine.research.canaries import run_canaries
@@ -21,7 +22,8 @@ from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
 from engine.research.honesty import Run, count_trials, panel_of
 from engine.research.loading import BarTable, cut, load_bars, load_funding, select
-from engine.research.stress import later_opens
+from engine.research.sensitivity import sensitivity
+from engine.research.simulation import harsher, has_volume, scan_again, scan_of
 from engine.research.trades import RoundTrip, round_trips
 from engine.research.user_scan import scan_user
 
@@ -46,6 +48,7 @@ class BacktestResult(NamedTuple):
     canaries: dict[str, str]
     rules: dict[str, dict[str, Any]]  # how often the gate clipped or refused
     honesty: dict[str, Any]  # see engine.research.honesty
+    sensitivity: list[dict[str, Any]]  # the same run with one assumption changed at a time; empty without full panel
     trials: int
     elapsed_s: float
     bars: BarTable
@@ -77,6 +80,7 @@ class BacktestResult(NamedTuple):
             "out_of_sample": {name: _plain(value) for name, value in self.out_of_sample.items()},
             "rules": self.rules,
             "honesty": _plain(self.honesty),
+            "sensitivity": _plain(self.sensitivity),
             "trials": self.trials,
             "elapsed_s": self.elapsed_s,
         }
@@ -85,10 +89,20 @@ class BacktestResult(NamedTuple):
         fills = self.simulation.fills
         ts_ms = (self.bars.ts_open[fills.bar] // 1_000_000).tolist()
         names = [self.bars.symbols[i] for i in fills.symbol]
-        columns = (fills.qty.tolist(), fills.px.tolist(), fills.fee.tolist(), fills.slippage.tolist())
+        kinds = [FillKind(kind).name.lower() for kind in fills.kind]
+        columns = (fills.qty.tolist(), fills.px.tolist(), fills.fee.tolist(), fills.slippage.tolist(), kinds)
         return [
-            {"ts_ms": ts, "symbol": name, "qty": qty, "px": px, "fee": fee, "slippage": slippage, "pnl_realized": pnl}
-            for ts, name, qty, px, fee, slippage, pnl in zip(
+            {
+                "ts_ms": ts,
+                "symbol": name,
+                "qty": qty,
+                "px": px,
+                "fee": fee,
+                "slippage": slippage,
+                "kind": kind,
+                "pnl_realized": pnl,
+            }
+            for ts, name, qty, px, fee, slippage, kind, pnl in zip(
                 ts_ms, names, *columns, fills.pnl_realized.tolist(), strict=True
             )
         ]
@@ -116,11 +130,6 @@ def _load(config: BacktestConfig) -> BarTable:
     return select(config.bars, config.symbols)
 
 
-def _sim_bars(bars: BarTable, funding: F8 | None) -> SimBars:
-    rates = np.zeros((0, len(bars.symbols))) if funding is None else funding
-    return SimBars(bars.ts_close, bars.open_px, bars.close_px, rates)
-
-
 def _stop_if(cancelled: Cancelled | None) -> None:
     if cancelled is not None and cancelled():
         raise CommandRefused("the backtest was cancelled")
@@ -142,7 +151,7 @@ def _simulate(
     bars: BarTable, funding: F8 | None, config: BacktestConfig, resolved: Resolved, progress: Progress,
     cancelled: Cancelled | None,
 ) -> tuple[SimResult, F8, float]:  # fmt: skip
-    scan = Scan(_sim_bars(bars, funding), resolved.instruments, resolved.costs, resolved.params, config.cash)
+    scan = scan_of(bars, funding, resolved, config.cash)
     scan.advance(0)  # compiles, or loads the kernel from disk, outside the measured time
     started = time.perf_counter()
     if resolved.params.sleeve == Sleeve.EXTERNAL:
@@ -174,17 +183,9 @@ def _harsher(
 
     A user's strategy is not asked again: its recorded wishes are carried out under the other conditions.
     """
-    listed = resolved.listed
 
     def rerun(factor: float, delay: int) -> SimResult:
-        params = config.params | {name: listed[name] * factor for name in ("fee", "slippage")}
-        other = resolve(config.model_copy(update={"params": params}), bars.interval_s, len(bars.symbols))
-        table = bars._replace(open_px=later_opens(bars.open_px, delay))
-        scan = Scan(_sim_bars(table, funding), other.instruments, other.costs, other.params, config.cash)
-        if len(wish) == len(bars.ts_open):
-            scan.external_weight[:] = wish
-        scan.advance(len(bars.ts_open))
-        return scan.result()
+        return scan_again(bars, funding, resolved, config.cash, wish, harsher(resolved.market, factor, delay))
 
     return rerun
 
@@ -227,7 +228,7 @@ def run_backtest(
     whole = _load(config)
     bars = cut(whole, _ns(config.start), _ns(config.end))
     funding = load_funding(config.funding, bars) if config.funding is not None else None
-    resolved = resolve(config, bars.interval_s, len(bars.symbols))
+    resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
     result, wish, elapsed_s = _simulate(
         bars, funding, config, resolved, lambda share: report(SIMULATED_SHARE * share), cancelled
     )
@@ -248,9 +249,12 @@ def run_backtest(
         lambda share: report(CHECKED_SHARE + (1.0 - CHECKED_SHARE) * share),
     )  # fmt: skip
     run.metrics.update({"deflated_sharpe": honesty["deflated_sharpe"]["value"], "pbo": honesty["pbo"]["value"]})
+    hangs_on = []
+    if config.panel == "full":
+        hangs_on = sensitivity(bars, funding, resolved, config.cash, wish, lambda: _stop_if(cancelled))
     return BacktestResult(
-        _described(run), run.metrics, run.in_sample, run.out_of_sample, run.canaries, _rules(result), honesty, trials.n,
-        elapsed_s, bars, result, run.trips,
+        _described(run), run.metrics, run.in_sample, run.out_of_sample, run.canaries, _rules(result), honesty, hangs_on,
+        trials.n, elapsed_s, bars, result, run.trips,
     )  # fmt: skip
 
 
@@ -263,6 +267,9 @@ def _measured(config: BacktestConfig, resolved: Resolved, bars: BarTable, fundin
     early = Stretch(0, split, config.cash)
     late = Stretch(split, n_bars, float(result.track.equity[split - 1]))
     metrics = figures(bars, result, trips, whole, {"funding": float(result.account.money["funding"][0])})
+    money = result.account.money[0]
+    metrics |= {name: int(money[name]) for name in ("ambiguous_bars", "liquidations")}
+    metrics["stops"] = int(np.sum(result.fills.kind == FillKind.STOP))
     in_sample = figures(bars, result, trips, early, {"funding": _funding_paid(result, bars, funding, early)})
     late_funding = {"funding": _funding_paid(result, bars, funding, late)}
     out_of_sample = figures(bars, result, trips, late, late_funding) if late.opening_equity > 0 else {}

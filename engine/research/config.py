@@ -11,9 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.core.costs import Costs
+from engine.core.frictions import Assumptions
 from engine.domain import INTERVAL_S, InstrumentTable, Params, Sleeve
 from engine.errors import ConfigError
 from engine.research.loading import BarTable
+from engine.research.run_params import Market, RunParams, market_of
 from engine.settings import SystemConfig
 from engine.strategies import BUILT_IN, built_in
 
@@ -31,19 +33,6 @@ SETTINGS = (
 """Fields of ``SystemConfig`` that mean something in a backtest."""
 
 
-class RunParams(BaseModel):
-    """Parameters that only a backtest has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    fee: float = Field(0.0004, ge=-0.01, le=0.05, description="Fee as a fraction of notional; negative is a rebate")
-    slippage: float = Field(0.0001, ge=0, le=0.05, description="Distance of our fill from the open, against us")
-    side: Literal["long", "both"] | None = Field(None, description="long or both; default: long for ema-cross")
-    gate: bool = Field(True, description="off: the public yardstick without risk limits")
-    lot_size: float = Field(0.0, ge=0, description="Quantities are whole lots, base; 0: no rounding")
-    min_notional: float = Field(5.0, ge=0, description="Smallest order that opens risk, quote currency")
-
-
 class Resolved(NamedTuple):
     """A configuration in the form that the core takes."""
 
@@ -52,6 +41,8 @@ class Resolved(NamedTuple):
     instruments: InstrumentTable
     user_params: dict[str, Any]
     listed: dict[str, Any]  # every parameter with its value, for the report
+    assumptions: Assumptions
+    market: Market  # what costs and assumptions were made of
 
 
 class BacktestConfig(BaseModel):
@@ -151,8 +142,10 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def resolve(config: BacktestConfig, interval_s: int, n_symbols: int) -> Resolved:
+def resolve(config: BacktestConfig, interval_s: int, n_symbols: int, has_volume: bool = True) -> Resolved:
     """Return a configuration in the form that the core takes.
+
+    ``has_volume`` says whether every symbol has volume, see ``market_of``.
 
     Raises
     ------
@@ -169,6 +162,7 @@ def resolve(config: BacktestConfig, interval_s: int, n_symbols: int) -> Resolved
         system = SystemConfig(strategy=name, decision_interval=interval, **settings)
     except ValidationError as error:
         raise ConfigError(_sentence(error)) from None
+    market = market_of(own, has_volume)
     side = own.side or ("long" if name == "ema-cross" else None)
     allow_short = system.allow_short if side is None else side == "both"
     params = system.params()._replace(allow_short=allow_short, gate=own.gate)
@@ -181,6 +175,6 @@ def resolve(config: BacktestConfig, interval_s: int, n_symbols: int) -> Resolved
         max_qty=np.full(n_symbols, np.inf),
         min_notional=np.full(n_symbols, own.min_notional),
     )
-    listed = own.model_dump() | {field: getattr(system, field) for field in SETTINGS} | user
-    listed |= {"side": "both" if allow_short else "long", "allow_short": allow_short}
-    return Resolved(params, Costs(own.fee, own.slippage), instruments, user, listed)
+    listed = own.model_dump() | market._asdict() | {field: getattr(system, field) for field in SETTINGS} | user
+    listed |= {"side": "both" if allow_short else "long", "allow_short": allow_short, "taker_fee": market.fee}
+    return Resolved(params, market.costs(interval_s), instruments, user, listed, market.assumptions(interval_s), market)

@@ -16,19 +16,10 @@ from engine.research.loading import BarTable
 HOLDS = (("BTC hold", ("BTC", "XBT")), ("ETH hold", ("ETH",)))
 RATIOS = ("cagr", "sharpe", "sortino", "calmar", "max_drawdown", "cvar_95")
 STRESSES = {"costs x 2": (2.0, 0), "delay + 1 bar": (1.0, 1)}
-"""Name, factor on fee and slippage, bars that every fill comes later."""
+"""Name, factor on every cost of a fill, bars that every fill comes later."""
 
 Rerun = Callable[[float, int], SimResult]
 """Runs the rule again with costs times a factor and fills so many bars later."""
-
-
-def later_opens(open_px: F8, bars: int) -> F8:
-    """Return opens (T, N) moved up, so that what would fill at one bar's open fills at that of a later bar."""
-    if bars == 0:
-        return open_px
-    moved = np.full_like(open_px, np.nan)
-    moved[:-bars] = open_px[bars:]
-    return moved
 
 
 def _told(bars: BarTable, equity: F8, cash: float, paid: dict[str, float]) -> dict[str, Any]:

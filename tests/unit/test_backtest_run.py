@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 METRICS = {
     "final_equity", "total_return", "cagr", "sharpe", "sortino", "calmar", "max_drawdown", "cvar_95", "win_rate",
     "profit_factor", "turnover", "exposure", "fees", "slippage", "funding", "n_trades", "alpha_btc", "beta_btc",
-    "deflated_sharpe", "pbo",
+    "deflated_sharpe", "pbo", "ambiguous_bars", "liquidations", "stops",
 }  # fmt: skip
 
 

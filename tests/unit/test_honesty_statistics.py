@@ -18,7 +18,7 @@ from engine.research.overfitting import (
     overfitting_probability,
 )
 from engine.research.periods import PeriodTable, period_table
-from engine.research.stress import hold_equity, later_opens
+from engine.research.stress import hold_equity
 
 
 def table_of(returns):
@@ -146,9 +146,3 @@ def test_holding_a_coin_pays_twice_and_funding_between():
     equity, paid = hold_equity(np.array([100.0]), np.array([100.0]), None, 1001.0, 0.001, 0.0)
     assert equity.tolist() == pytest.approx([1000.0 - 1.0])  # 10 coins, a fee of 1 each way
     assert paid["fees"] == pytest.approx(2.0)
-
-
-def test_a_later_fill_takes_the_next_open():
-    opens = np.array([[1.0], [2.0], [3.0]])
-    assert later_opens(opens, 0) is opens
-    np.testing.assert_array_equal(later_opens(opens, 1), [[2.0], [3.0], [np.nan]])
