@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from app.formats import UNKNOWN, is_known, number, percent, signed_money, signed_percent
+from app.formats import number, percent, price_decimals, signed_money, signed_percent
 from app.performance import parsed
 from app.tables import Column, Figure
 from engine.domain import NS_PER_MS
 
+COMPARED = 4  # curves on one chart
 FINISHED = frozenset({"done", "failed", "cancelled"})
 
 
@@ -28,6 +29,7 @@ RUN_COLUMNS = (
     Column("run_id", "Run"),
     Column("error", "Error"),
 )
+UNTOLD_SETTINGS = frozenset({"params", "json_out", "home", "keep_ledger", "bars", "first_ts_ms", "last_ts_ms"})
 TRADE_COLUMNS = (
     Column("symbol", "Symbol"),
     Column("side", "Side"),
@@ -39,23 +41,6 @@ TRADE_COLUMNS = (
     Column("pnl", "PnL, USDT", "signed_money", "After fees"),
     Column("return", "Return, %", "signed_percent"),
     Column("fees", "Fees, USDT", "money"),
-)
-COST_COLUMNS = (
-    Column("name", "Cost", "text", "", 260),
-    Column("amount", "Amount, USDT", "cost_money", "Positive was paid, negative was received", 160),
-)
-GATE_COLUMNS = (
-    Column("rule", "Rule", "text", "", 140),
-    Column("clip", "Clipped, times", "count"),
-    Column("refuse", "Refused, times", "count"),
-    Column("sentence", "What the rule guards", "text", "", 480),
-)
-METRIC_COLUMNS = (
-    Column("name", "Measure", "text", "", 190),
-    Column("whole", "Whole run", "figure"),
-    Column("inside", "In sample", "figure"),
-    Column("outside", "Out of sample", "figure"),
-    Column("meaning", "Meaning", "text", "", 330),
 )
 _METRICS: tuple[tuple[str, str, str, str], ...] = (
     ("total_return", "Total return, %", "signed_percent", "After fees, slippage and funding"),
@@ -95,18 +80,6 @@ def run_name(run: dict[str, Any]) -> str:
     return f"{run['strategy']} · {run['symbols'] or '—'} · {run['run_id']}"
 
 
-def metric_rows(result: dict[str, Any]) -> pd.DataFrame:
-    """Return measures down and whole, in-sample and out-of-sample across; what the engine does not give is ``—``."""
-    samples = _samples(result)
-    rows = []
-    for name, label, kind, meaning in _METRICS:
-        values = [_written(sample.get(name), kind) for sample in samples]
-        if any(value != UNKNOWN for value in values):
-            rows.append((label, *values, meaning))
-    table = pd.DataFrame(rows, columns=[column.name for column in METRIC_COLUMNS])
-    return table if samples[1] else table.drop(columns="inside")
-
-
 def headline_figures(result: dict[str, Any]) -> list[Figure]:
     """Return the first numbers to look at, each with its out-of-sample value under it."""
     metrics, _, outside = _samples(result)
@@ -120,22 +93,6 @@ def headline_figures(result: dict[str, Any]) -> list[Figure]:
     return [*figures, Figure("Final equity, USDT", final, "After all costs", f"from {number(_cash(result))}")]
 
 
-def cost_rows(result: dict[str, Any]) -> pd.DataFrame:
-    """Return fees, slippage and funding, USDT; a credit is negative. The sum is unknown when a part is.
-
-    Without a history of funding rates none was charged, which is not the same as a funding of zero.
-    """
-    config, metrics = result.get("config") or {}, result["metrics"]
-    uncharged = "funding" in config and config["funding"] is None
-    rows = [
-        ("Fees", metrics.get("fees")),
-        ("Slippage", metrics.get("slippage")),
-        ("Funding, not charged: no history" if uncharged else "Funding", None if uncharged else metrics.get("funding")),
-    ]
-    whole = sum(amount for _, amount in rows) if all(is_known(amount) for _, amount in rows) else None
-    return pd.DataFrame([*rows, ("All costs", whole)], columns=["name", "amount"])
-
-
 def trade_rows(result: dict[str, Any]) -> pd.DataFrame:
     """Return the closed trades with times in ns, and the columns also when there is none."""
     trades = pd.DataFrame(result.get("trades") or []).rename(columns={"pnl_net": "pnl", "pnl_fraction": "return"})
@@ -143,15 +100,6 @@ def trade_rows(result: dict[str, Any]) -> pd.DataFrame:
         if f"{name}_ms" in trades:
             trades[name] = trades.pop(f"{name}_ms").astype("int64") * NS_PER_MS
     return trades if len(trades) else pd.DataFrame(columns=[column.name for column in TRADE_COLUMNS])
-
-
-def gate_rows(result: dict[str, Any]) -> pd.DataFrame:
-    """Return how often each rule of the gate clipped and refused in the run."""
-    rows = [
-        (name.replace("_", " ").capitalize(), count.get("clip"), count.get("refuse"), count.get("sentence"))
-        for name, count in (result.get("rules") or {}).items()
-    ]
-    return pd.DataFrame(rows, columns=[column.name for column in GATE_COLUMNS])
 
 
 def equity_rows(result: dict[str, Any]) -> pd.DataFrame:
@@ -170,20 +118,45 @@ def comparison_rows(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def canary_rows(result: dict[str, Any]) -> list[tuple[str, bool]]:
-    """Return each canary's name in plain words and whether it passed."""
-    return [(name.replace("_", " "), verdict == "pass") for name, verdict in (result.get("canaries") or {}).items()]
+def difference_rows(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Return the settings in which runs differ, one row each; empty when they are configured alike."""
+    listed = {run_id: _settings(result) for run_id, result in results.items()}
+    names = dict.fromkeys(name for settings in listed.values() for name in settings)
+    rows = []
+    for name in names:
+        values = [settings.get(name, "not given") for settings in listed.values()]
+        if len(set(values)) > 1:
+            rows.append([name.replace("_", " "), *values])
+    return pd.DataFrame(rows, columns=["Setting that differs", *listed])
 
 
-def luck_sentence(result: dict[str, Any]) -> str:
-    """Say how much of the result may be luck: trials, deflated Sharpe ratio, probability of overfitting."""
-    metrics, trials = result["metrics"], result.get("trials")
-    parts = [f"{number(trials, 0)} trial{'' if trials == 1 else 's'} on this data"]
-    deflated, pbo = metrics.get("deflated_sharpe"), metrics.get("pbo")
-    parts.append(f"deflated Sharpe {number(deflated)}" if is_known(deflated) else "deflated Sharpe unknown")
-    parts.append(f"probability of overfitting {percent(pbo, 0)}" if is_known(pbo)
-                 else "probability of overfitting unknown (needs several trials)")  # fmt: skip
-    return " · ".join(parts)
+def candle_window(trades: pd.DataFrame, last: int | None) -> tuple[int | None, int | None]:
+    """Return the moments in ms between which the last trades lie, with a margin; None is the whole run."""
+    if last is None or len(trades) <= last:
+        return None, None
+    shown = trades.sort_values("ts_exit").tail(last)
+    start, end = int(shown["ts_entry"].min()) // NS_PER_MS, int(shown["ts_exit"].max()) // NS_PER_MS
+    margin = max((end - start) // 20, 1)
+    return start - margin, end + margin
+
+
+def trades_between(trades: pd.DataFrame, symbol: str, start_ms: int | None, end_ms: int | None) -> pd.DataFrame:
+    """Return one symbol's trades that lie inside a stretch."""
+    own = trades[trades["symbol"] == symbol]
+    if start_ms is None or end_ms is None:
+        return own
+    return own[(own["ts_entry"] >= start_ms * NS_PER_MS) & (own["ts_exit"] <= end_ms * NS_PER_MS)]
+
+
+def price_decimals_of(candles: list[list[float]]) -> int:
+    """Return how many decimals the price axis of candles needs."""
+    return price_decimals(candles[-1][4]) if candles else 2
+
+
+def _settings(result: dict[str, Any]) -> dict[str, str]:
+    config = result.get("config") or {}
+    flat = {name: value for name, value in config.items() if name not in UNTOLD_SETTINGS} | (config.get("params") or {})
+    return {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in flat.items()}
 
 
 def _samples(result: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

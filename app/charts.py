@@ -1,4 +1,4 @@
-"""Figures of the screens that do not stream. Pure: a table in, a plotly figure or a lightweight-charts description out.
+"""Figures of the screens that do not stream. Pure: a table in, a plotly figure out.
 
 Backgrounds are left transparent and text to the theme of ``.streamlit/config.toml``; only colours that mean something
 are set here. Every axis carries its unit, every time is UTC.
@@ -6,15 +6,13 @@ are set here. Every axis carries its unit, every time is UTC.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.formats import GROUP, signed, tick_decimals
-from app.performance import drawdown, known_points, rebased, thin_index, utc_times
+from app.formats import GROUP
+from app.performance import thin_index, utc_times
 
 UP = "#2ebd85"
 DOWN = "#f6465d"
@@ -26,7 +24,6 @@ GRID = "rgba(139, 149, 167, 0.14)"
 DIVERGING = ((0.0, DOWN), (0.5, "rgba(139, 149, 167, 0.10)"), (1.0, UP))
 LEAST_SPAN = 0.002  # of equity, on an axis
 LEAST_DRAWDOWN = 0.002
-MOST_MARKERS = 150  # more arrows than that hide the curve
 
 CHART_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
@@ -128,52 +125,6 @@ def weights_figure(weights: pd.DataFrame) -> go.Figure:
     return dress(figure, height=250)
 
 
-def backtest_spec(points: Any, trades: pd.DataFrame | None = None, split_ms: int | None = None) -> list[dict[str, Any]]:
-    """Describe equity above drawdown for streamlit-lightweight-charts.
-
-    Parameters
-    ----------
-    points : (T, 2)
-        ``[[ts_ms, equity], …]``, oldest first.
-    trades : DataFrame, optional
-        ``ts_exit`` ns and ``pnl``: each becomes an arrow on the curve, up for a gain and down for a loss.
-    split_ms : int, optional
-        First moment of the out-of-sample part, marked on the curve.
-    """
-    table = known_points(points)
-    falls = drawdown(table[:, 1])
-    kept = thin_index(table[:, 1])
-    # Both panels get the same times: the component keeps them in step by position, not by date.
-    seconds, kept = _unique_seconds(table[kept, 0], kept)
-    top = {
-        "type": "Area", "data": _series(seconds, table[kept, 1]), "markers": _markers(trades, split_ms, seconds),
-        "options": {"lineColor": ACCENT, "topColor": "rgba(76, 141, 255, 0.28)",
-                    "bottomColor": "rgba(76, 141, 255, 0.02)", "lineWidth": 2,
-                    "priceFormat": _format(2 if table[:, 1].max(initial=0.0) < 1_000 else 0)},
-    }  # fmt: skip
-    bottom = {
-        "type": "Area", "data": _series(seconds, falls[kept] * 100),
-        "options": {"lineColor": DOWN, "topColor": "rgba(246, 70, 93, 0.02)", "invertFilledArea": True,
-                    "bottomColor": "rgba(246, 70, 93, 0.28)", "lineWidth": 1, "priceFormat": {"type": "percent"}},
-    }  # fmt: skip
-    return [
-        {"chart": _chart(300, time_axis=False, watermark="Equity, USDT"), "series": [top]},
-        {"chart": _chart(150, time_axis=True, watermark="Drawdown, %"), "series": [bottom]},
-    ]
-
-
-def compare_spec(runs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Describe several equity curves, each starting at 100, for streamlit-lightweight-charts."""
-    series = []
-    for (name, points), colour in zip(runs.items(), (ACCENT, SECOND, UP, DOWN), strict=False):
-        table = rebased(points)
-        kept = thin_index(table[:, 1])
-        seconds, kept = _unique_seconds(table[kept, 0], kept)
-        options = {"color": colour, "lineWidth": 2, "title": name, "priceFormat": _format(2)}
-        series.append({"type": "Line", "data": _series(seconds, table[kept, 1]), "options": options})
-    return [{"chart": _chart(300, time_axis=True, watermark="Equity, start = 100"), "series": series}]
-
-
 def _mode(rows: pd.DataFrame) -> str:
     return "lines" if len(rows) > 1 else "markers"
 
@@ -182,58 +133,6 @@ def _at_least(low: float, high: float) -> tuple[float, float]:
     """Return a range around the values that is no narrower than ``LEAST_SPAN``: noise must not look like a cliff."""
     margin = max((high - low) * 0.06, (LEAST_SPAN * abs(high) - (high - low)) / 2)
     return float(low - margin), float(high + margin)
-
-
-def _unique_seconds(times_ms: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # The library refuses two points in one second; of these the last is the settled one.
-    seconds = (times_ms // 1000).astype(np.int64)
-    last = np.append(seconds[1:] != seconds[:-1], True) if len(seconds) else np.zeros(0, dtype=bool)
-    return seconds[last], kept[last]
-
-
-def _series(seconds: np.ndarray, values: np.ndarray) -> list[dict[str, float]]:
-    return [{"time": int(t), "value": round(float(v), 6)} for t, v in zip(seconds, values, strict=True)]
-
-
-def _markers(trades: pd.DataFrame | None, split_ms: int | None, seconds: np.ndarray) -> list[dict[str, Any]]:
-    marks = []
-    if split_ms is not None and len(seconds):
-        marks.append({"time": _nearest(seconds, split_ms // 1000), "position": "aboveBar", "color": MUTED,
-                      "shape": "square", "text": "out of sample →"})  # fmt: skip
-    if trades is not None and len(trades) and {"ts_exit", "pnl"} <= set(trades.columns) and len(seconds):
-        closed = trades.dropna(subset=["ts_exit", "pnl"])
-        closed = closed if len(closed) <= MOST_MARKERS else closed.iloc[:0]
-        for ts, pnl in zip(closed["ts_exit"], closed["pnl"], strict=True):
-            gain = pnl > 0
-            marks.append({
-                "time": _nearest(seconds, int(ts) // 10**9), "position": "belowBar" if gain else "aboveBar",
-                "color": UP if gain else DOWN, "shape": "arrowUp" if gain else "arrowDown",
-                "text": signed(pnl, 0)[2:] if len(closed) <= 12 else "",
-            })  # fmt: skip
-    return sorted(marks, key=lambda mark: mark["time"])  # the library wants them in order
-
-
-def _nearest(seconds: np.ndarray, second: int) -> int:
-    return int(seconds[min(int(np.searchsorted(seconds, second)), len(seconds) - 1)])
-
-
-def _format(decimals: int) -> dict[str, Any]:
-    step = 10.0**-decimals
-    return {"type": "price", "precision": tick_decimals(step), "minMove": step}
-
-
-def _chart(height: int, *, time_axis: bool, watermark: str) -> dict[str, Any]:
-    return {
-        "height": height,
-        "layout": {"background": {"type": "solid", "color": BACKGROUND}, "textColor": MUTED, "fontSize": 11},
-        "grid": {"vertLines": {"color": GRID}, "horzLines": {"color": GRID}},
-        "rightPriceScale": {"borderVisible": False, "scaleMargins": {"top": 0.12, "bottom": 0.08}},
-        "timeScale": {"visible": time_axis, "borderVisible": False, "timeVisible": True, "secondsVisible": False,
-                      "minBarSpacing": 0.01},
-        "crosshair": {"mode": 0},
-        "watermark": {"visible": True, "text": watermark, "fontSize": 12, "color": MUTED, "horzAlign": "left",
-                      "vertAlign": "top"},
-    }  # fmt: skip
 
 
 def dress(figure: go.Figure, *, height: int, unified: bool = True) -> go.Figure:

@@ -33,6 +33,15 @@ class ResearchCalls:
         """Return a finished run's report in parts: ``title``, ``subtitle``, ``badges`` and ``sections``."""
         return self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id)
 
+    def run_candles(
+        self, run_id: str, symbol: str, *, start_ms: int | None = None, end_ms: int | None = None
+    ) -> list[list[float]]:
+        """Return the candles a run traded on, few enough for a chart: ``[[ts_ms, open, high, low, close], …]``."""
+        answer = self._command(
+            "run.candles", SLOW_TIMEOUT_S, run_id=run_id, symbol=symbol, start_ms=start_ms, end_ms=end_ms
+        )
+        return answer["candles"]
+
     def run_report_page(self, run_id: str) -> str:
         """Return a finished run's report as one web page that stands alone."""
         return str(self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id, format="html")["html"])

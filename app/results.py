@@ -1,4 +1,4 @@
-"""The right-hand side of the Backtest page: a run's progress, its result, and two runs side by side."""
+"""The right-hand side of the Backtest page: a run's progress, its result, and several runs side by side."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import backtests, charts, widgets
+from app import backtests, report_view, run_charts, widgets
 from app.client import CommandRefused, EngineClient, EngineUnavailable
 
 POLL_S = 0.5
+HONESTY = ("luck", "drawdown", "stress", "comparison", "walk_forward", "canaries", "certificate")
+WINDOWS: dict[str, int | None] = {"Last 20 trades": 20, "Last 100 trades": 100, "Whole run": None}
 
 
 def active_run(client: EngineClient) -> str | None:
@@ -41,8 +43,9 @@ def progress(client: EngineClient, run_id: str) -> None:
     if state["status"] in backtests.FINISHED:
         st.rerun()
     bar_at, button_at = st.columns([5, 1], vertical_alignment="bottom")
-    words = f"{run_id} · {state['status']} · {state['message'] or ''} · asked every {POLL_S} s"
-    bar_at.progress(float(state["progress"] or 0.0), text=words)
+    share = float(state["progress"] or 0.0)
+    words = " · ".join(part for part in (run_id, state["status"], f"{share:.0%}", state["message"]) if part)
+    bar_at.progress(share, text=words)
     button_at.button("Cancel", key="backtest.cancel", on_click=_cancel, args=(client, run_id), width="stretch")
 
 
@@ -62,77 +65,130 @@ def newest_finished(rows: pd.DataFrame) -> list[str]:
 
 
 def result(client: EngineClient, run: dict[str, Any]) -> None:
-    """Show one finished run: how good, how much of it is luck, what it cost, the curve and every trade."""
-    answer = _load(client, run["run_id"])
+    """Show one finished run: what to believe of it first, then the curve, the doubts, every trade and every setting."""
+    run_id = run["run_id"]
+    answer, report = _load(client, run_id), _report(client, run_id)
     st.subheader(backtests.run_name(run))
+    report_view.badges(report)
     widgets.figures(backtests.headline_figures(answer), columns=5)
-    _trust(answer)
+    _summary(report)
     trades = backtests.trade_rows(answer)
-    split_ms = answer["out_of_sample"].get("first_ts_ms")
-    curve = charts.backtest_spec(answer["equity"], trades, split_ms)
-    widgets.spec_chart(curve, key=f"backtest.chart.{run['run_id']}")
-    _tabs(answer, trades)
-    with st.container(horizontal=True):
-        st.download_button(
-            "Result JSON", json.dumps(answer), file_name=f"{run['run_id']}.json", mime="application/json",
-            key="backtest.json", on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
-        widgets.csv_download(trades, f"{run['run_id']}_trades", key="backtest.trades_csv", label="Trades CSV")
-        widgets.csv_download(
-            backtests.equity_rows(answer), f"{run['run_id']}_equity", key="backtest.equity_csv", label="Equity CSV"
-        )
+    names = ["Result", "Honesty", "What would make me doubt this", f"Trades ({len(trades)})", "Costs and gate",
+             "Configuration"]  # fmt: skip
+    result_at, honesty_at, doubt_at, trades_at, costs_at, config_at = st.tabs(names)
+    with result_at:
+        _curves(answer, trades, run_id)
+        report_view.sections(report, ("months", "measures"), key="backtest")
+    with honesty_at:
+        report_view.sections(report, HONESTY, key="backtest")
+    with doubt_at:
+        report_view.sections(report, ("critique", "sensitivity"), key="backtest")
+    with trades_at:
+        _trades(client, run_id, trades)
+    with costs_at:
+        report_view.sections(report, ("costs", "gate"), key="backtest")
+    with config_at:
+        report_view.sections(report, ("configuration",), key="backtest")
+    _exports(client, run_id, answer, trades)
 
 
 def comparison(client: EngineClient, runs: list[dict[str, Any]]) -> None:
-    """Show several finished runs: their curves from one starting point and their measures side by side."""
+    """Show several finished runs: curves from one starting point, measures side by side, settings that differ."""
+    if len(runs) > backtests.COMPARED:
+        st.caption(f"The first {backtests.COMPARED} of {len(runs)} chosen runs are compared.")
+    runs = runs[: backtests.COMPARED]
     answers = {run["run_id"]: _load(client, run["run_id"]) for run in runs}
     st.subheader(" against ".join(backtests.run_name(run) for run in runs))
     curves = {run_id: answer["equity"] for run_id, answer in answers.items()}
-    widgets.spec_chart(charts.compare_spec(curves), key=f"backtest.compare.{'.'.join(answers)}")
+    widgets.spec_chart(run_charts.compare_spec(curves), key=f"backtest.compare.{'.'.join(answers)}")
+    differing = backtests.difference_rows(answers)
+    if differing.empty:
+        st.caption("These runs have the same settings.")
+    else:
+        widgets.plain_table(differing)
     table = backtests.comparison_rows(answers)
     widgets.plain_table(table)
+    st.caption("The best of several runs looks better than it is: how many were tried is counted in each one's panel.")
     widgets.csv_download(table, "comparison", key="backtest.compare_csv", label="Comparison CSV")
 
 
-def _tabs(answer: dict[str, Any], trades: pd.DataFrame) -> None:
-    names = ["Measures", "Costs", f"Trades ({len(trades)})", "Risk gate", "Configuration"]
-    metrics_at, costs_at, trades_at, gate_at, config_at = st.tabs(names)
-    with metrics_at:
-        widgets.table(backtests.metric_rows(answer), backtests.METRIC_COLUMNS, key="backtest.metrics", max_rows=16)
-    with costs_at:
-        widgets.table(backtests.cost_rows(answer), backtests.COST_COLUMNS, key="backtest.costs")
-    with trades_at:
-        if trades.empty:
-            widgets.empty("This run closed no trade.")
+def _summary(report: dict[str, Any]) -> None:
+    summary = next((section for section in report["sections"] if section["name"] == "summary"), None)
+    for sentence in summary["words"] if summary else []:
+        if sentence.startswith("Do not believe"):
+            st.error(sentence, icon=":material/error:")
         else:
-            widgets.table(trades, backtests.TRADE_COLUMNS, key="backtest.trades", max_rows=12)
-    with gate_at:
-        widgets.table(backtests.gate_rows(answer), backtests.GATE_COLUMNS, key="backtest.gate")
-    with config_at:
-        st.json(answer["config"])
+            st.markdown(f"- {sentence}")
 
 
-def _trust(answer: dict[str, Any]) -> None:
-    st.caption(backtests.luck_sentence(answer))
-    canaries = backtests.canary_rows(answer)
-    if not canaries:
-        st.caption("No canary was run: look-ahead is unchecked.")
+def _curves(answer: dict[str, Any], trades: pd.DataFrame, run_id: str) -> None:
+    if len(answer.get("equity") or []) < 2:
+        widgets.empty("This result holds no equity curve.")
         return
+    split_ms = (answer.get("out_of_sample") or {}).get("first_ts_ms")
+    spec = run_charts.backtest_spec(answer["equity"], trades, split_ms, answer.get("exposure"))
+    widgets.spec_chart(spec, key=f"backtest.chart.{run_id}")
+
+
+def _trades(client: EngineClient, run_id: str, trades: pd.DataFrame) -> None:
+    if trades.empty:
+        widgets.empty("This run closed no trade.")
+        return
+    symbol_at, window_at = st.columns([1, 3], vertical_alignment="bottom")
+    symbol = symbol_at.selectbox("Symbol", sorted(trades["symbol"].unique()), key=f"backtest.trades.symbol.{run_id}")
+    window = window_at.segmented_control(
+        "Shown", list(WINDOWS), default=next(iter(WINDOWS)), required=True, key=f"backtest.trades.window.{run_id}"
+    )
+    own = trades[trades["symbol"] == symbol]
+    start_ms, end_ms = backtests.candle_window(own, WINDOWS[window or "Whole run"])
+    shown = backtests.trades_between(trades, symbol, start_ms, end_ms)
+    candles = _candles(client, run_id, symbol, start_ms, end_ms)
+    if candles:
+        spec = run_charts.trade_spec(candles, shown, backtests.price_decimals_of(candles))
+        widgets.spec_chart(spec, key=f"backtest.candles.{run_id}.{symbol}.{window}")
+        st.caption("Arrows: where a trade began, blue long, amber short. Squares: where it ended, with its PnL, USDT.")
+    widgets.table(shown, backtests.TRADE_COLUMNS, key="backtest.trades", max_rows=12)
+
+
+def _candles(
+    client: EngineClient, run_id: str, symbol: str, start_ms: int | None, end_ms: int | None
+) -> list[list[float]]:
+    with widgets.known(f"Candles of {symbol}"):
+        try:
+            return client.run_candles(run_id, symbol, start_ms=start_ms, end_ms=end_ms)
+        except CommandRefused as error:
+            st.caption(f"No candles to draw the trades on: {error}")
+            return []
+
+
+def _exports(client: EngineClient, run_id: str, answer: dict[str, Any], trades: pd.DataFrame) -> None:
     with st.container(horizontal=True):
-        for name, passed in canaries:
-            st.badge(
-                f"{name}: {'pass' if passed else 'FAIL'}", color="green" if passed else "red",
-                icon=":material/check:" if passed else ":material/error:",
-            )  # fmt: skip
-    failed = [name for name, passed in canaries if not passed]
-    if failed:
-        st.error(f"Do not believe this result: {', '.join(failed)} failed.", icon=":material/error:")
+        for label, name, mime, make in (
+            ("Report HTML", f"{run_id}.html", "text/html", lambda: client.run_report_page(run_id)),
+            ("Risk PDF", f"{run_id}_risk.pdf", "application/pdf", lambda: client.run_risk_paper(run_id)),
+            ("Result JSON", f"{run_id}.json", "application/json", lambda: json.dumps(answer)),
+        ):
+            st.download_button(label, make, file_name=name, mime=mime, key=f"backtest.{label}", on_click="ignore",
+                               icon=":material/download:")  # fmt: skip
+        widgets.csv_download(trades, f"{run_id}_trades", key="backtest.trades_csv", label="Trades CSV")
+        widgets.csv_download(
+            backtests.equity_rows(answer), f"{run_id}_equity", key="backtest.equity_csv", label="Equity CSV"
+        )
+        st.link_button("What it means for the goal", f"/goal?run_id={run_id}", icon=":material/flag:")
 
 
 def _load(client: EngineClient, run_id: str) -> dict[str, Any]:
+    return _asked(run_id, lambda: _result_of(client, str(client.home), run_id))
+
+
+def _report(client: EngineClient, run_id: str) -> dict[str, Any]:
+    return _asked(run_id, lambda: _report_of(client, str(client.home), run_id))
+
+
+def _asked(run_id: str, ask: Any) -> dict[str, Any]:
     with widgets.known(f"Result of {run_id}"):
         try:
-            return _result_of(client, str(client.home), run_id)
+            return ask()
         except CommandRefused as error:
             st.error(str(error), icon=":material/block:")
             st.stop()
@@ -141,6 +197,11 @@ def _load(client: EngineClient, run_id: str) -> dict[str, Any]:
 @st.cache_data(max_entries=8, show_spinner="Reading the result")
 def _result_of(_client: EngineClient, home: str, run_id: str) -> dict[str, Any]:
     return _client.run_result(run_id)
+
+
+@st.cache_data(max_entries=8, show_spinner="Writing the report")
+def _report_of(_client: EngineClient, home: str, run_id: str) -> dict[str, Any]:
+    return _client.run_report(run_id)
 
 
 def _cancel(client: EngineClient, run_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from page_engine import PageEngine, page, texts
+from report_example import full_result
 from test_pages_states import finish_run
 
 from app.formats import GROUP
@@ -216,11 +217,43 @@ def test_backtest_result_has_out_of_sample_beside_it(engine):
     script = page("backtest", run_id=run_id).run()
     metrics = {metric.label: (metric.value, metric.delta) for metric in script.metric}
     assert metrics["Sharpe, per year"] == ("1.10", "0.40 out of sample")
-    measures = next(f.value for f in script.dataframe if "outside" in f.value.columns).set_index("name")
-    assert measures.loc["Total return, %", "outside"] == f"▲ +3.00{GROUP}%"
-    assert measures.loc["Sharpe ratio, per year", "inside"] == "1.40"
-    assert measures.loc["Largest drawdown, %", "outside"] == "—"
-    assert "1 trial on this data · deflated Sharpe 0.41" in texts(script)
+    measures = table_with(script, "Sharpe ratio, per year")
+    assert measures.loc["Total return", "c3"] == "+3.0 %"
+    assert measures.loc["Sharpe ratio, per year", "c2"] == "1.40"
+    assert measures.loc["Largest drawdown", "c3"] == "–"
+    assert "1 trial on this data" in texts(script)
+
+
+def table_with(script, first: str):
+    """The table that has this text in its first column, by that column."""
+    found = (frame.value for frame in script.dataframe if "c0" in frame.value.columns)
+    return next(table for table in found if first in set(table["c0"])).set_index("c0")
+
+
+def test_backtest_of_an_older_version_says_what_was_not_computed(engine):
+    said = texts(page("backtest", run_id=finish_run(engine)).run())
+    assert "Not computed for this run." in said
+    assert "What would make me doubt this" in said
+
+
+def test_backtest_shows_the_whole_honesty_panel(engine, monkeypatch):
+    monkeypatch.setattr(engine, "act_run_result", lambda body: full_result())
+    script = page("backtest", run_id=finish_run(engine)).run()
+    assert not script.exception
+    said = texts(script)
+    assert "Not computed for this run" not in said
+    assert "Costs x 2 end the profit." in said
+    assert "Do not believe this result: future shift failed." in said
+    assert table_with(script, "Probability of overfitting").loc["Probability of overfitting", "c1"] == "60 %"
+    assert table_with(script, "slippage").index.tolist() == ["slippage", "taker fee"]
+    assert table_with(script, "2020").loc["2020", "c13"].startswith("+")
+
+
+def test_backtest_trades_are_asked_with_their_candles(engine):
+    script = page("backtest", run_id=finish_run(engine)).run()
+    body = sent(engine, "run.candles")[-1]
+    assert (body["symbol"], body["start_ms"]) == ("BTCUSDT", None)  # 20 trades are few: the whole run
+    assert not script.exception
 
 
 def test_backtest_with_a_failed_canary_warns_in_words(engine, monkeypatch):
@@ -236,5 +269,6 @@ def test_two_runs_are_compared(engine):
     script = page("backtest", run_id=f"{first},{second}").run()
     assert not script.exception
     assert f"trend · BTCUSDT · {first} against trend · ETHUSDT · {second}" in texts(script)
-    table = script.table[0].value
+    differing, table = script.table[0].value, script.table[1].value
     assert list(table.columns)[1:] == [first, second]
+    assert differing.iloc[0].tolist() == ["symbols", "BTCUSDT", "ETHUSDT"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import charts
+from app import charts, run_charts
 from engine.domain import NS_PER_DAY
 
 
@@ -53,7 +53,7 @@ def test_calendar_of_days_without_any_change_can_be_drawn():
 
 
 def test_backtest_panels_share_their_times_and_the_drawdown_is_in_per_cent():
-    top, bottom = charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]])
+    top, bottom = run_charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]])
     assert top["series"][0]["data"] == [{"time": 1, "value": 100.0}, {"time": 2, "value": 120.0},
                                         {"time": 3, "value": 90.0}]  # fmt: skip
     assert [point["value"] for point in bottom["series"][0]["data"]] == [0.0, 0.0, -25.0]
@@ -61,14 +61,14 @@ def test_backtest_panels_share_their_times_and_the_drawdown_is_in_per_cent():
 
 
 def test_two_points_in_one_second_become_the_later_one():
-    top, _ = charts.backtest_spec([[1_000, 100.0], [1_400, 101.0], [2_000, 102.0]])
+    top, _ = run_charts.backtest_spec([[1_000, 100.0], [1_400, 101.0], [2_000, 102.0]])
     assert top["series"][0]["data"] == [{"time": 1, "value": 101.0}, {"time": 2, "value": 102.0}]
 
 
 def test_long_backtest_is_thinned_but_keeps_its_deepest_drawdown():
     value = np.full(200_000, 100.0)
     value[123_456] = 40.0
-    _, bottom = charts.backtest_spec(np.column_stack([np.arange(200_000) * 60_000, value]))
+    _, bottom = run_charts.backtest_spec(np.column_stack([np.arange(200_000) * 60_000, value]))
     data = bottom["series"][0]["data"]
     assert len(data) < 2_500
     assert min(point["value"] for point in data) == -60.0
@@ -76,7 +76,7 @@ def test_long_backtest_is_thinned_but_keeps_its_deepest_drawdown():
 
 def test_gains_and_losses_are_marked_by_direction_and_side():
     trades = pd.DataFrame({"ts_exit": [2_000_000_000, 3_000_000_000], "pnl": [5.0, -2.0]})
-    top, _ = charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]], trades)
+    top, _ = run_charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]], trades)
     gain, loss = top["series"][0]["markers"]
     assert (gain["time"], gain["shape"], gain["text"]) == (2, "arrowUp", "+5")
     assert (loss["time"], loss["shape"], loss["position"]) == (3, "arrowDown", "aboveBar")
@@ -84,18 +84,18 @@ def test_gains_and_losses_are_marked_by_direction_and_side():
 
 def test_start_of_the_out_of_sample_part_is_marked_in_order():
     trades = pd.DataFrame({"ts_exit": [1_000_000_000, 3_000_000_000], "pnl": [1.0, 1.0]})
-    top, _ = charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]], trades, 2_000)
+    top, _ = run_charts.backtest_spec([[1_000, 100.0], [2_000, 120.0], [3_000, 90.0]], trades, 2_000)
     assert [mark["time"] for mark in top["series"][0]["markers"]] == [1, 2, 3]
     assert top["series"][0]["markers"][1]["text"] == "out of sample →"
 
 
 def test_empty_backtest_can_be_drawn():
-    top, bottom = charts.backtest_spec([])
+    top, bottom = run_charts.backtest_spec([])
     assert top["series"][0]["data"] == bottom["series"][0]["data"] == []
 
 
 def test_compared_runs_start_at_one_hundred():
-    (panel,) = charts.compare_spec({"a": [[1_000, 50.0], [2_000, 75.0]], "b": [[1_000, 200.0], [2_000, 100.0]]})
+    (panel,) = run_charts.compare_spec({"a": [[1_000, 50.0], [2_000, 75.0]], "b": [[1_000, 200.0], [2_000, 100.0]]})
     assert [[p["value"] for p in series["data"]] for series in panel["series"]] == [[100.0, 150.0], [100.0, 50.0]]
     assert [series["options"]["title"] for series in panel["series"]] == ["a", "b"]
 

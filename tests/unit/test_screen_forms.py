@@ -7,8 +7,7 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from app import backtests, run_config, settings_form
-from app.formats import GROUP
+from app import backtests, report_view, run_config, settings_form
 from engine.settings import SystemConfig
 
 FORM = {"source": "history", "path": "", "symbols": ["BTCUSDT"], "interval": "1h", "strategy": "trend", "file": "",
@@ -50,45 +49,46 @@ def test_complete_form_misses_nothing():
     assert run_config.missing(run_config.build_config(FORM, {})) is None
 
 
-def test_measures_stand_side_by_side_and_absent_ones_are_dashes():
-    result = {"metrics": {"sharpe": 1.5, "total_return": 0.2}, "out_of_sample": {
-        "metrics": {"sharpe": 0.4}, "in_sample": {"sharpe": 2.1, "total_return": 0.3}}}  # fmt: skip
-    rows = backtests.metric_rows(result).set_index("name")
-    assert rows.loc["Sharpe ratio, per year", ["whole", "inside", "outside"]].tolist() == ["1.50", "2.10", "0.40"]
-    assert rows.loc["Total return, %", "outside"] == "—"
-    assert "Calmar ratio, per year" not in rows.index
-
-
-def test_in_sample_column_is_left_out_when_the_engine_gives_none():
-    assert "inside" not in backtests.metric_rows({"metrics": {"sharpe": 1.0}, "out_of_sample": {"sharpe": 0.1}}).columns
-
-
-def test_sum_of_costs_is_unknown_when_one_is():
-    costs = {"metrics": {"fees": 18.0, "slippage": 6.0, "funding": -2.0}}
-    assert backtests.cost_rows(costs).set_index("name").loc["All costs", "amount"] == 22.0  # 18 + 6 - 2
-    uncharged = backtests.cost_rows({**costs, "config": {"funding": None}}).set_index("name")["amount"]
-    assert pd.isna(uncharged["Funding, not charged: no history"])
-    assert pd.isna(uncharged["All costs"])
-
-
-def test_luck_is_said_with_the_number_of_trials():
-    sentence = backtests.luck_sentence({"metrics": {"deflated_sharpe": 0.41, "pbo": 0.3}, "trials": 12})
-    assert sentence == f"12 trials on this data · deflated Sharpe 0.41 · probability of overfitting 30{GROUP}%"
-    assert "overfitting unknown" in backtests.luck_sentence({"metrics": {}, "trials": 1})
-
-
-def test_failed_canary_is_not_a_pass():
-    assert backtests.canary_rows({"canaries": {"lookahead": "fail", "time_shift": "pass"}}) == [
-        ("lookahead", False), ("time shift", True),
-    ]  # fmt: skip
-
-
 def test_trade_times_in_milliseconds_become_nanoseconds():
     trade = {"ts_entry_ms": 1_699_999_999_999, "ts_exit_ms": 1_700_000_000_000, "pnl_net": 5.0, "pnl_fraction": 0.01}
     row = backtests.trade_rows({"trades": [trade]}).iloc[0]
     assert (row["ts_entry"], row["ts_exit"]) == (1_699_999_999_999_000_000, 1_700_000_000_000_000_000)
     assert (row["pnl"], row["return"]) == (5.0, 0.01)
     assert "pnl" in backtests.trade_rows({"trades": []}).columns
+
+
+def trade_table() -> pd.DataFrame:
+    return pd.DataFrame({"symbol": ["A", "B", "A"], "ts_entry": [10**15, 2 * 10**15, 3 * 10**15],
+                         "ts_exit": [2 * 10**15, 3 * 10**15, 5 * 10**15]})  # fmt: skip
+
+
+def test_last_trades_give_the_stretch_of_candles():
+    assert backtests.candle_window(trade_table(), None) == (None, None)
+    # trades 2 and 3: 2e9 to 5e9 ms, and a twentieth of 3e9 on both sides
+    assert backtests.candle_window(trade_table(), 2) == (1_850_000_000, 5_150_000_000)
+
+
+def test_trades_of_a_stretch_are_its_symbols_own():
+    assert len(backtests.trades_between(trade_table(), "A", None, None)) == 2
+    assert backtests.trades_between(trade_table(), "A", 1_850_000_000, 5_150_000_000).index.tolist() == [2]
+
+
+def test_runs_differ_only_where_their_settings_do():
+    def run(fee, path):
+        return {"config": {"strategy": "trend", "data": path, "bars": 5, "params": {"fee": fee, "gate": True}}}
+
+    rows = backtests.difference_rows({"a": run(0.0004, "x"), "b": run(0.0, "x")})
+    assert rows.to_numpy().tolist() == [["fee", "0.0004", "0.0"]]
+    assert backtests.difference_rows({"a": run(0.1, "x"), "b": run(0.1, "x")}).empty
+
+
+def test_cells_of_a_report_keep_their_tone():
+    table = {"columns": ["", "Jan"], "rows": [["2020", ["+3.2", "g2"]], ["2021", ["-1.0", "loss"]]], "wide": [0]}
+    words, looks = report_view.frames(table)
+    assert words.to_numpy().tolist() == [["2020", "+3.2"], ["2021", "-1.0"]]
+    assert "rgba(46, 189, 133, 0.36)" in looks.iloc[0, 1]
+    assert looks.iloc[1, 1].startswith("color:")
+    assert looks.iloc[0, 0] == ""
 
 
 def test_every_setting_is_in_exactly_one_group_with_a_unit_where_it_is_a_number():
