@@ -65,14 +65,21 @@ def run_rows(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for run in runs[runs["kind"] == "backtest"].to_dict("records"):
         config, metrics = parsed(run["config"]), parsed(run["metrics"])
+        where = config.get("dataset") or config.get("path")
         rows.append({
             "run_id": run["run_id"], "status": run["status"], "ts_started": run["ts_started"],
-            "strategy": config.get("strategy"), "symbols": " ".join(config.get("symbols") or []) or config.get("path"),
+            "strategy": config.get("strategy"), "symbols": short_symbols(config.get("symbols") or []) or where,
             "interval": config.get("interval"), "error": run["error"],
             **{name: metrics.get(name) for name in
                ("total_return", "sharpe", "max_drawdown", "deflated_sharpe", "n_trades")},
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in RUN_COLUMNS])
+
+
+def short_symbols(symbols: list[str], most: int = 3) -> str:
+    """Return a few names without their quote currency, and how many more there are."""
+    named = " ".join(symbol.removesuffix("USDT") for symbol in symbols[:most])
+    return f"{named} +{len(symbols) - most}" if len(symbols) > most else named
 
 
 def run_name(run: dict[str, Any]) -> str:

@@ -7,31 +7,17 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from app.charts import ACCENT, DOWN, MUTED, UP, dress
 from app.formats import UNKNOWN, is_known, number, percent
 from app.performance import utc_times
-from app.tables import Column, Figure
+from app.tables import Figure
 from engine.domain import NS_PER_MS
 
 SEED_DATE = date(2026, 12, 31)
 ACCOUNT = "account"
-
-CHANCE_COLUMNS = (
-    Column("label", "What", "text", "", 330),
-    Column("words", "Chance", "figure", "Share of the simulated paths", 160),
-    Column("range", "5 % to 95 %", "figure", "The same chance over what the record may truly be", 150),
-)
-FORMULA_COLUMNS = (
-    Column("label", "Closed form, as a check", "text", "", 420),
-    Column("words", "Chance", "figure", "", 150),
-)
-REQUIRED_COLUMNS = (
-    Column("chance", "Chance of no breach", "figure", "Target first, drawdown limit never", 150),
-    Column("sharpe", "Net Sharpe, per year", "figure", "After all costs", 150),
-    Column("volatility", "Volatility allowed", "figure", "A year; more breaks the drawdown limit too often", 150),
-    Column("leverage", "Times this record's", "figure", "Volatility allowed over the record's own", 150),
-)
+SMALLEST_SHOWN = 0.001  # less is never written as 0 %
 
 
 def first_date(today: date) -> date:
@@ -68,7 +54,7 @@ def headline(answer: dict[str, Any]) -> list[Figure]:
 
     def chance(name: str) -> tuple[str, str | None]:
         row = by_name.get(name)
-        return ("not enough evidence", None) if row is None else (row["words"], _range(row))
+        return ("not enough evidence", None) if row is None else (_short(row["words"]), _range(row))
 
     own = answer["required"]["record_sharpe"]
     return [
@@ -81,26 +67,22 @@ def headline(answer: dict[str, Any]) -> list[Figure]:
     ]  # fmt: skip
 
 
-def chance_rows(answer: dict[str, Any]) -> pd.DataFrame:
-    """Return one row a question with its chance and the range over what the record may be."""
-    rows = [(row["label"], row["words"], _range(row)) for row in answer["probabilities"]]
-    return pd.DataFrame(rows, columns=[column.name for column in CHANCE_COLUMNS])
+def chance_table(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return every chance with its range over what the record may be, and the closed forms below them."""
+    rows = [[row["label"], row["words"], _range(row)] for row in answer["probabilities"]]
+    rows += [[row["label"], row["words"], "closed form, as a check"] for row in answer["closed_form"]]
+    return {"columns": ["What", "Chance", "5 % to 95 % over what the record may be"], "rows": rows, "wide": [0]}
 
 
-def formula_rows(answer: dict[str, Any]) -> pd.DataFrame:
-    """Return the closed forms beside which the simulation must make sense."""
-    rows = [(row["label"], row["words"]) for row in answer["closed_form"]]
-    return pd.DataFrame(rows, columns=[column.name for column in FORMULA_COLUMNS])
-
-
-def required_rows(answer: dict[str, Any]) -> pd.DataFrame:
+def required_table(answer: dict[str, Any]) -> dict[str, Any]:
     """Return the net Sharpe ratio that would be required, for several chances of no breach."""
     rows = [
-        (percent(row["chance"], 0), number(row["sharpe"], 1), percent(row["volatility"], 0),
-         UNKNOWN if row["leverage"] is None else f"× {number(row['leverage'], 2)}")
+        [f"{percent(row['chance'], 0)} that the target comes before the drawdown", number(row["sharpe"], 1),
+         percent(row["volatility"], 0), UNKNOWN if row["leverage"] is None else f"× {number(row['leverage'], 2)}"]
         for row in answer["required"]["rows"]
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[column.name for column in REQUIRED_COLUMNS])
+    columns = ["Chance", "Net Sharpe, per year", "Volatility allowed, a year", "Of this record's volatility"]
+    return {"columns": columns, "rows": rows, "wide": [0]}
 
 
 def record_line(answer: dict[str, Any]) -> str:
@@ -119,33 +101,49 @@ def record_line(answer: dict[str, Any]) -> str:
 
 
 def fan_figure(answer: dict[str, Any]) -> go.Figure:
-    """Draw the quantiles of equity until the date, with the goal and the drawdown limit as lines."""
+    """Draw the quantiles of equity until the date: above beside the goal, on a log scale, and below by themselves."""
     fan, goal = answer["fan"], answer["goal"]
     times = utc_times(pd.Series(fan["ts_ms"]) * NS_PER_MS)
-    low, lower, middle, upper, high = fan["equity"]
-    figure = go.Figure()
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.4, 0.6], vertical_spacing=0.05)
+    for row in (1, 2):
+        _fan(figure, times, fan["equity"], row)
+    ends = [times[0], times[-1]]
+    limit = goal["equity"] * (1 - goal["max_drawdown"])
+    for level, name, colour, row in (
+        (goal["target"], f"goal {number(goal['target'], 0)} USDT", UP, 1),
+        (limit, f"{percent(goal['max_drawdown'], 0)} below today", DOWN, 2),
+    ):
+        figure.add_scatter(x=ends, y=[level, level], mode="lines", name=name, hoverinfo="skip", row=row, col=1,
+                           line={"color": colour, "width": 1.5, "dash": "dash"})  # fmt: skip
+    figure.update_yaxes(title_text="USDT, log scale", type="log", tickformat=",.0f", dtick=1, row=1, col=1)
+    figure.update_yaxes(title_text="Equity, USDT", tickformat=",.0f", row=2, col=1)
+    return dress(figure, height=430)
+
+
+def _fan(figure: go.Figure, times: Any, quantiles: list[list[float]], row: int) -> None:
+    low, lower, middle, upper, high = quantiles
+    first = row == 1  # one legend entry for both panels
     for bottom, top, name, shade in (
-        (low, high, "9 of 10 paths", "rgba(76, 141, 255, 0.14)"),
-        (lower, upper, "every second path", "rgba(76, 141, 255, 0.28)"),
+        (low, high, "9 of 10 paths", "rgba(76, 141, 255, 0.16)"),
+        (lower, upper, "every second path", "rgba(76, 141, 255, 0.30)"),
     ):
-        figure.add_scatter(x=times, y=bottom, mode="lines", line={"width": 0}, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(x=times, y=bottom, mode="lines", line={"width": 0}, showlegend=False, hoverinfo="skip",
+                           row=row, col=1)  # fmt: skip
         figure.add_scatter(x=times, y=top, mode="lines", line={"width": 0}, fill="tonexty", fillcolor=shade, name=name,
-                           hoverinfo="skip")  # fmt: skip
-    for values, name, colour, dash in (
-        (high, "95 %", MUTED, "dot"), (middle, "median", ACCENT, "solid"), (low, "5 %", MUTED, "dot"),
-    ):  # fmt: skip
-        figure.add_scatter(x=times, y=values, mode="lines", name=name, showlegend=name == "median",
-                           line={"color": colour, "width": 2 if name == "median" else 1, "dash": dash},
-                           hovertemplate="%{y:,.0f} USDT")  # fmt: skip
-    for level, name, colour in (
-        (goal["target"], f"goal {number(goal['target'], 0)}", UP),
-        (goal["equity"] * (1 - goal["max_drawdown"]), f"{percent(goal['max_drawdown'], 0)} below today", DOWN),
-    ):
-        figure.add_hline(y=level, line={"color": colour, "width": 1.4, "dash": "dash"}, annotation_text=name,
-                         annotation_position="top left", annotation_font_color=colour)  # fmt: skip
-    figure.update_yaxes(title_text="Equity, USDT (log scale)", type="log", tickformat=",.0f", dtick=1)
-    return dress(figure, height=380)
+                           hoverinfo="skip", showlegend=first, row=row, col=1)  # fmt: skip
+    for values, name in ((high, "95 %"), (middle, "median"), (low, "5 %")):
+        colour, width = (ACCENT, 2) if name == "median" else (MUTED, 1)
+        figure.add_scatter(x=times, y=values, mode="lines", name=name, showlegend=first and name == "median",
+                           line={"color": colour, "width": width}, hovertemplate="%{y:,.0f} USDT", row=row,
+                           col=1)  # fmt: skip
 
 
 def _range(row: dict[str, Any]) -> str:
-    return f"{percent(row['low'], 1)} to {percent(row['high'], 1)}"
+    if row["high"] < SMALLEST_SHOWN:
+        return f"below {percent(SMALLEST_SHOWN, 1)}"
+    low = f"below {percent(SMALLEST_SHOWN, 1)}" if row["low"] < SMALLEST_SHOWN else percent(row["low"], 1)
+    return f"{low} to {percent(row['high'], 1)}"
+
+
+def _short(words: str) -> str:
+    return words.replace("fewer than ", "< ").replace("more than ", "> ")

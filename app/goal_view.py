@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import goal, widgets
+from app import goal, report_view, widgets
 from app.client import CommandRefused, EngineClient
 
 MOST_USDT = 1e12
@@ -26,7 +26,7 @@ def form(sources: dict[str, str]) -> dict[str, Any]:
     with st.form("goal.form", border=True, enter_to_submit=True):
         first, second = st.columns(2)
         values["equity"] = first.number_input(
-            "From, USDT", 1.0, MOST_USDT, None, 1_000.0, format="%.0f", key="goal.equity", placeholder="equity now",
+            "From, USDT", 1.0, MOST_USDT, None, 1_000.0, format="%.0f", key="goal.equity", placeholder="now",
             help="Empty: the account's equity now, or the backtest's opening cash",
         )  # fmt: skip
         values["target"] = second.number_input("To, USDT", 1.0, MOST_USDT, 1_000_000.0, 10_000.0, format="%.0f",
@@ -76,17 +76,13 @@ def chances(answer: dict[str, Any]) -> None:
     if not answer["probabilities"]:
         return
     st.subheader("Chances")
-    simulated, formulas = st.columns(2, gap="medium")
-    with simulated:
-        widgets.table(goal.chance_rows(answer), goal.CHANCE_COLUMNS, key="goal.chances")
-    with formulas:
-        widgets.table(goal.formula_rows(answer), goal.FORMULA_COLUMNS, key="goal.formulas")
+    report_view.show_table(goal.chance_table(answer))
 
 
 def required(answer: dict[str, Any]) -> None:
     """Show the Sharpe ratio and the volatility that the goal would ask for."""
     st.subheader("What the goal would ask for")
-    widgets.table(goal.required_rows(answer), goal.REQUIRED_COLUMNS, key="goal.required")
+    report_view.show_table(goal.required_table(answer))
     st.caption(answer["required"]["formula"])
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from app import widgets
-from app.charts import DOWN, MUTED, SECOND, UP
+from app.charts import DOWN, GRID, MUTED, SECOND, UP
 
 BADGE_COLOURS = {"gain": "green", "loss": "red", "warn": "orange", "mute": "gray"}
 BADGE_ICONS = {"gain": ":material/check:", "loss": ":material/error:", "warn": ":material/help:"}
 INKS = {"gain": UP, "loss": DOWN, "warn": SECOND, "mute": MUTED}
+LOOK = f"""
+.report-box {{ overflow-x: auto }}
+table.report {{ border-collapse: collapse; width: 100%; font-size: 0.82rem; font-variant-numeric: tabular-nums }}
+table.narrow {{ width: auto; min-width: 22rem }}
+.report th {{ color: {MUTED}; font-weight: 500; text-align: right; padding: 4px 8px; border-bottom: 1px solid {GRID} }}
+.report td {{ text-align: right; padding: 4px 8px; border-bottom: 1px solid {GRID}; white-space: nowrap }}
+.report .w {{ text-align: left; white-space: normal }}
+.report td + .w, .report th + .w {{ padding-left: 20px }}
+"""
 SHADES = {"1": 0.16, "2": 0.36, "3": 0.6}  # of a heat level, opacity
-CHARACTER_PX = 7.6
-NARROWEST_PX, WIDEST_PX = 60, 620
 
 
 def badges(document: dict[str, Any]) -> None:
@@ -29,11 +35,17 @@ def badges(document: dict[str, Any]) -> None:
 
 
 def sections(document: dict[str, Any], names: Iterable[str], *, key: str) -> None:
-    """Show some sections under their headings; one that was not computed says so in a line."""
+    """Show some sections under their headings; those that were not computed are named together at the end."""
     by_name = {section["name"]: section for section in document["sections"]}
+    absent = []
     for name in names:
-        if name in by_name:
-            section(by_name[name], key=f"{key}.{name}")
+        found = by_name.get(name)
+        if found is None or (not found["computed"] and not found["tables"] and len(found["words"]) == 1):
+            absent.append(found["title"] if found else name)
+        else:
+            section(found, key=f"{key}.{name}")
+    if absent:
+        st.caption(f"Not computed for this run: {', '.join(absent)}. Run the backtest again to have them.")
 
 
 def section(found: dict[str, Any], *, key: str, heading: bool = True) -> None:
@@ -45,36 +57,36 @@ def section(found: dict[str, Any], *, key: str, heading: bool = True) -> None:
         st.markdown("\n".join(f"- {sentence}" for sentence in words))
     elif words:
         st.caption("  \n".join(words))
-    for number, table in enumerate(found["tables"]):
+    for table in found["tables"]:
         if table["title"]:
             st.markdown(f"**{table['title']}**")
-        show_table(table, key=f"{key}.{number}")
+        show_table(table)
         if table["note"]:
             st.caption(table["note"])
 
 
-def show_table(table: dict[str, Any], *, key: str, max_rows: int = 18) -> None:
-    """Show a table of written cells with the colours of their tones; as wide as its words."""
-    words, looks = frames(table)
-    style = words.style.apply(lambda _: looks, axis=None)
-    config = {
-        name: st.column_config.TextColumn(
-            label or " ", alignment="left" if index in table["wide"] else "right", width=_width(label, words[name])
-        )
-        for index, (name, label) in enumerate(zip(words.columns, table["columns"], strict=True))
-    }
-    height = widgets.ROW_HEIGHT * (min(max(len(words), 1), max_rows) + 1) + 4
-    st.dataframe(style, column_config=config, hide_index=True, key=key, height=height, width="content",
-                 row_height=widgets.ROW_HEIGHT)  # fmt: skip
+def show_table(table: dict[str, Any]) -> None:
+    """Show a table of written cells whole: figures to the right, words to the left and wrapped."""
+    st.html(f"<style>{LOOK}</style>{table_html(table)}")
 
 
-def frames(table: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a table's texts, and the CSS of each cell."""
-    names = [f"c{index}" for index in range(len(table["columns"]))]
-    cells = [[(item, "") if isinstance(item, str) else tuple(item) for item in row] for row in table["rows"]]
-    words = pd.DataFrame([[text for text, _ in row] for row in cells], columns=names)
-    looks = pd.DataFrame([[css(tone) for _, tone in row] for row in cells], columns=names)
-    return words, looks
+def table_html(table: dict[str, Any]) -> str:
+    """Return a table as HTML, every text escaped, with the colours of the cells' tones."""
+
+    def place(index: int) -> str:
+        return ' class="w"' if index in table["wide"] else ""
+
+    head = "".join(f"<th{place(index)}>{escape(label)}</th>" for index, label in enumerate(table["columns"]))
+    lines = []
+    for row in table["rows"]:
+        cells = [(item, "") if isinstance(item, str) else tuple(item) for item in row]
+        lines.append("".join(
+            f'<td{place(index)} style="{css(tone)}">{escape(text)}</td>' for index, (text, tone) in enumerate(cells)
+        ))  # fmt: skip
+    top = f"<thead><tr>{head}</tr></thead>" if any(table["columns"]) else ""
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    kind = "report narrow" if len(table["columns"]) < 3 else "report"
+    return f'<div class="report-box"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
 
 
 def css(tone: str) -> str:
@@ -85,8 +97,3 @@ def css(tone: str) -> str:
         red, green, blue = (46, 189, 133) if tone[0] == "g" else (246, 70, 93)
         return f"background-color: rgba({red}, {green}, {blue}, {SHADES[tone[1]]})"
     return ""
-
-
-def _width(label: str, texts: pd.Series) -> int:
-    longest = max([len(label), *(len(text) for text in texts)])
-    return round(min(max(CHARACTER_PX * longest + 22, NARROWEST_PX), WIDEST_PX))

@@ -114,11 +114,11 @@ def comparison(client: EngineClient, runs: list[dict[str, Any]]) -> None:
 
 def _summary(report: dict[str, Any]) -> None:
     summary = next((section for section in report["sections"] if section["name"] == "summary"), None)
-    for sentence in summary["words"] if summary else []:
+    words = summary["words"] if summary else []
+    for sentence in words:
         if sentence.startswith("Do not believe"):
             st.error(sentence, icon=":material/error:")
-        else:
-            st.markdown(f"- {sentence}")
+    st.markdown("\n".join(f"- {sentence}" for sentence in words if not sentence.startswith("Do not believe")))
 
 
 def _curves(answer: dict[str, Any], trades: pd.DataFrame, run_id: str) -> None:
@@ -147,7 +147,7 @@ def _trades(client: EngineClient, run_id: str, trades: pd.DataFrame) -> None:
         spec = run_charts.trade_spec(candles, shown, backtests.price_decimals_of(candles))
         widgets.spec_chart(spec, key=f"backtest.candles.{run_id}.{symbol}.{window}")
         st.caption("Arrows: where a trade began, blue long, amber short. Squares: where it ended, with its PnL, USDT.")
-    widgets.table(shown, backtests.TRADE_COLUMNS, key="backtest.trades", max_rows=12)
+    widgets.table(shown, backtests.TRADE_COLUMNS[1:], key="backtest.trades", max_rows=12)
 
 
 def _candles(

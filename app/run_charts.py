@@ -12,7 +12,7 @@ from app.formats import signed, tick_decimals
 from app.performance import drawdown, known_points, rebased, thin_index
 
 MOST_MARKERS = 150  # more arrows than that hide the curve
-WORDED_TRADES = 25  # more than that and the words overlap
+WORDED_TRADES = 12  # more than that and the words overlap
 
 
 def backtest_spec(

@@ -31,6 +31,7 @@ __all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
 
 CANARY_BARS = 50_000
 CANARY_BARS_USER = 2_000
+EXPOSURE_POINTS = 2_000
 SIMULATED_SHARE, CHECKED_SHARE = 0.6, 0.75
 """Progress after the simulation and after the canaries; the panel is the rest."""
 
@@ -73,6 +74,7 @@ class BacktestResult(NamedTuple):
             "config": self.config,
             "metrics": {name: _plain(value) for name, value in self.metrics.items()},
             "equity": equity,
+            "exposure": self._exposure_rows(),
             "trades": [{name: _plain(value) for name, value in trip._asdict().items()} for trip in self.trips],
             "fills": self._fill_rows(),
             "canaries": self.canaries,
@@ -84,6 +86,16 @@ class BacktestResult(NamedTuple):
             "trials": self.trials,
             "elapsed_s": self.elapsed_s,
         }
+
+    def _exposure_rows(self) -> list[list[Any]]:
+        """Gross and net exposure as multiples of equity, few enough for a chart: ``[[ts_ms, gross, net], …]``."""
+        ts_ms, weight = self.bars.ts_close // 1_000_000, self.simulation.track.weight
+        rows = slice(None, None, max(1, math.ceil(len(ts_ms) / EXPOSURE_POINTS)))
+        gross, net = np.abs(weight[rows]).sum(axis=1), weight[rows].sum(axis=1)
+        return [
+            [ts, _plain(one), _plain(other)]
+            for ts, one, other in zip(ts_ms[rows].tolist(), gross.tolist(), net.tolist(), strict=True)
+        ]
 
     def _fill_rows(self) -> list[dict[str, Any]]:
         fills = self.simulation.fills

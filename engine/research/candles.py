@@ -32,7 +32,9 @@ def stretch_of(bars: Candles, start_ns: int, end_ns: int, most: int) -> Candles:
         Largest number of candles wanted.
     """
     inside = (bars.ts_open >= start_ns) & (bars.ts_open < end_ns) & np.isfinite(bars.close_px)
-    kept = Candles(*(column[inside] for column in bars))
+    kept = Candles(
+        bars.ts_open[inside], bars.open_px[inside], bars.high_px[inside], bars.low_px[inside], bars.close_px[inside]
+    )
     n = len(kept.ts_open)
     if n <= most:
         return kept

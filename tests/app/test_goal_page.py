@@ -29,9 +29,7 @@ def test_first_goal_is_asked_without_touching_the_form(engine):
         None, 1_000_000.0, None, 0.15, 0.5,
     )  # fmt: skip
     figures = {metric.label: metric.value for metric in script.metric}
-    assert next(value for label, value in figures.items() if label.startswith("Target within")) == (
-        "fewer than 1 in 2,000"
-    )
+    assert next(value for label, value in figures.items() if label.startswith("Target within")) == ("< 1 in 2,000")
     assert "0.0" not in figures.values()
     assert "circular block bootstrap" in texts(script)
 

@@ -15,7 +15,7 @@ EMPTY_SENTENCES = {
 }
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
-    "backtest": "trend · BTCUSDT · run-0001",
+    "backtest": "trend · BTC · run-0001",
     "journal": "Decision 60",
     "settings": "Applied from the next decision on",
     "health": "flat in 0.91",

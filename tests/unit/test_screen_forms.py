@@ -82,13 +82,12 @@ def test_runs_differ_only_where_their_settings_do():
     assert backtests.difference_rows({"a": run(0.1, "x"), "b": run(0.1, "x")}).empty
 
 
-def test_cells_of_a_report_keep_their_tone():
-    table = {"columns": ["", "Jan"], "rows": [["2020", ["+3.2", "g2"]], ["2021", ["-1.0", "loss"]]], "wide": [0]}
-    words, looks = report_view.frames(table)
-    assert words.to_numpy().tolist() == [["2020", "+3.2"], ["2021", "-1.0"]]
-    assert "rgba(46, 189, 133, 0.36)" in looks.iloc[0, 1]
-    assert looks.iloc[1, 1].startswith("color:")
-    assert looks.iloc[0, 0] == ""
+def test_cells_of_a_report_keep_their_tone_and_are_escaped():
+    table = {"columns": ["", "Jan"], "rows": [["<2020>", ["+3.2", "g2"]], ["2021", ["-1.0", "loss"]]], "wide": [0]}
+    html = report_view.table_html(table)
+    assert '<td class="w" style="">&lt;2020&gt;</td>' in html
+    assert '<td style="background-color: rgba(46, 189, 133, 0.36)">+3.2</td>' in html
+    assert '<td style="color: #f6465d">-1.0</td>' in html
 
 
 def test_every_setting_is_in_exactly_one_group_with_a_unit_where_it_is_a_number():
