@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from engine.data_commands import data_app, import_data
 from engine.errors import WorkstationError
 from engine.live_commands import live, vault_app
 from engine.report_commands import goal, report
@@ -23,6 +24,8 @@ app.command()(live)
 app.command()(goal)
 app.command()(report)
 app.add_typer(vault_app)
+app.command("import")(import_data)
+app.add_typer(data_app)
 app.add_typer(strategy_app, name="strategy")
 KILL_LEVELS = {"pause": 1, "cancel": 2, "flatten": 3, "halt": 4}
 

@@ -22,6 +22,7 @@ from engine.domain import Mode
 from engine.errors import ConfigError, EngineRunning
 from engine.runtime.arming import Armed, Place, account_name, venue_config
 from engine.runtime.commands import Commands
+from engine.runtime.data_desk import DataDesk
 from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
 from engine.runtime.queries import Queries
@@ -196,7 +197,8 @@ async def _serve(
     store.on_error = on_storage_error
     jobs = Jobs(store, home / "runs")
     permissions: asyncio.Queue[Armed] = asyncio.Queue()
-    commands = Commands(engine, jobs, permissions.put_nowait)
+    data = DataDesk(store, None if sandbox is None else sandbox.hello["base_url"])
+    commands = Commands(engine, jobs, permissions.put_nowait, data)
     token = secrets.token_urlsafe(32)
     server = FlightServer(commands, Queries(engine.loop), engine.loop.broadcaster, event_loop, token)
     _announce(home, session, server.port, token)
@@ -216,6 +218,7 @@ async def _serve(
             task.cancel()
         (home / "engine.json").unlink(missing_ok=True)
         jobs.close()
+        data.jobs.close()
         await engine.stop()
         await asyncio.to_thread(server.shutdown)
 

@@ -57,12 +57,12 @@ def list_data(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"datasets": rows}, indent=2))
         return
-    table = Table("data set", "interval", "symbols", "first", "last", "rows", "complete", "findings", "sha256")
+    table = Table("data set", "bars", "symbols", "from", "to", "rows", "complete", "errors", "warnings", "sha256")
     for row in rows:
-        found = f"{row['n_errors']} errors, {row['n_warnings']} warnings"
         table.add_row(
-            row["dataset"], row["interval"], str(len(row["symbols"])), _day(row["first_ts_ms"]), _day(row["last_ts_ms"]),
-            f"{row['rows']:,}", f"{row['coverage']:.2%}", found, row["sha256"][:12],
+            row["dataset"], row["interval"], str(len(row["symbols"])), _day(row["first_ts_ms"]),
+            _day(row["last_ts_ms"]), f"{row['rows']:,}", f"{row['coverage']:.2%}", str(row["n_errors"]),
+            str(row["n_warnings"]), row["sha256"][:8],
         )  # fmt: skip
     console.print(table)
 
@@ -199,4 +199,4 @@ def _name_of(path: Path) -> str:
 def _day(ts_ms: int) -> str:
     from engine.datasets.times import moment_text
 
-    return moment_text(ts_ms * 1_000_000)[:16]
+    return moment_text(ts_ms * 1_000_000)[:10]

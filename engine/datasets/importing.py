@@ -182,6 +182,27 @@ def _assembled(parsed: list[Parsed], request: ImportRequest) -> tuple[list[Serie
     return series, interval_s, changes + said
 
 
+def examine_files(path: Path, kind: str = "candles", columns: Mapping[str, str] | None = None) -> list[Finding]:
+    """Return the doctor's findings on files as they are: unsorted, repeated and broken rows included.
+
+    Raises
+    ------
+    DataError
+        Files or columns that cannot be read at all.
+    """
+    findings: list[Finding] = []
+    for file in files_in(path):
+        names = read(file, kind, PREVIEW_ROWS)[0].column_names
+        part = _parse(file, symbol_of(stem(file)), kind, settled(names, kind, columns or {}))
+        has_time = part.ts >= EARLIEST_NS  # a row without a time cannot be placed
+        series = Series(part.symbol, part.ts[has_time], part.values[has_time])
+        if len(series.ts) < 2:
+            raise DataError(f"{file.name} holds {counted(len(series.ts), 'row')} with a time; at least 2 are needed")
+        step_s = usual_step(np.sort(series.ts)) // NS_PER_S
+        findings += examined(series, kind, step_s)
+    return findings
+
+
 def examined(series: Series, kind: str, interval_s: int) -> list[Finding]:
     """Return the doctor's findings on one series of a data set."""
     if kind == "funding":

@@ -15,6 +15,7 @@ from engine.domain import KillLevel, Purpose, Side
 from engine.errors import CommandRefused
 from engine.execution.ticket import Ticket, TicketContext, TicketRequest, judge
 from engine.runtime.arming import Armed, arming_checklist
+from engine.runtime.data_desk import DataDesk
 from engine.runtime.doctor import doctor
 from engine.runtime.engine import Engine
 from engine.runtime.goal_desk import GoalDesk
@@ -48,9 +49,17 @@ class Commands:
         Runs backtests in worker processes.
     on_armed : callable or None
         Takes the permission to trade live; None where the engine cannot change its mode.
+    data : DataDesk, optional
+        Answers for the data sets; by default those of the engine's own data folder.
     """
 
-    def __init__(self, engine: Engine, jobs: Jobs, on_armed: Callable[[Armed], None] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        jobs: Jobs,
+        on_armed: Callable[[Armed], None] | None = None,
+        data: DataDesk | None = None,
+    ) -> None:
         self._engine, self._loop, self._jobs = engine, engine.loop, jobs
         self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._questions: dict[str, Handler] = {
@@ -82,6 +91,9 @@ class Commands:
             "position.close": self._position_close,
             "run.start": self._run_start,
         }
+        data = data or DataDesk(engine.store)
+        self._questions |= data.questions
+        self._orders |= data.orders
         upkeep = Upkeep(engine)
         self._questions |= upkeep.questions
         self._orders |= upkeep.orders

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets import store
+from engine.datasets.arriving import discard, unfinished
 from engine.datasets.findings import Severity
 from engine.datasets.importing import preview
 from engine.datasets.repair import REPAIRABLE, USUAL
 from engine.domain import INTERVAL_S
 from engine.errors import CommandRefused, DataError
 from engine.runtime.data_jobs import DataJobs
-from engine.runtime.downloading import discard, unfinished
 from engine.venues.public import VENUES
 from storage.database import Database
 

@@ -17,10 +17,10 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from engine.datasets.arriving import DownloadRequest
 from engine.datasets.importing import ImportRequest
 from engine.datasets.repairing import RepairRequest
 from engine.errors import BadRows, CommandRefused, WorkstationError
-from engine.runtime.downloading import DownloadRequest
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("data")
@@ -175,7 +175,6 @@ def carry_out(
     from engine.datasets.importing import import_files
     from engine.datasets.repairing import repair_dataset
     from engine.datasets.store import reference
-    from engine.runtime.downloading import download
 
     outcome: dict[str, Any] = {"refused": [], "repaired": 0}
     if kind == "import":
@@ -185,6 +184,8 @@ def carry_out(
         manifest = answer["manifest"]
         outcome = {"refused": answer["refused"], "repaired": answer["repaired"]}
     else:
+        from engine.runtime.downloading import download  # brings ccxt with it
+
         manifest = asyncio.run(download(home, request, report, cancelled))
     if manifest is None:
         return outcome | {"dataset": None, "rows": 0, "findings": 0, "changes": []}

@@ -9,8 +9,9 @@ from fake_bybit import HOUR_MS, LISTED_MS, FakeBybit
 from scripted_market import ScriptedMarket
 
 from engine.datasets import store
+from engine.datasets.arriving import DownloadRequest, discard, unfinished
 from engine.errors import CommandRefused, DataError, Unreachable
-from engine.runtime.downloading import DownloadRequest, discard, download, unfinished
+from engine.runtime.downloading import download
 from engine.venues import public
 from engine.venues.sandbox.options import SandboxOptions
 from engine.venues.sandbox.server import SandboxServer
