@@ -51,6 +51,10 @@ class ResearchCalls:
         answer = self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id, format="pdf")
         return base64.b64decode(answer["pdf_base64"])
 
+    def stored_datasets(self) -> list[dict[str, Any]]:
+        """Return the data sets a backtest can run on: ``name``, ``version``, ``kind``, ``interval``, …"""
+        return self._ask("datasets", timeout_s=ASK_TIMEOUT_S)["datasets"]
+
     def goal(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return the chance of a goal from this account's record, or from a run's.
 

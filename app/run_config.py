@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 STRATEGIES = {"trend": "Trend, several horizons", "ema-cross": "EMA cross, the yardstick", "file": "Python file"}
-SOURCES = {"history": "Engine history", "path": "Path on disk"}
+SOURCES = {"history": "Engine history", "dataset": "Data set", "path": "Path on disk"}
 HISTORY_INTERVALS = ("1h", "1m")  # what the engine keeps; a file's own interval is read from it
 
 
@@ -22,11 +22,86 @@ class Parameter(NamedTuple):
     step: float | None = None  # as shown
     choices: tuple[str, ...] = ()
     meaning: str = ""
+    empty: str = ""  # what an empty field stands for; it is not sent then
 
 
 COSTS = (
-    Parameter("fee", "Taker fee, bp", 0.0004, 1e4, 0.0, 100.0, 0.5, meaning="Of traded notional"),
-    Parameter("slippage", "Slippage, bp", 0.0001, 1e4, 0.0, 100.0, 0.5, meaning="Fills are worse than the open"),
+    Parameter("fee", "Taker fee, bp", 0.0004, 1e4, -100.0, 500.0, 0.5, meaning="Of traded notional; negative: rebate"),
+    Parameter(
+        "maker_fee",
+        "Maker fee, bp",
+        None,
+        1e4,
+        -100.0,
+        500.0,
+        0.5,
+        meaning="Of what rests and is filled",
+        empty="as taker",
+    ),
+    Parameter(
+        "maker_share",
+        "Maker share, %",
+        None,
+        100,
+        0.0,
+        100.0,
+        5.0,
+        empty="0",
+        meaning="Share of each order that is filled resting, without crossing the spread; a high share flatters",
+    ),
+    Parameter(
+        "slippage",
+        "Fixed slippage, bp",
+        None,
+        1e4,
+        0.0,
+        500.0,
+        0.5,
+        empty="by the market",
+        meaning="Empty: spread by volatility and impact by volume. A number: that distance instead of both",
+    ),
+    Parameter(
+        "spread_vol",
+        "Spread by vol, ×",
+        None,
+        1,
+        0.0,
+        1.0,
+        0.005,
+        empty="0.01",
+        meaning="Half spread over the volatility of an hour",
+    ),
+    Parameter(
+        "impact",
+        "Impact, ×",
+        None,
+        1,
+        0.0,
+        10.0,
+        0.5,
+        empty="1",
+        meaning="Factor of the square-root law of market impact, where volume is known",
+    ),
+    Parameter(
+        "max_participation",
+        "Most of volume, %",
+        None,
+        100,
+        0.1,
+        100.0,
+        1.0,
+        empty="no limit",
+        meaning="Largest share of a bar's volume that is ours; the rest waits",
+    ),
+    Parameter("delay_bars", "Delay, bars", 0, 1, 0, 1000, 1, meaning="Fills come so many bars after the next open"),
+    Parameter(
+        "latency_ms", "Latency, ms", None, 1, 0.0, 86_400_000.0, 100.0, empty="0", meaning="Between decision and fill"
+    ),
+    Parameter("stop_pct", "Stop, %", None, 100, 0.1, 90.0, 1.0, empty="none", meaning="Of the entry price"),
+    Parameter("take_pct", "Take profit, %", None, 100, 0.1, 1000.0, 1.0, empty="none", meaning="Of the entry price"),
+    Parameter(
+        "min_notional", "Smallest order, USDT", 5.0, 1, 0.0, 100_000.0, 1.0, meaning="Orders below it open nothing"
+    ),
 )
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "trend": (
@@ -62,9 +137,19 @@ def parameters(strategy: str, in_force: dict[str, Any]) -> list[Parameter]:
 
     def start(spec: Parameter) -> Parameter:
         value = in_force.get(spec.name, spec.default)
+        if value is None:
+            return spec
         return spec._replace(default=tuple(value) if isinstance(spec.default, tuple) else type(spec.default)(value))
 
     return [start(spec) for spec in (*PARAMETERS[strategy], *COSTS)]
+
+
+def dataset_names(datasets: list[dict[str, Any]], kind: str) -> dict[str, str]:
+    """Return the stored data sets of a kind: reference to what a person reads."""
+    return {
+        f"{row['name']}@{row['version']}": f"{row['name']} v{row['version']} · {row.get('interval') or kind}"
+        for row in datasets if row["kind"] == kind
+    }  # fmt: skip
 
 
 def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
@@ -73,15 +158,19 @@ def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     form : dict
-        ``source, path, symbols, interval, strategy, file, start, end, cash`` as the widgets hold them.
+        ``source, path, dataset, funding, symbols, interval, strategy, file, start, end, cash`` as the widgets hold
+        them.
     shown : dict
         Parameter name to its value in the unit of the form; text for a list.
     """
     specs = {spec.name: spec for spec in (*PARAMETERS[form["strategy"]], *COSTS)}
-    params = {name: stored(specs[name], value) for name, value in shown.items() if name in specs}
+    given = {name: value for name, value in shown.items() if name in specs and value is not None}
+    params = {name: stored(specs[name], value) for name, value in given.items()}
     params.update(free_parameters(form.get("free") or "") if form["strategy"] == "file" else {})
     return {
         "source": form["source"], "path": (form["path"] or None) if form["source"] == "path" else None,
+        "dataset": (form.get("dataset") or None) if form["source"] == "dataset" else None,
+        "funding": form.get("funding") or None,
         "symbols": list(form["symbols"]), "interval": form["interval"],
         "strategy": form["file"] if form["strategy"] == "file" else form["strategy"], "params": params,
         "start": _day(form["start"]), "end": _day(form["end"]), "cash": float(form["cash"]),
@@ -92,6 +181,8 @@ def missing(config: dict[str, Any]) -> str | None:
     """Return a sentence on what the form lacks, or None when it can be sent."""
     if config["source"] == "path" and not config["path"]:
         return "Give the path of a Parquet or CSV file, or of a folder of them."
+    if config["source"] == "dataset" and not config["dataset"]:
+        return "Choose a data set; the Data page imports and downloads them."
     if config["source"] == "history" and not config["symbols"]:
         return "Choose at least one symbol."
     if not config["strategy"]:

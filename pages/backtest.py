@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import backtests, forms, results, widgets
+from app import backtest_form, backtests, results, widgets
 from app.client import engine_client
 
 client = engine_client()
@@ -11,10 +11,11 @@ with widgets.known("Backtest"):
     active = results.active_run(client)  # before the list of runs, which then has its outcome
     in_force = client.settings()["values"]
     runs = client.runs()
+    datasets = client.stored_datasets()
 
 form_at, result_at = st.columns([3, 8], gap="medium")
 with form_at:
-    forms.backtest_form(client, in_force, busy=active is not None)
+    backtest_form.backtest_form(client, in_force, datasets, busy=active is not None)
 
 with result_at:
     if active is not None:

@@ -10,7 +10,7 @@ import pyarrow.flight as fl
 from fake_market import LOT, TICK
 from pydantic import ValidationError
 
-from engine.settings import SystemConfig
+from engine.settings import SystemConfig, field_descriptions
 
 TAKER_FEE = 0.0004
 
@@ -47,13 +47,7 @@ class FakeActions:
                 "fills": [f for f in self.books.fills if f["decision_id"] == number]}  # fmt: skip
 
     def act_settings_get(self, body):
-        schema = SystemConfig.model_json_schema()["properties"]
-        fields = {name: {
-            "description": spec.get("description", ""), "default": spec.get("default"), "type": spec.get("type"),
-            "minimum": spec.get("minimum", spec.get("exclusiveMinimum")),
-            "maximum": spec.get("maximum", spec.get("exclusiveMaximum")), "choices": spec.get("enum")}
-            for name, spec in schema.items()}  # fmt: skip
-        return {"values": self.config.model_dump(mode="json"), "fields": fields}
+        return {"values": self.config.model_dump(mode="json"), "fields": field_descriptions()}
 
     def act_settings_set(self, body):
         try:

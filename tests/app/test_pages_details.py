@@ -188,6 +188,30 @@ def test_backtest_starts_once_with_a_key_and_shows_progress(engine):
     assert not button(script, "Run backtest").disabled
 
 
+def test_backtest_leaves_the_market_model_to_the_engine_unless_told_otherwise(engine):
+    script = page("backtest").run()
+    box = next(box for box in script.number_input if box.label == "Fixed slippage, bp")
+    assert box.value is None
+    button(script, "Run backtest").click()
+    script.run()
+    (body,) = sent(engine, "run.start")
+    assert not {"slippage", "spread_vol", "impact", "stop_pct"} & set(body["config"]["params"])
+    assert body["config"]["funding"] is None
+
+
+def test_backtest_runs_on_a_stored_data_set_with_its_funding(engine):
+    script = page("backtest").run()
+    script.segmented_control[0].set_value("dataset").run()
+    next(box for box in script.selectbox if box.label == "Funding rates").set_value("rates@1")
+    next(box for box in script.number_input if box.label == "Stop, %").set_value(5.0)
+    button(script, "Run backtest").click()
+    script.run()
+    (body,) = sent(engine, "run.start")
+    config = body["config"]
+    assert (config["source"], config["dataset"], config["funding"]) == ("dataset", "btc-hours@2", "rates@1")
+    assert config["params"]["stop_pct"] == 0.05
+
+
 def test_backtest_can_be_cancelled(engine):
     script = page("backtest").run()
     button(script, "Run backtest").click()

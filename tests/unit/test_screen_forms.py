@@ -38,6 +38,7 @@ def test_users_strategy_sends_its_file_and_its_own_parameters():
 @pytest.mark.parametrize(("change", "word"), [
     ({"symbols": []}, "symbol"),
     ({"source": "path"}, "path"),
+    ({"source": "dataset"}, "data set"),
     ({"strategy": "file"}, "Python file"),
     ({"start": date(2026, 2, 1), "end": date(2026, 1, 1)}, "before"),
 ])  # fmt: skip
