@@ -22,6 +22,7 @@ from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
 from engine.research.honesty import Run, count_trials, panel_of
 from engine.research.loading import BarTable, cut, load_bars, load_funding, select
+from engine.research.origin import origin_of
 from engine.research.sensitivity import sensitivity
 from engine.research.simulation import harsher, has_volume, scan_again, scan_of
 from engine.research.trades import RoundTrip, round_trips
@@ -55,6 +56,7 @@ class BacktestResult(NamedTuple):
     bars: BarTable
     simulation: SimResult
     trips: list[RoundTrip]
+    provenance: dict[str, dict[str, Any]]  # by symbol: file, hash, span and known problems of its bars
 
     def to_json(self, max_points: int | None = None) -> dict[str, Any]:
         """Return the result as plain JSON types; NaN becomes null.
@@ -83,6 +85,7 @@ class BacktestResult(NamedTuple):
             "rules": self.rules,
             "honesty": _plain(self.honesty),
             "sensitivity": _plain(self.sensitivity),
+            "provenance": self.provenance,
             "trials": self.trials,
             "elapsed_s": self.elapsed_s,
         }
@@ -266,7 +269,7 @@ def run_backtest(
         hangs_on = sensitivity(bars, funding, resolved, config.cash, wish, lambda: _stop_if(cancelled))
     return BacktestResult(
         _described(run), run.metrics, run.in_sample, run.out_of_sample, run.canaries, _rules(result), honesty, hangs_on,
-        trials.n, elapsed_s, bars, result, run.trips,
+        trials.n, elapsed_s, bars, result, run.trips, origin_of(config.data, config.funding, whole),
     )  # fmt: skip
 
 

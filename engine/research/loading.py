@@ -260,6 +260,11 @@ def select(bars: BarTable, symbols: tuple[str, ...]) -> BarTable:
     return bars._replace(symbols=symbols, fingerprint=digest, **picked)  # type: ignore[arg-type]
 
 
+def funding_file(folder: Path, symbol: str) -> Path | None:
+    """Return the file of a symbol's funding rates, or None where there is none."""
+    return next((file for suffix in _SUFFIXES if (file := folder / f"{symbol}{suffix}").is_file()), None)
+
+
 def load_funding(path: Path, bars: BarTable) -> F8:
     """Return funding rates (T, N) due at each bar's close, 0 where none is due.
 
@@ -277,9 +282,7 @@ def load_funding(path: Path, bars: BarTable) -> F8:
     rates = np.zeros((len(bars.ts_open), len(bars.symbols)))
     ts_close = bars.ts_close
     for i, symbol in enumerate(bars.symbols):
-        file = next(
-            (path / f"{symbol}{suffix}" for suffix in _SUFFIXES if (path / f"{symbol}{suffix}").is_file()), None
-        )
+        file = funding_file(path, symbol)
         if file is None:
             continue
         table = pa_parquet.read_table(file) if file.suffix == ".parquet" else pa_csv.read_csv(file)

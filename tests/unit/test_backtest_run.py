@@ -52,7 +52,7 @@ def test_json_has_the_contract_keys_and_no_nan(tmp_path):
     result = run(tmp_path, fast=5, slow=20, side="both")
     written = result.to_json()
     assert set(written) >= {"config", "metrics", "equity", "trades", "fills", "canaries", "out_of_sample", "trials",
-                            "elapsed_s"}  # fmt: skip
+                            "elapsed_s", "provenance"}  # fmt: skip
     assert set(written["metrics"]) == METRICS
     assert len(written["equity"]) == 2400
     assert written["equity"][-1] == [int(BARS.ts_close[-1]) // 1_000_000, written["metrics"]["final_equity"]]

@@ -13,6 +13,8 @@ from engine.datasets.repair import repair
 from engine.datasets.repairing import RepairRequest, repair_dataset
 from engine.datasets.store import Series
 from engine.errors import DataError
+from engine.research.loading import load_bars
+from engine.research.origin import origin_of
 
 
 def findings_of(series):
@@ -114,3 +116,18 @@ def test_provenance_of_a_stored_data_set_and_of_a_plain_file(tmp_path):
     (folder / "BTCUSDT.parquet").write_bytes(b"other")
     with pytest.raises(DataError, match="not the file of data set spot@1"):
         provenance(folder, [ours], 3600)
+
+
+def test_a_backtests_result_says_where_its_bars_and_rates_are_from(tmp_path):
+    ours = without(walk(), range(100, 104))
+    store.write(tmp_path, draft("spot", ours, findings=findings_of(ours)))
+    rate = Series("BTCUSDT", ours.ts[::8], np.full((len(ours.ts[::8]), 1), 1e-4))
+    store.write(tmp_path, draft("rates", rate, kind="funding", interval_s=0))
+    folder, rates = store.folder_of(tmp_path, "spot"), store.folder_of(tmp_path, "rates")
+    bars = load_bars(folder)
+    block = origin_of(folder, rates, bars)["BTCUSDT"]
+    assert (block["dataset"], block["rows"], block["first_ts_ms"]) == ("spot@1", 296, START // 10**6)
+    expected = store.manifest_of(tmp_path, "rates")["symbols"]["BTCUSDT"]["sha256"]
+    assert block["funding"] == {"path": str(rates / "BTCUSDT.parquet"), "sha256": expected}
+    in_memory = origin_of(None, None, bars)["BTCUSDT"]
+    assert (in_memory["path"], in_memory["sha256"], in_memory["rows"]) == ("in memory", bars.fingerprint, 296)
