@@ -235,27 +235,6 @@ def required_sharpe(goal: Goal, chance: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def min_track_record(returns: F8, confidence: float = 0.95) -> float:
-    """Return how many returns it takes until a Sharpe ratio like this record's is above zero with confidence.
-
-    n = 1 + (1 - skew SR + (kurtosis - 1) / 4 SR^2) (z / SR)^2, infinite for SR <= 0.
-
-    Source: Bailey & Lopez de Prado (2012).
-    """
-    from statistics import NormalDist
-
-    deviation = float(np.std(returns, ddof=1))
-    sharpe = float(np.mean(returns)) / deviation if deviation > 0 else 0.0
-    if sharpe <= 0:
-        return math.inf
-    scaled = (returns - np.mean(returns)) / np.std(returns)
-    skew, kurtosis = float(np.mean(scaled**3)), float(np.mean(scaled**4))
-    return (
-        1.0
-        + (1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2) * (NormalDist().inv_cdf(confidence) / sharpe) ** 2
-    )
-
-
 def growth_intervals(returns: F8, *, rows: int = 2_000, level: float = 0.9, seed: int = SEED) -> dict[str, Any]:
     """Return block-bootstrap intervals of growth a year and of the largest drawdown of a record of daily returns.
 

@@ -23,13 +23,13 @@ from engine.research.goal import (
     Goal,
     Paths,
     block_length,
-    min_track_record,
     p_first_passage,
     p_target_before_drawdown,
     p_terminal_unknown_mean,
     required_sharpe,
     simulate_paths,
 )
+from engine.research.overfitting import min_track_record
 from engine.research.track_record import MS_PER_DAY, TrackRecord, day_text
 
 SEED_TARGET, SEED_EQUITY, SEED_DATE, SEED_GROWTH = 1_000_000.0, 10_000.0, date(2026, 12, 31), 2.0

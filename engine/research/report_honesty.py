@@ -6,10 +6,11 @@ from typing import Any
 
 from engine.research import wording
 from engine.research.report_parts import Badge, Cell, Section, Table, missing
-from engine.research.wording import UNKNOWN, known, number, percent, signed_percent
+from engine.research.wording import UNKNOWN, known, number, percent, probability, signed_percent
 
 ESTABLISHED = 0.95  # probability from which skill counts as shown
 OVERFIT = 0.5
+BASE_ROW = "as run"  # the row of a sensitivity table that changes nothing
 CANARY_MEANING = {
     "lookahead": "Later bars are cut off: what was decided before must not change.",
     "future_shift": "Later prices are changed: what was decided before must not change.",
@@ -84,12 +85,12 @@ def luck_sentence(result: dict[str, Any]) -> str:
     luck_of = "the luck of the best of them" if known(trials) and trials > 1 else "luck"
     told = f"{counted} on this data. The probability that the whole run's Sharpe ratio is more than {luck_of} is "
     if value < ESTABLISHED:
-        return f"{told}{percent(value, 0)}; {percent(ESTABLISHED, 0)} would be needed: skill is not shown."
+        return f"{told}{probability(value)}; {percent(ESTABLISHED, 0)} would be needed: skill is not shown."
     outside = result.get("out_of_sample") or {}
     late = outside.get("metrics", outside).get("sharpe")
     if known(late) and late <= 0:
-        return f"{told}{percent(value, 0)}, but out of sample nothing is left of it: skill is not shown."
-    return f"{told}{percent(value, 0)}, above the {percent(ESTABLISHED, 0)} that are asked for."
+        return f"{told}{probability(value)}, but out of sample nothing is left of it: skill is not shown."
+    return f"{told}{probability(value)}, above the {percent(ESTABLISHED, 0)} that are asked for."
 
 
 def luck(result: dict[str, Any]) -> Section:
@@ -122,7 +123,7 @@ def _judged(value: Any, limit: float, *, above: bool) -> Cell:
     if not known(value):
         return UNKNOWN
     good = value >= limit if above else value <= limit
-    return (percent(value, 0), "gain" if good else "loss")
+    return (probability(value), "gain" if good else "loss")
 
 
 def drawdown(result: dict[str, Any]) -> Section:
@@ -204,7 +205,7 @@ def sensitivity(result: dict[str, Any]) -> Section:
         return missing("sensitivity", "What it hangs on")
     base = (result.get("metrics") or {}).get("sharpe")
     rows: list[list[Cell]] = []
-    for row in sorted(found, key=lambda row: row["sharpe"] if known(row.get("sharpe")) else float("inf")):
+    for row in sorted(found, key=_worst_first):
         moved = row["sharpe"] - base if known(row.get("sharpe")) and known(base) else None
         tone = "" if moved is None or abs(moved) < 0.005 else "gain" if moved > 0 else "loss"
         rows.append([
@@ -216,6 +217,10 @@ def sensitivity(result: dict[str, Any]) -> Section:
                "Final equity, USDT"]  # fmt: skip
     return Section("sensitivity", "What it hangs on", ["One assumption is changed at a time; the worst is first."],
                    [Table("", columns, rows, "", (0, 1))])  # fmt: skip
+
+
+def _worst_first(row: dict[str, Any]) -> tuple[bool, float]:
+    return row.get("assumption") != BASE_ROW, row["sharpe"] if known(row.get("sharpe")) else float("inf")
 
 
 def canaries(result: dict[str, Any]) -> Section:

@@ -35,6 +35,13 @@ def percent(fraction: Any, decimals: int = 1) -> str:
     return f"{number(100 * fraction, 0 if abs(fraction) >= 10 else decimals)} %"
 
 
+def probability(value: Any) -> str:
+    """Write a probability; one that rounds to 0 or 100 % is written as a bound: nothing here is certain."""
+    if known(value) and value >= 0.995:
+        return "above 99 %"
+    return "below 1 %" if known(value) and value < 0.005 else percent(value, 0)
+
+
 def signed_percent(fraction: Any, decimals: int = 1) -> str:
     """Write a change with its sign."""
     text = percent(fraction, decimals)

@@ -257,8 +257,23 @@ def test_validation_script_exits_zero_only_if_both_hold(monkeypatch, capsys, tar
     monkeypatch.setattr("sys.argv", ["x", f"--target-return={target}", "--max-drawdown", limit])
     assert script.main() == code
     printed = capsys.readouterr().out
-    assert "simulated random walks" in printed
+    assert "generated prices of the practice market" in printed
+    assert "90% interval" in printed
     assert ("missed by" in printed) == (code == 1)
+
+
+def test_validation_tells_an_interval_that_holds_the_target_from_one_that_does_not():
+    spec = importlib.util.spec_from_file_location("validate", ROOT / "scripts" / "validate_backtest.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    found = {"growth": 0.5, "max_drawdown": 0.2, "target_return": 2.0, "max_drawdown_limit": 0.15, "red_canaries": [],
+             "intervals": {"level": 0.9, "cagr": [-0.1, 2.5], "max_drawdown": [0.16, 0.4]}, "deflated_sharpe": 0.3,
+             "trials": 4, "holds": False}  # fmt: skip
+    lines = script.verdict_lines(found)
+    assert "missed by 150.00%" in lines[0]
+    assert "shown neither way" in lines[1]
+    assert "exceeded by 5.00%" in lines[2]
+    assert "none of it holds" in lines[3]
 
 
 def test_panel_is_there_without_being_asked(tmp_path):
