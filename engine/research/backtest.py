@@ -17,7 +17,9 @@ from engine.core.matching import FillKind
 from engine.core.simulate import Scan, SimResult, stretches
 from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
 from engine.errors import CommandRefused, InvariantBroken
-from engine.research.canaries import run_canaries
+from engine.research.audit import audited, checksum
+from engine.research.canaries import Subject, run_canaries
+from engine.research.conduct import conduct
 from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
 from engine.research.honesty import Run, count_trials, panel_of
@@ -214,6 +216,11 @@ def _funding_paid(result: SimResult, bars: BarTable, funding: F8 | None, stretch
     return float(np.sum(np.where(np.isfinite(bars.close_px[part]), notional, 0.0) * funding[part]))
 
 
+def _funding_on(table: BarTable, bars: BarTable, funding: F8) -> F8:
+    """Return the funding rates of some of a run's bars; rows are found by their time."""
+    return funding[np.searchsorted(bars.ts_open, table.ts_open)].copy()
+
+
 def run_backtest(
     config: BacktestConfig, progress: Progress | None = None, cancelled: Cancelled | None = None
 ) -> BacktestResult:
@@ -244,18 +251,24 @@ def run_backtest(
     bars = cut(whole, _ns(config.start), _ns(config.end))
     funding = load_funding(config.funding, bars) if config.funding is not None else None
     resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
+    sums = checksum(bars)
     result, wish, elapsed_s = _simulate(
         bars, funding, config, resolved, lambda share: report(SIMULATED_SHARE * share), cancelled
     )
     run = _measured(config, resolved, bars, funding, result)
 
+    unchanged = sums == checksum(bars) and audited(bars, result.fills, result.track.equity, funding, config.cash)
+
     def rerun(table: BarTable) -> tuple[SimResult, F8]:
         _stop_if(cancelled)
-        rates = None if funding is None else funding[: len(table.ts_open)].copy()
+        rates = None if funding is None else _funding_on(table, bars, funding)
         return _simulate(table, rates, config, resolved, lambda share: None, cancelled)[:2]
 
     longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
-    run = run._replace(canaries=run_canaries(bars, (result, wish), rerun, longest))
+    subject = Subject(bars, (result, wish), rerun, config.is_file, longest, unchanged)
+    run = run._replace(
+        canaries=run_canaries(subject, config.panel), conduct=conduct(Path(config.strategy)) if config.is_file else ()
+    )
     report(CHECKED_SHARE)
     _stop_if(cancelled)
     trials = count_trials(run, whole, trial_key(config, resolved, bars))

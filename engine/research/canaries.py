@@ -1,28 +1,63 @@
-"""Canaries: does anything change in the past when the future changes?"""
+"""Canaries: does the past change with the future, and does the rule know what it cannot have been told?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from engine.core.matching import FillLog
 from engine.core.simulate import SimResult
 from engine.domain import F8
+from engine.errors import DataError
 from engine.research.loading import BarTable
+from engine.research.made_up import (
+    N_WORLDS,
+    common_part,
+    keeps_its_edge,
+    knows_the_real_prices,
+    made_up,
+    picks_with_hindsight,
+    total_gain,
+    world_of,
+)
 
 N_CUTS = 3
+N_CUTS_USER = 2
 TAIL_BARS = 200
+MADE_UP_BARS = 20_000
+MADE_UP_BARS_USER = 1_500
 BAR_COLUMNS = ("ts_open", "open_px", "high_px", "low_px", "close_px", "volume")
 
 Rerun = Callable[[BarTable], tuple[SimResult, F8]]
 """Runs the strategy from scratch over bars; returns the result and the user's wishes (T, N), (1, N) when built in."""
 
 
+class Subject(NamedTuple):
+    """A run under test."""
+
+    bars: BarTable
+    run: tuple[SimResult, F8]  # its result and the user's wishes
+    rerun: Rerun
+    is_file: bool  # a user's rule, which is slower and less known than a built-in one
+    longest: int  # bars that are looked at in one go, to bound the cost
+    audited: bool  # whether its fills and equity came out again
+
+    @property
+    def n_cuts(self) -> int:
+        """How often the future is cut off at the start of the run."""
+        return N_CUTS_USER if self.is_file else N_CUTS
+
+
+def rows_of(bars: BarTable, first: int, last: int) -> BarTable:
+    """Return bars [first, last) as copies, so that nothing earlier or later is in reach."""
+    return bars._replace(**{name: getattr(bars, name)[first:last].copy() for name in BAR_COLUMNS})
+
+
 def head(bars: BarTable, n_bars: int) -> BarTable:
     """Return the first bars as copies, so that nothing later is in reach."""
-    columns = {name: getattr(bars, name)[:n_bars].copy() for name in BAR_COLUMNS}
-    return bars._replace(**columns)
+    return rows_of(bars, 0, n_bars)
 
 
 def with_other_future(bars: BarTable, cut_at: int, rng: np.random.Generator) -> BarTable:
@@ -60,29 +95,73 @@ def _same_until(cut_at: int, bars: BarTable, one: tuple[SimResult, F8], other: t
     )
 
 
-def run_canaries(bars: BarTable, run: tuple[SimResult, F8], rerun: Rerun, longest: int) -> dict[str, str]:
+def _past_is_fixed(subject: Subject, rng: np.random.Generator, verdicts: dict[str, str]) -> None:
+    """Cut the future off and change it, first at the start of the run, for a user's rule also further on."""
+    n_bars = len(subject.bars.ts_open)
+    starts = [0]
+    if subject.is_file and n_bars > subject.longest + 4:
+        starts.append(int(rng.integers(1, n_bars - subject.longest)))  # nobody can know where it looks
+    for start in starts:
+        n_seen = min(n_bars - start, subject.longest)
+        if n_seen < 4:
+            return
+        part = subject.bars if start == 0 else rows_of(subject.bars, start, start + n_seen)
+        run = subject.run if start == 0 else subject.rerun(part)
+        for cut_at in sorted(rng.integers(n_seen // 2, n_seen, subject.n_cuts if start == 0 else 1).tolist()):
+            trials = {"lookahead": head(part, cut_at), "future_shift": with_other_future(part, cut_at, rng)}
+            for name, table in trials.items():
+                if verdicts[name] == "pass" and not _same_until(cut_at, part, run, subject.rerun(table)):
+                    verdicts[name] = "fail"
+
+
+def _in_made_up_worlds(subject: Subject, rng: np.random.Generator) -> dict[str, str]:
+    """Let the rule trade where nothing can be foretold, on the real clock with the real names."""
+    real = common_part(subject.bars, MADE_UP_BARS_USER if subject.is_file else MADE_UP_BARS, rng)
+    if real is None:
+        return {}
+    worlds = [world_of(subject.rerun(made_up(real, rng))) for _ in range(N_WORLDS)]
+    failed = {"shuffled": keeps_its_edge(worlds), "outside_knowledge": knows_the_real_prices(worlds, real, rng)}
+    if subject.is_file:
+        there = np.asarray(np.isfinite(real.close_px[0]))
+        failed["survivorship"] = picks_with_hindsight(worlds, there, total_gain(subject.bars), rng)
+    return {name: "fail" if wrong else "pass" for name, wrong in failed.items()}
+
+
+def run_canaries(subject: Subject, level: str = "full") -> dict[str, str]:
     """Return ``pass`` or ``fail`` for each canary.
 
     lookahead: the run is repeated on prefixes; decisions and equity up to each cut must be the same to the bit.
     future_shift: the run is repeated with other prices after each cut; nothing up to the cut may change.
+    fills: equity is worked out again from the fills, every fill lies inside its bar, opens are not
+        those of the bar before.
+    shuffled: on returns drawn at random the rule must not earn.
+    outside_knowledge: what it wants there must not earn on the real prices.
+    survivorship: a user's rule must not prefer by name the coins that did best.
 
     Parameters
     ----------
-    bars : BarTable
-    run : tuple
-        The run under test: its result and the user's wishes.
-    rerun : Rerun
-    longest : int
-        Cuts are drawn within the first so many bars, to bound the cost.
+    subject : Subject
+    level : str
+        ``full``, or anything else to leave out the made-up worlds.
+
+    Returns
+    -------
+    dict
+        A canary that needs more bars than there are is left out.
+
+    Notes
+    -----
+    A rule that breaks off with an error where the real run did not, fails.
     """
-    n_bars = min(len(bars.ts_open), longest)
-    if n_bars < 4:
-        return {"lookahead": "pass", "future_shift": "pass"}
-    rng = np.random.default_rng(int(bars.fingerprint[:8], 16))
-    verdicts = {"lookahead": "pass", "future_shift": "pass"}
-    for cut_at in sorted(rng.integers(n_bars // 2, n_bars, N_CUTS).tolist()):
-        trials = {"lookahead": head(bars, cut_at), "future_shift": with_other_future(bars, cut_at, rng)}
-        for name, table in trials.items():
-            if not _same_until(cut_at, bars, run, rerun(table)):
-                verdicts[name] = "fail"
+    rng = np.random.default_rng(int(subject.bars.fingerprint[:8], 16))
+    verdicts = {"lookahead": "pass", "future_shift": "pass", "fills": "pass" if subject.audited else "fail"}
+    try:
+        _past_is_fixed(subject, rng, verdicts)
+    except DataError:
+        verdicts["lookahead"] = "fail"
+    if level == "full":
+        try:
+            verdicts |= _in_made_up_worlds(subject, rng)
+        except DataError:
+            verdicts["shuffled"] = "fail"
     return verdicts
