@@ -28,7 +28,7 @@ from engine.research.origin import origin_of
 from engine.research.sensitivity import sensitivity
 from engine.research.simulation import harsher, has_volume, scan_again, scan_of
 from engine.research.trades import RoundTrip, round_trips
-from engine.research.user_scan import scan_user
+from engine.research.user_scan import repaints, scan_user
 
 __all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
 
@@ -265,10 +265,13 @@ def run_backtest(
         return _simulate(table, rates, config, resolved, lambda share: None, cancelled)[:2]
 
     longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
-    subject = Subject(bars, (result, wish), rerun, config.is_file, longest, unchanged)
-    run = run._replace(
-        canaries=run_canaries(subject, config.panel), conduct=conduct(Path(config.strategy)) if config.is_file else ()
-    )
+    canaries = run_canaries(Subject(bars, (result, wish), rerun, config.is_file, longest, unchanged), config.panel)
+    if config.is_file:
+        path = Path(config.strategy)
+        changed = repaints(path, resolved.user_params, bars, wish, longest)
+        canaries |= {} if changed is None else {"repaint": "fail" if changed else "pass"}
+        run = run._replace(conduct=conduct(path))
+    run = run._replace(canaries=canaries)
     report(CHECKED_SHARE)
     _stop_if(cancelled)
     trials = count_trials(run, whole, trial_key(config, resolved, bars))

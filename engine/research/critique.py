@@ -23,7 +23,8 @@ CANARY_SENTENCES = {
     "survivorship": "fed with made-up prices it still picks the coins that did best in the end: the universe was "
     "chosen with hindsight",
     "fills": "fills or equity cannot be worked out again from the bars: something reached into the simulation",
-    "past": "the strategy changed the past that it was handed",
+    "repaint": "what it says of earlier bars changes once later ones are known: a centred window, a scaler fitted to "
+    "everything, or a shift backwards",
 }
 
 

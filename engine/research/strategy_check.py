@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 from engine.domain import NS_PER_S
 from engine.errors import WorkstationError
 from engine.research.loading import BarTable, align
-from engine.research.user_scan import columns_of
-from engine.strategies.user import PastBuffer, UserRunner, load_strategy
+from engine.research.user_scan import columns_of, same_signals, signals_at_once
+from engine.strategies.user import UserRunner
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 OPENING_PX = (60_000.0, 3_000.0, 150.0)
@@ -113,15 +112,9 @@ def _past_stays(
     path: Path, params: dict[str, Any], bars: BarTable, weights: np.ndarray, history: int
 ) -> dict[str, Any]:
     """Compare what a whole table says of earlier bars with what was known at each bar's own close."""
-    n_bars, columns = min(history, len(weights)), columns_of(bars)
-    buffer = PastBuffer(bars.symbols, n_bars)
-    for t in range(n_bars):
-        buffer.append(int(bars.ts_close[t]), [column[t] for column in columns])
-    answer = load_strategy(path, params).strategy.signals(buffer.past(np.zeros(len(bars.symbols)), 10_000.0))
-    if isinstance(answer, Mapping):
-        answer = np.column_stack([answer.get(symbol, np.full(n_bars, np.nan)) for symbol in bars.symbols])
-    table = np.asarray(answer, dtype=float).reshape(n_bars, len(bars.symbols))
-    same = np.isclose(table, weights[:n_bars], rtol=1e-9, atol=1e-12, equal_nan=True)
+    n_bars = min(history, len(weights))
+    table = signals_at_once(path, params, bars, n_bars)
+    same = same_signals(table, weights[:n_bars])
     if same.all():
         return _check("Past stays as it was", True, "no row of signals changes when later bars become known")
     bar, column = (int(place) for place in np.argwhere(~same)[0])

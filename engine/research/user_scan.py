@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.core.simulate import Scan
 from engine.domain import F8
+from engine.errors import DataError
 from engine.research.loading import BarTable
-from engine.strategies.user import UserRunner
+from engine.strategies.user import PastBuffer, UserRunner, load_strategy
 
 PROGRESS_BARS = 500
 
@@ -73,3 +75,57 @@ def scan_user(
         equity = scan.track.equity[t]
         if t % PROGRESS_BARS == 0:
             report(t / n_bars)
+
+
+def signals_at_once(path: Path, params: dict[str, Any], bars: BarTable, n_bars: int) -> F8:
+    """Return what ``signals`` says of the first bars when all of them are known, (n_bars, N).
+
+    Parameters
+    ----------
+    path : Path
+    params : dict
+    bars : BarTable
+    n_bars : int
+        At most the strategy's ``history``.
+
+    Raises
+    ------
+    DataError
+        The strategy failed.
+    """
+    buffer, columns = PastBuffer(bars.symbols, n_bars), columns_of(bars)
+    for t in range(n_bars):
+        buffer.append(int(bars.ts_close[t]), [column[t] for column in columns])
+    try:
+        answer = load_strategy(path, params).strategy.signals(buffer.past(np.zeros(len(bars.symbols)), 10_000.0))
+    except Exception as error:  # the user's code may raise anything
+        raise DataError(f"signals in {path.name} failed: {type(error).__name__}: {error}") from error
+    if isinstance(answer, Mapping):
+        answer = np.column_stack([answer.get(symbol, np.full(n_bars, np.nan)) for symbol in bars.symbols])
+    table: F8 = np.asarray(answer, dtype=float).reshape(n_bars, len(bars.symbols))
+    return table
+
+
+def same_signals(table: F8, weights: F8) -> npt.NDArray[np.bool_]:
+    """Return where a whole table says of a bar what was said at that bar's own close."""
+    return np.isclose(table, weights, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def repaints(path: Path, params: dict[str, Any], bars: BarTable, wish: F8, longest: int) -> bool | None:
+    """Return whether ``signals`` changes its mind about bars once later ones are known; None for ``on_bar``.
+
+    Parameters
+    ----------
+    path : Path
+    params : dict
+    bars : BarTable
+    wish : (T, N) float64
+        What it said at each bar's own close.
+    longest : int
+        Bars that are looked at, at most.
+    """
+    runner = UserRunner(path, params, bars.symbols)
+    if runner.method != "signals":
+        return None
+    n_bars = min(runner.history, longest, len(wish))
+    return not bool(same_signals(signals_at_once(path, params, bars, n_bars), wish[:n_bars]).all())

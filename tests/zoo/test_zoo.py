@@ -26,7 +26,9 @@ FLAGGED = {
     "future_close_from_file": {"outside_knowledge", "imports pathlib"},
     "future_close_from_frame": {"future_shift", "imports sys"},
     "centred_window": {"outside_knowledge", "opens a file"},
+    "centred_signals": {"repaint"},
     "leaked_scaler": {"opens a file"},
+    "scaler_on_everything": {"repaint"},
     "survivors": {"survivorship"},
     "same_bar_fill": {"fills"},
     "printed_money": {"fills", "shuffled"},
@@ -38,7 +40,7 @@ FLAGGED = {
     "churner": {"No costs were charged"},
     "best_of_a_thousand": {"Skill is not established after 1,000 trials"},
 }
-PROMOTABLE = {"momentum", "exponential_cross", "channel", "slope", "scaled_trend", "convergence", "seeded_dice"}
+UNPROMOTABLE = {"holder", "reversal"}  # honest, but nothing to trade on
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +119,6 @@ def test_cheaters_and_broken_ones_are_flagged(name, tmp_path):
 def test_honest_ones_are_not_flagged(name, tmp_path):
     result = run(HERE / "honest" / f"{name}.py", tmp_path)
     assert set(result.canaries.values()) == {"pass"}, result.canaries
-    assert len(result.canaries) == 6
+    assert len(result.canaries) == 7 if name == "vectorised_trend" else 6
     assert not [sentence for sentence in result.honesty["blockers"] if "of the strategy" in sentence]
-    assert result.honesty["promotable"] == (name in PROMOTABLE), (result.metrics, result.honesty["blockers"])
+    assert result.honesty["promotable"] == (name not in UNPROMOTABLE), (result.metrics, result.honesty["blockers"])
