@@ -39,7 +39,9 @@ def test_funding_by_hand(traded):
     bars = walk(3, symbols=("A",))
     flat = np.full((3, 1), 110.0)
     bars = bars._replace(open_px=flat, high_px=flat, low_px=flat, close_px=flat)
-    fills = type(traded.fills)(np.array([0]), np.array([0]), np.array([2.0]), np.array([100.0]), *np.zeros((3, 1)))
+    one = traded.fills._replace(**{name: column[:1] for name, column in traded.fills._asdict().items()})
+    bought = {"bar": [0], "symbol": [0], "qty": [2.0], "px": [100.0], "fee": [0.0]}
+    fills = one._replace(**{name: np.array(value) for name, value in bought.items()})
     funding = np.array([[0.01], [0.0], [0.0]])
     assert equity_again(bars, fills, funding, 10_000.0).tolist() == pytest.approx([10_017.8] * 3)
 
