@@ -18,7 +18,7 @@ DEAD = ("ZZZUSDT", "QQQUSDT")
 BEST = ("SOLUSDT", "XRPUSDT")  # rose most, known only at the end
 INTERVAL_S = 8 * 3600
 SEED = 139
-DRIFT = 0.007  # log return a bar, against noise of 0.02
+DRIFT, NOISE = 0.0028, 0.008  # log return of a bar
 
 
 def zoo_bars(seed: int = SEED) -> BarTable:
@@ -29,10 +29,10 @@ def zoo_bars(seed: int = SEED) -> BarTable:
     for coin in COINS:
         turns = np.cumsum(rng.random(N_BARS) < 1 / 45)
         sign = rng.choice([-1.0, 1.0]) * np.where(turns % 2 == 0, 1.0, -1.0)
-        bias = 0.003 if coin in BEST else -0.004 if coin in DEAD else 0.0
-        close_px = 50.0 * np.exp(np.cumsum(bias + DRIFT * sign + rng.normal(0.0, 0.02, N_BARS)))
-        open_px = np.concatenate([[50.0], close_px[:-1]]) * np.exp(rng.normal(0.0, 0.0005, N_BARS))
-        reach = 1.0 + np.abs(rng.normal(0.0, 0.004, N_BARS))
+        bias = 0.0012 if coin in BEST else -0.0016 if coin in DEAD else 0.0
+        close_px = 50.0 * np.exp(np.cumsum(bias + DRIFT * sign + rng.normal(0.0, NOISE, N_BARS)))
+        open_px = np.concatenate([[50.0], close_px[:-1]]) * np.exp(rng.normal(0.0, 0.0002, N_BARS))
+        reach = 1.0 + np.abs(rng.normal(0.0, 0.002, N_BARS))
         high_px, low_px = np.maximum(open_px, close_px) * reach, np.minimum(open_px, close_px) / reach
         values = np.column_stack([open_px, high_px, low_px, close_px, rng.lognormal(5.0, 0.5, N_BARS)])
         n = DEATH if coin in DEAD else N_BARS
