@@ -22,7 +22,9 @@ from app.run_config import (
     missing,
     parameters,
 )
+from app.sweeps import grid_of
 
+GRID_EXAMPLE = "fast = 5:50:5\nslow = 60, 120, 240"
 NO_FUNDING = "not charged"
 TYPED = ("path", "file", "free", "interval", "start", "end", "cash", "symbols", "dataset", "funding")
 
@@ -95,6 +97,10 @@ def _parameters(form: dict[str, Any], in_force: dict[str, Any], datasets: list[d
         rates = {NO_FUNDING: NO_FUNDING} | dataset_names(datasets, "funding")
         st.selectbox("Funding rates", list(rates), format_func=rates.get, key="backtest.funding",
                      help="A stored data set of real rates; not charged: the result says so")  # fmt: skip
+    with st.expander("Parameter grid: a sweep"):
+        st.text_area("One name = values a line", key="backtest.grid", height=90, placeholder=GRID_EXAMPLE,
+                     help="Values as 5, 10, 20 or as first:last:step. Filled in: every combination is run and counted "
+                     "as a trial")  # fmt: skip
     return specs
 
 
@@ -136,7 +142,9 @@ def _start(client: EngineClient, *, form: dict[str, Any], entered: list[Paramete
     # One key until the run it started is over: a double click finds the same run, not a second one.
     key = held.setdefault("backtest.key", new_key())
     try:
-        held["backtest.run_id"] = client.start_run(config, key)["run_id"]
+        grid = grid_of(held.get("backtest.grid") or "")
+        kind = "sweep" if grid else "backtest"
+        held["backtest.run_id"] = client.start_run(config | ({"grid": grid} if grid else {}), key, kind=kind)["run_id"]
     except CommandRefused as error:
         held["backtest.refusal"] = str(error)
         held.pop("backtest.key")

@@ -11,12 +11,14 @@ from app.performance import parsed
 from app.tables import Column, Figure
 from engine.domain import NS_PER_MS
 
+SHOWN_KINDS = ("backtest", "sweep")
 COMPARED = 4  # curves on one chart
 FINISHED = frozenset({"done", "failed", "cancelled"})
 
 
 RUN_COLUMNS = (
     Column("ts_started", "Started, UTC", "time"),
+    Column("kind", "Kind"),
     Column("status", "Status"),
     Column("strategy", "Strategy"),
     Column("symbols", "Symbols"),
@@ -63,11 +65,11 @@ _METRICS: tuple[tuple[str, str, str, str], ...] = (
 def run_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """Return backtests with what was asked and what came out, read from the JSON columns."""
     rows = []
-    for run in runs[runs["kind"] == "backtest"].to_dict("records"):
+    for run in runs[runs["kind"].isin(SHOWN_KINDS)].to_dict("records"):
         config, metrics = parsed(run["config"]), parsed(run["metrics"])
         where = config.get("dataset") or config.get("path")
         rows.append({
-            "run_id": run["run_id"], "status": run["status"], "ts_started": run["ts_started"],
+            "run_id": run["run_id"], "kind": run["kind"], "status": run["status"], "ts_started": run["ts_started"],
             "strategy": config.get("strategy"), "symbols": short_symbols(config.get("symbols") or []) or where,
             "interval": config.get("interval"), "error": run["error"],
             **{name: metrics.get(name) for name in

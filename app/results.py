@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import backtests, report_view, run_charts, widgets
+from app import backtests, report_view, run_charts, sweep_view, widgets
 from app.client import CommandRefused, EngineClient, EngineUnavailable
 
 POLL_S = 0.5
@@ -67,6 +67,9 @@ def newest_finished(rows: pd.DataFrame) -> list[str]:
 def result(client: EngineClient, run: dict[str, Any]) -> None:
     """Show one finished run: what to believe of it first, then the curve, the doubts, every trade and every setting."""
     run_id = run["run_id"]
+    if run["kind"] == "sweep":
+        sweep_view.sweep(backtests.run_name(run), run_id, _load(client, run_id))
+        return
     answer, report = _load(client, run_id), _report(client, run_id)
     st.subheader(backtests.run_name(run))
     report_view.badges(report)
@@ -96,7 +99,10 @@ def comparison(client: EngineClient, runs: list[dict[str, Any]]) -> None:
     """Show several finished runs: curves from one starting point, measures side by side, settings that differ."""
     if len(runs) > backtests.COMPARED:
         st.caption(f"The first {backtests.COMPARED} of {len(runs)} chosen runs are compared.")
-    runs = runs[: backtests.COMPARED]
+    runs = [run for run in runs if run["kind"] == "backtest"][: backtests.COMPARED]
+    if not runs:
+        widgets.empty("Sweeps are looked at one at a time.")
+        return
     answers = {run["run_id"]: _load(client, run["run_id"]) for run in runs}
     st.subheader(" against ".join(backtests.run_name(run) for run in runs))
     curves = {run_id: answer["equity"] for run_id, answer in answers.items()}

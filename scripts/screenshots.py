@@ -32,6 +32,7 @@ from measuring import (  # noqa: E402
 SIZE = {"width": 1440, "height": 900}
 TALL = {"width": 1440, "height": 1300}
 SETTLE_MS = 6000
+RUN_MS = 300_000  # with its whole honesty panel, on a busy machine
 
 
 def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
@@ -46,16 +47,34 @@ def run_backtest(page: Any, url: str) -> bool | None:
     """Run one from the form; refused while the engine still loads its history, so the caller asks again."""
     page.goto(url)
     page.get_by_role("button", name="Run backtest").click(timeout=60_000)
-    page.wait_for_timeout(12_000)
-    return page.get_by_text("Out of sample").count() > 0 or None
+    page.wait_for_timeout(4_000)
+    if page.get_by_role("button", name="Cancel", exact=True).count() == 0 and page.get_by_role("tab").count() == 0:
+        return None  # refused: the sentence stands below the form
+    page.get_by_role("tab", name="Honesty").wait_for(timeout=RUN_MS)
+    return True
+
+
+def shoot_tabs(page: Any, url: str, out: Path) -> None:
+    """Take the parts of a result that lie behind tabs."""
+    page.goto(url)
+    for name, tab in (
+        ("backtest_honesty", "Honesty"),
+        ("backtest_doubt", "What would make"),
+        ("backtest_trades", "Trades"),
+    ):
+        page.get_by_role("tab").filter(has_text=tab).first.click(timeout=60_000)
+        page.wait_for_timeout(SETTLE_MS)
+        page.screenshot(path=str(out / f"{name}.png"))
+        print(out / f"{name}.png")
 
 
 def shoot(url: str, out: Path) -> None:
     with browser_page() as page:
-        wait_for("a backtest's result", lambda: run_backtest(page, f"{url}/backtest"), 180)
+        wait_for("a backtest's result", lambda: run_backtest(page, f"{url}/backtest"), 400)
         take(page, url, out / "desk.png")
         for name in sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "desk"):
             take(page, f"{url}/{name}", out / f"{name}.png", TALL)
+        shoot_tabs(page, f"{url}/backtest", out)
 
 
 def main() -> None:

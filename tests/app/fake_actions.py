@@ -196,7 +196,7 @@ class FakeActions:
 
     def act_run_start(self, body):
         run_id = f"run-{len(self.books.runs) + 1:04d}"
-        self.books.start_run(run_id, body["config"])
+        self.books.start_run(run_id, body["config"], body.get("kind") or "backtest")
         return {"run_id": run_id}
 
     def act_run_status(self, body):

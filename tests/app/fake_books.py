@@ -164,8 +164,8 @@ class FakeBooks:
     def open_orders(self) -> list[dict]:
         return [row for row in self.orders if row["status"] in ("NEW", "PARTIALLY_FILLED", "UNKNOWN")]
 
-    def start_run(self, run_id: str, config: dict) -> None:
-        self.runs[run_id] = {"kind": "backtest", "ts_started": time.time_ns(), "config": config, "cancelled": False}
+    def start_run(self, run_id: str, config: dict, kind: str = "backtest") -> None:
+        self.runs[run_id] = {"kind": kind, "ts_started": time.time_ns(), "config": config, "cancelled": False}
 
     def run_state(self, run_id: str) -> dict:
         """Runs take two seconds; a path that does not exist makes one fail."""
