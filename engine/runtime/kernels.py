@@ -27,5 +27,5 @@ async def compile_once(store: Database, module: str, function: str) -> None:
 
 def _compile_ahead(module: str, function: str) -> None:
     """Compile with low priority elsewhere, so that nothing here stalls."""
-    command = [sys.executable, "-c", f"import os; os.nice(5); from engine.core.{module} import {function} as f; f()"]
+    command = [sys.executable, "-m", "engine.runtime.precompile", module, function]
     subprocess.run(command, check=False, capture_output=True, timeout=300)
