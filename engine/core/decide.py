@@ -7,14 +7,23 @@ import numpy as np
 from engine.core.account import equity_of, mark_book, valuation_px
 from engine.core.compiling import kernel_part
 from engine.core.drafts import Draft
-from engine.core.risk import Standing, book_limited, refuse_all, write_symbol_limits
+from engine.core.risk import (
+    FULL_SIZE_DRAWDOWN,
+    NO_NEW_RISK_LOSS,
+    Standing,
+    book_limited,
+    refuse_all,
+    write_symbol_limits,
+)
 from engine.core.size import write_sized_weights
 from engine.core.sleeves import advance_sleeve, bars_needed
 from engine.core.state import State
 from engine.core.targets import write_target
-from engine.domain import F8, AccountView, InstrumentTable, Params, TradingState
+from engine.domain import F8, AccountView, InstrumentTable, Params, Sleeve, TradingState
 
-_HALTED = int(TradingState.HALTED)
+_RUNNING, _HALTED = int(TradingState.RUNNING), int(TradingState.HALTED)
+_EMA_CROSS = int(Sleeve.EMA_CROSS)
+_MARGIN = 1e-9
 
 
 @kernel_part
@@ -37,14 +46,22 @@ def _write_present(n_symbols: int, draft: Draft, account: AccountView, equity: f
 
 
 @kernel_part
-def _standing(state: State, equity: float, trading_state: int, params: Params) -> Standing:
+def _standing(state: State, equity: float, trading_state: int, params: Params, keep_record: bool) -> Standing:
+    """Compare equity with peak and day. Without a record, losses too small for any rule may be given as 0.
+
+    That spares two divisions on most bars; the margin is far above rounding, so no rule sees a difference.
+    """
     book = state.book[0]
-    drawdown = 1.0 - equity / book["peak_equity"] if book["peak_equity"] > 0.0 else 0.0
-    day_loss = 1.0 - equity / book["day_open_equity"] if book["day_open_equity"] > 0.0 else 0.0
-    if day_loss >= params.max_daily_loss:
-        book["day_locked"] = 1
-    if drawdown >= params.max_drawdown:
-        book["drawdown_locked"] = 1
+    peak, day_open = book["peak_equity"], book["day_open_equity"]
+    drawdown, day_loss = 0.0, 0.0
+    if keep_record or not equity >= peak * (1.0 - params.max_drawdown * FULL_SIZE_DRAWDOWN + _MARGIN):
+        drawdown = 1.0 - equity / peak if peak > 0.0 else 0.0
+        if drawdown >= params.max_drawdown:
+            book["drawdown_locked"] = 1
+    if keep_record or not equity >= day_open * (1.0 - params.max_daily_loss * NO_NEW_RISK_LOSS + _MARGIN):
+        day_loss = 1.0 - equity / day_open if day_open > 0.0 else 0.0
+        if day_loss >= params.max_daily_loss:
+            book["day_locked"] = 1
     return Standing(equity, drawdown, day_loss, book["day_locked"] == 1, book["drawdown_locked"] == 1, trading_state)
 
 
@@ -53,6 +70,32 @@ def _hold(n_symbols: int, draft: Draft, account: AccountView) -> None:
     for i in range(n_symbols):
         draft.target_qty[i] = account.position_qty[i] + account.in_flight_qty[i]
         draft.act[i] = 0
+
+
+@kernel_part
+def _is_calm(
+    n_symbols: int, state: State, close_px: F8, t: int, age_s: F8, needed: int, standing: Standing, params: Params
+) -> bool:
+    """Return whether ema-cross has nothing to do and no rule objects: the common bar, told from few comparisons.
+
+    True only when the whole gate would pass every symbol and leave its position alone: no signal is new, and every
+    wish is either for nothing or within every limit.
+    """
+    if not standing.equity > 0.0 or standing.trading_state != _RUNNING:
+        return False
+    free = not standing.day_locked and standing.day_loss < NO_NEW_RISK_LOSS * params.max_daily_loss
+    free = free and not standing.drawdown_locked and standing.drawdown <= params.max_drawdown * FULL_SIZE_DRAWDOWN
+    share = 1.0 / n_symbols
+    gross = 0.0
+    for i in range(n_symbols):
+        if state.crossed[i] == 1 or (params.gate and state.n_bars[i] < needed):
+            return False
+        weight = abs(state.signal[i] * share)
+        gross += weight
+        seen = close_px[t, i] > 0.0 and age_s[i] <= params.max_age_s
+        if params.gate and weight > 0.0 and not (free and seen and weight <= params.max_symbol_weight):
+            return False
+    return not params.gate or (gross <= params.max_gross_weight and gross <= params.max_leverage)
 
 
 @kernel_part
@@ -89,21 +132,27 @@ def decide(
     instruments : InstrumentTable
     params : Params
     keep_record : bool
-        Write verdicts with measured numbers and limits; otherwise they are only counted.
+        Write verdicts with measured numbers and limits; otherwise they are only counted, and a bar on which
+        nothing is to be done leaves the draft's weights as they were.
 
     Returns
     -------
     tuple of float
-        Equity (ccy), gross weight of the present book, annualised volatility of the sized weights.
+        Equity (ccy), gross weight of the present book, annualised volatility of the sized weights. The last two may be
+        NaN without ``keep_record``.
     """
     equity = _mark(n_symbols, state, draft, account, cash)
     if equity == equity:
         mark_book(state, equity, ts_close)
-    gross = _write_present(n_symbols, draft, account, equity)
-    standing = _standing(state, equity, account.trading_state, params)
+    advance_sleeve(n_symbols, state, close_px, t, params, keep_record)
+    standing = _standing(state, equity, account.trading_state, params, keep_record)
     needed = bars_needed(params)
-    advance_sleeve(n_symbols, state, close_px, t, params)
-    volatility = write_sized_weights(n_symbols, state, draft, external_weight, t, needed, params)
+    skippable = params.sleeve == _EMA_CROSS and not keep_record
+    if skippable and _is_calm(n_symbols, state, close_px, t, age_s, needed, standing, params):
+        _hold(n_symbols, draft, account)
+        return equity, np.nan, np.nan
+    gross = _write_present(n_symbols, draft, account, equity)
+    volatility = write_sized_weights(n_symbols, state, draft, external_weight, t, needed, params, keep_record)
 
     halted = params.gate and account.trading_state == _HALTED
     if halted or equity != equity:

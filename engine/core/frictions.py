@@ -23,6 +23,7 @@ _ORDER, _STOP, _TAKE, _LIQUIDATION = (int(kind) for kind in FillKind)
 RANGE_SPAN_BARS = 100.0
 """Span of the moving average of squared ranges that the costs' volatility is made of."""
 
+_RANGES_IN_MEAN = (RANGE_SPAN_BARS + 1.0) / 2.0
 _RANGE_TO_VARIANCE = 1.0 / (4.0 * math.log(2.0))
 
 
@@ -93,9 +94,15 @@ def is_plain(costs: Costs, assumptions: Assumptions) -> bool:
 
 
 @kernel_part
+def _row_of(venue: SimVenue, t: int) -> int:
+    n_rows = venue.under_way.shape[0]
+    return t % n_rows if n_rows > 1 else 0  # a division of whole numbers costs more than the rest of a quiet bar
+
+
+@kernel_part
 def send_order(account: SimAccount, venue: SimVenue, i: int, t: int, target_qty: float, aim: float) -> None:
     """Send the order that was decided at the close of bar ``t`` on its way."""
-    row = t % venue.under_way.shape[0]
+    row = _row_of(venue, t)
     venue.under_way[row, i] = 1
     venue.under_way_aim[row, i] = aim
     venue.n_under_way[i] += 1
@@ -106,7 +113,7 @@ def send_order(account: SimAccount, venue: SimVenue, i: int, t: int, target_qty:
 @kernel_part
 def receive_orders(n_symbols: int, venue: SimVenue, t: int) -> None:
     """Let the orders arrive that are due at the open of bar ``t``; each replaces what still waits of its symbol."""
-    row = t % venue.under_way.shape[0]
+    row = _row_of(venue, t)
     for i in range(n_symbols):
         venue.filled_late[i] = 0
         if venue.under_way[row, i] == 1:
@@ -173,9 +180,11 @@ def fill_orders(
     """
     thin = costs.impact > 0.0 or assumptions.max_participation < math.inf
     for i in range(n_symbols):
+        if venue.pending[i] == 0:
+            continue
         open_px = bars.open_px[t, i]
         volume = bars.volume[t, i] if thin else 1.0
-        if venue.pending[i] == 0 or not open_px > 0.0 or not volume > 0.0:
+        if not open_px > 0.0 or not volume > 0.0:
             continue
         before_px = open_px
         if assumptions.delay_share > 0.0:
@@ -264,9 +273,10 @@ def _is_liquidated(
         if qty == 0.0:
             continue
         held += 1
-        kind, px, _unsure = _exit_of(account, venue, bars, i, t, assumptions)
-        if kind != _STOP:
-            px = _worst_of(account, bars, i, t)
+        px = _worst_of(account, bars, i, t)
+        if assumptions.stop_distance > 0.0:
+            kind, exit_px, _unsure = _exit_of(account, venue, bars, i, t, assumptions)
+            px = exit_px if kind == _STOP else px
         close_px = bars.close_px[t, i] if bars.close_px[t, i] > 0.0 else account.mark_px[i]
         equity += qty * (px - account.entry_px[i])
         needed += abs(qty) * px * assumptions.maintenance_rate
@@ -378,7 +388,7 @@ def observe_ranges(n_symbols: int, venue: SimVenue, bars: SimBars, t: int) -> No
             high_px = max(high_px, venue.last_px[i])
             low_px = min(low_px, venue.last_px[i])
         venue.n_ranges[i] += 1
-        newest = max(2.0 / (RANGE_SPAN_BARS + 1.0), 1.0 / venue.n_ranges[i])
+        newest = 1.0 / venue.n_ranges[i] if venue.n_ranges[i] < _RANGES_IN_MEAN else 1.0 / _RANGES_IN_MEAN
         relative = 2.0 * (high_px - low_px) / (high_px + low_px)
         venue.variance[i] += newest * (relative * relative * _RANGE_TO_VARIANCE - venue.variance[i])
         if bars.close_px[t, i] > 0.0:

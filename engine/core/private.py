@@ -54,6 +54,21 @@ def _copy_on_stack(n_columns: int) -> Callable[..., Any]:
     return function
 
 
+@intrinsic
+def _copied_record(typing_context, target, source):  # type: ignore[no-untyped-def]
+    """Copy the one record of ``source`` as a block: copied by assignment, it would be taken apart into bytes."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        to, origin = (context.make_array(kind)(context, builder, array) for kind, array in
+                      zip(signature.args, arguments, strict=True))  # fmt: skip
+        record_bytes = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        cgutils.raw_memcpy(builder, to.data, origin.data, context.get_constant(types.intp, 1), record_bytes)
+        return context.get_dummy_value()
+
+    return types.void(target, source), generate
+
+
+_copy_record: Any = _copied_record
 _EMA_CROSS = int(Sleeve.EMA_CROSS)
 _one = _copy_on_stack(1)
 _pair = _copy_on_stack(2)
@@ -79,7 +94,7 @@ def publish_state(state: State, private: State) -> None:
     state.signal[0] = private.signal[0]
     state.crossed[0] = private.crossed[0]
     state.log_return[0] = private.log_return[0]
-    state.book[0] = private.book[0]
+    _copy_record(state.book, private.book)
 
 
 @_inlined
@@ -123,7 +138,7 @@ def publish_account(account: SimAccount, private: SimAccount) -> None:
     account.mark_px[0] = private.mark_px[0]
     account.age_s[0] = private.age_s[0]
     account.slot_cash[0] = private.slot_cash[0]
-    account.money[0] = private.money[0]
+    _copy_record(account.money, private.money)
 
 
 @_inlined

@@ -201,19 +201,23 @@ def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record
     keep_record : bool
     """
     present = draft.present_weight[i]
-    before = draft.approved_weight[i]
-    weight = before
+    weight = draft.approved_weight[i]
+    # each verdict is written inside its branch: the division is then not done on bars that do not need it
     if gross > params.max_gross_weight:
+        before = weight
         weight = before * (params.max_gross_weight / gross)
-    verdict = weight_verdict(before, weight, present)
-    write_verdict(draft, i, _GROSS_CAP, verdict, gross, params.max_gross_weight, keep_record)
-
-    before = weight
+        verdict = weight_verdict(before, weight, present)
+        write_verdict(draft, i, _GROSS_CAP, verdict, gross, params.max_gross_weight, keep_record)
+    else:
+        write_verdict(draft, i, _GROSS_CAP, _PASS, gross, params.max_gross_weight, keep_record)
     left = min(gross, params.max_gross_weight)
     if left > params.max_leverage:
+        before = weight
         weight = before * (params.max_leverage / left)
-    verdict = weight_verdict(before, weight, present)
-    write_verdict(draft, i, _LEVERAGE, verdict, left, params.max_leverage, keep_record)
+        verdict = weight_verdict(before, weight, present)
+        write_verdict(draft, i, _LEVERAGE, verdict, left, params.max_leverage, keep_record)
+    else:
+        write_verdict(draft, i, _LEVERAGE, _PASS, left, params.max_leverage, keep_record)
     return weight
 
 

@@ -32,8 +32,9 @@ def portfolio_volatility(n_symbols: int, covariance: F8, weight: F8, bars_per_ye
 
 @kernel_part
 def write_sized_weights(
-    n_symbols: int, state: State, draft: Draft, external_weight: F8, t: int, needed: int, params: Params
-) -> float:
+    n_symbols: int, state: State, draft: Draft, external_weight: F8, t: int, needed: int, params: Params,
+    keep_record: bool,
+) -> float:  # fmt: skip
     """Write ``raw_weight`` and ``sized_weight`` into ``draft`` and return the annualised volatility of the latter.
 
     trend: w = shares * (vol_target * conviction) / vol(shares); full conviction in every symbol aims at the whole
@@ -52,11 +53,12 @@ def write_sized_weights(
     needed : int
         Bars before the sleeve has an opinion.
     params : Params
+    keep_record : bool
 
     Returns
     -------
     float
-        Fraction a year; NaN for ema-cross, whose state holds no covariance.
+        Fraction a year; NaN for ema-cross, whose state holds no covariance, and without ``keep_record``.
     """
     share = 1.0 / n_symbols if params.sleeve == _EMA_CROSS else 1.0
     for i in range(n_symbols):
@@ -72,4 +74,6 @@ def write_sized_weights(
         for i in range(n_symbols):
             if draft.raw_weight[i] == draft.raw_weight[i]:
                 draft.sized_weight[i] = draft.shares[i] * scale
+    if not keep_record:
+        return np.nan
     return portfolio_volatility(n_symbols, state.covariance, draft.sized_weight, params.bars_per_year)
