@@ -10,6 +10,7 @@ import streamlit as st
 
 from app.charts import DOWN, GRID, MUTED, SECOND, UP
 
+NOT_COMPUTED = "Not computed for this run."  # the engine's whole word on a part that a result lacks
 BADGE_COLOURS = {"gain": "green", "loss": "red", "warn": "orange", "mute": "gray"}
 BADGE_ICONS = {"gain": ":material/check:", "loss": ":material/error:", "warn": ":material/help:"}
 INKS = {"gain": UP, "loss": DOWN, "warn": SECOND, "mute": MUTED}
@@ -40,7 +41,7 @@ def sections(document: dict[str, Any], names: Iterable[str], *, key: str) -> Non
     absent = []
     for name in names:
         found = by_name.get(name)
-        if found is None or (not found["computed"] and not found["tables"] and len(found["words"]) == 1):
+        if found is None or (not found["computed"] and found["words"] == [NOT_COMPUTED]):
             absent.append(found["title"] if found else name)
         else:
             section(found, key=f"{key}.{name}")
@@ -59,7 +60,7 @@ def section(found: dict[str, Any], *, key: str, heading: bool = True) -> None:
         st.caption("  \n".join(words))
     for table in found["tables"]:
         if table["title"]:
-            st.markdown(f"**{table['title']}**")
+            st.caption(f"**{table['title']}**")
         show_table(table)
         if table["note"]:
             st.caption(table["note"])

@@ -51,13 +51,13 @@ COSTS = (
     ),
     Parameter(
         "slippage",
-        "Fixed slippage, bp",
+        "Slippage, bp",
         None,
         1e4,
         0.0,
         500.0,
         0.5,
-        empty="by the market",
+        empty="by market",
         meaning="Empty: spread by volatility and impact by volume. A number: that distance instead of both",
     ),
     Parameter(
@@ -84,7 +84,7 @@ COSTS = (
     ),
     Parameter(
         "max_participation",
-        "Most of volume, %",
+        "Max volume, %",
         None,
         100,
         0.1,
@@ -99,9 +99,7 @@ COSTS = (
     ),
     Parameter("stop_pct", "Stop, %", None, 100, 0.1, 90.0, 1.0, empty="none", meaning="Of the entry price"),
     Parameter("take_pct", "Take profit, %", None, 100, 0.1, 1000.0, 1.0, empty="none", meaning="Of the entry price"),
-    Parameter(
-        "min_notional", "Smallest order, USDT", 5.0, 1, 0.0, 100_000.0, 1.0, meaning="Orders below it open nothing"
-    ),
+    Parameter("min_notional", "Min order, USDT", 5.0, 1, 0.0, 100_000.0, 1.0, meaning="Orders below it open nothing"),
 )
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "trend": (

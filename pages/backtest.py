@@ -23,7 +23,7 @@ with result_at:
 
     rows = backtests.run_rows(runs)
     if rows.empty:
-        widgets.empty("No backtest yet. Fill in the form and run one: it takes seconds.")
+        widgets.empty("No backtest yet. Fill in the form and run one; its honesty panel comes with it.")
         st.stop()
     # Two chosen rows are compared with each other.
     opened = widgets.pick_rows(

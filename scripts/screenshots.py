@@ -66,6 +66,9 @@ def shoot_tabs(page: Any, url: str, out: Path) -> None:
         page.wait_for_timeout(SETTLE_MS)
         page.screenshot(path=str(out / f"{name}.png"))
         print(out / f"{name}.png")
+    # the account's record is minutes old and says nothing: the run's is longer
+    link = page.get_by_role("link", name="What it means for the goal").get_attribute("href")
+    take(page, f"{url.removesuffix('/backtest')}{link}", out / "goal.png", TALL)
 
 
 def shoot(url: str, out: Path) -> None:

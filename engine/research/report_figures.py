@@ -23,6 +23,15 @@ SETTING_NAMES = {
     "last_ts_ms": "Last bar closes", "returns": "Ratios from returns", "dataset": "Fingerprint of the bars",
     "keep_ledger": "Counted as a trial", "lot_size": "Lot, base", "min_notional": "Smallest order, USDT",
     "trend_horizons_hours": "Trend horizons, h", "volatility_horizon_hours": "Volatility memory, h",
+    "stop_pct": "Stop, fraction of entry", "take_pct": "Profit target, fraction of entry",
+    "stop_gap": "Stop slips, share of the bar", "max_participation": "Most of a bar's volume, fraction",
+    "spread_vol": "Half spread, times hourly volatility", "impact": "Impact factor", "latency_ms": "Latency, ms",
+    "delay_bars": "Delay, bars", "maintenance_margin": "Maintenance margin, fraction",
+    "liquidation_fee": "Liquidation fee, fraction", "maker_share": "Maker share, fraction",
+    "volatility_target": "Volatility target, fraction a year", "panel": "Honesty panel",
+    "max_daily_loss": "Daily loss limit, fraction", "max_total_drawdown": "Drawdown limit, fraction",
+    "max_symbol_weight": "Symbol cap, times equity", "max_gross_weight": "Gross cap, times equity",
+    "max_leverage": "Leverage limit, times equity", "rebalance_band": "Rebalance band, times equity",
     "ema_fast": "Fast EMA, bars", "ema_slow": "Slow EMA, bars", "gate": "Risk gate", "home": "Data folder",
 }  # fmt: skip
 MEASURES: tuple[tuple[str, str, str, str], ...] = (
@@ -127,7 +136,7 @@ def months(result: dict[str, Any]) -> Section:
         whole = math.prod(1.0 + value for value in values.values()) - 1.0
         rows.append([str(year), *(_heat(values.get(month)) for month in range(12)), _heat(whole)])
     note = "Per cent, after all costs. The first and the last month may be incomplete."
-    return Section("months", "Returns by month", [], [Table("", ["Year", *MONTHS, "Year's"], rows, note)])
+    return Section("months", "Returns by month", [], [Table("", ["Year", *MONTHS, "Whole"], rows, note)])
 
 
 def _heat(value: float | None) -> Cell:

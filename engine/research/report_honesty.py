@@ -68,7 +68,9 @@ def summary(result: dict[str, Any]) -> Section:
             "Had its days come in another order, one time in twenty the drawdown would have been "
             f"{percent(drawdown['p95'])} or more; {percent(drawdown.get('p_over_15'), 0)} of the redraws pass 15 %."
         )
-    worse = [row for row in honesty.get("stress") or [] if known(row.get("sharpe")) and row["sharpe"] <= 0]
+    whole = (result.get("metrics") or {}).get("sharpe")
+    earned = known(whole) and whole > 0  # only what was there can be lost
+    worse = [row for row in honesty.get("stress") or [] if earned and known(row.get("sharpe")) and row["sharpe"] <= 0]
     words += [f"Nothing is left of it with {row['name']}: Sharpe {number(row['sharpe'])}." for row in worse]
     return Section("summary", "In short", words)
 

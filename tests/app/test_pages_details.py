@@ -190,7 +190,7 @@ def test_backtest_starts_once_with_a_key_and_shows_progress(engine):
 
 def test_backtest_leaves_the_market_model_to_the_engine_unless_told_otherwise(engine):
     script = page("backtest").run()
-    box = next(box for box in script.number_input if box.label == "Fixed slippage, bp")
+    box = next(box for box in script.number_input if box.label == "Slippage, bp")
     assert box.value is None
     button(script, "Run backtest").click()
     script.run()

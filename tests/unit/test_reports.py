@@ -68,6 +68,12 @@ def test_stress_that_ends_the_profit_is_said():
     assert "Nothing is left of it with costs x 2: Sharpe -0.10." in words_of("summary")
 
 
+def test_rule_that_never_earned_has_nothing_to_lose_under_stress():
+    result = full_result()
+    result["metrics"]["sharpe"] = -0.2
+    assert "Nothing is left" not in words_of("summary", result)
+
+
 def test_sensitivity_shows_the_worst_first_and_the_move():
     rows = rows_of("sensitivity")
     assert [row[0][0] for row in rows] == ["slippage", "taker fee"]
