@@ -47,6 +47,8 @@ DRILL_COLUMNS = (
     Column("level", "Level", "text", "", 110),
     Column("cancels_ms", "Cancels, ms", "count", "Press to the last acknowledged cancel", 95),
     Column("time_to_flat_s", "To flat, s", "number", "Press to a book without position and order", 90),
+    Column("flaky_s", "Flaky venue, s", "number", "Press to the same while the exchange failed requests", 105),
+    Column("failures", "Failed", "count", "Requests that the exchange failed meanwhile", 70),
     Column("message", "What was seen", "text", "", "large"),
 )
 INCIDENT_COLUMNS = (

@@ -88,7 +88,10 @@ def drills(client: EngineClient) -> None:
         with place.container(border=True):
             st.markdown(f"**{level} {name}**  \n{health.last_drill_text(rows, level, status['now_ns'])}")
             with st.popover("Rehearse", disabled=busy, width="stretch", icon=":material/sports_score:"):
-                st.markdown(f"{meaning} Runs in about 15 s on a throw-away exchange; this account is not touched.")
+                st.markdown(
+                    f"{meaning} Runs in about half a minute on a throw-away exchange, the second time on a flaky one; "
+                    "this account is not touched."
+                )
                 st.button(f"Start drill {level}", type="primary", key=f"health.drill.{level}", on_click=_start_drill,
                           args=(client, level))  # fmt: skip
     _notice(DRILL_NOTICE)

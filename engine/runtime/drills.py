@@ -22,10 +22,11 @@ from storage.database import Database, StorageError
 log = structlog.get_logger("drills")
 
 FRESH_DAYS = 30.0
-DRILL_TIMEOUT_S = 240.0
+DRILL_TIMEOUT_S = 480.0
 KEPT = 200
 LEVELS = tuple(level for level in KillLevel if level != KillLevel.NONE)
-OUTCOME = ("level", "ok", "cancels_ms", "time_to_flat_s", "message")
+OUTCOME = ("level", "ok", "cancels_ms", "time_to_flat_s", "flaky_s", "failures", "message")
+ABOUT = "about half a minute"  # how long one takes
 
 
 class Drills:
@@ -62,7 +63,7 @@ class Drills:
             raise CommandRefused(f"Drill level {level} is not 1 (pause), 2 (cancel), 3 (flatten) or 4 (halt).")
         if self._running is not None:
             raise CommandRefused(
-                f"A drill of level {self._running['level']} is going on. It takes about 15 s; wait for its outcome."
+                f"A drill of level {self._running['level']} is going on. It takes {ABOUT}; wait for its outcome."
             )
         row = dict.fromkeys(OUTCOME) | {
             "drill_id": f"drill-{uuid.uuid4().hex[:8]}", "ts": self._now(), "level": level, "actor": actor,
@@ -193,7 +194,7 @@ def drill_verdict(store: Database, now_ns: int) -> tuple[bool, str]:
         )
     flatten = newest.get(KillLevel.FLATTEN)
     if flatten is None:
-        return False, "Flatten has never been rehearsed here. Start the drill on the Health page; it takes about 15 s."
+        return False, f"Flatten has never been rehearsed here. Start the drill on the Health page; it takes {ABOUT}."
     days = (now_ns - int(flatten["ts"])) / NS_PER_DAY
     if days > FRESH_DAYS:
         return False, f"The last drill of flatten is {days:.0f} days old; {FRESH_DAYS:.0f} is the limit. Rehearse it."

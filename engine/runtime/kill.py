@@ -9,8 +9,9 @@ from typing import Any
 
 import structlog
 
-from engine.domain import KillLevel, OrderSpec, OrderType, Purpose, Side, Tif, TradingState
+from engine.domain import KillLevel, OrderSpec, OrderType, OrderUpdate, Purpose, Side, Tif, TradingState
 from engine.errors import CommandRefused, VenueError
+from engine.execution.orders import Order
 from engine.execution.planner import tradable_qty
 from engine.runtime.executor import Executor
 from engine.runtime.worker import Worker
@@ -20,7 +21,9 @@ from storage.database import Database, StorageError
 log = structlog.get_logger("kill")
 
 RETRY_S = 0.5
+LONGEST_RETRY_S = 3.0
 FLATTEN_GIVE_UP_S = 600.0
+GONE_EVERY_S = 0.05
 
 
 class KillSwitch:
@@ -39,6 +42,7 @@ class KillSwitch:
         self.level = KillLevel(kept.get("level", 0))
         self.reason: str | None = kept.get("reason")
         self._flattening: asyncio.Task[None] | None = None
+        self._clearing: asyncio.Task[None] | None = None
         self.last_flatten_s = math.nan
 
     def trading_state(self) -> TradingState:
@@ -69,16 +73,20 @@ class KillSwitch:
         if self.level >= KillLevel.CANCEL:
             await self.cancel_entries()
         cancels_ms = (time.monotonic() - began) * 1e3
-        if self.level >= KillLevel.FLATTEN:
-            self.flatten_in_background()
+        self._see_through()
         return {"kill_level": int(self.level), "accepted_ns": accepted_ns, "cancels_sent_ms": round(cancels_ms, 1)}
 
     async def resume(self, confirm: str, actor: str) -> dict[str, Any]:
         """Lower the level to NONE. After HALT a person must type RESUME."""
         if self.level == KillLevel.HALT and confirm != "RESUME":
-            raise CommandRefused("Trading is halted: type RESUME to re-arm it.")
+            raise CommandRefused(
+                f"Trading is halted ({self.reason}) and {confirm!r} was typed: type RESUME to re-arm it."
+            )
         if self._flattening is not None and not self._flattening.done():
-            raise CommandRefused("The book is still being flattened. Resume when it is flat.")
+            held = ", ".join(self._executor.account.open_positions()) or "orders only"
+            raise CommandRefused(
+                f"The book is still being flattened ({held}). Resume when it is flat: the status says since when it is."
+            )
         await asyncio.wrap_future(self._store.remember("kill", {"level": 0, "reason": None}))
         self._store.audit(actor, "resume", {"from": self.level.name})
         self.level, self.reason = KillLevel.NONE, None
@@ -89,15 +97,20 @@ class KillSwitch:
         """Carry on, after a restart, with what the stored level demands."""
         if self.level >= KillLevel.CANCEL:
             self._executor.spawn(self.cancel_entries())
+        self._see_through()
+
+    def _see_through(self) -> None:
+        """Go on in the background until the venue itself shows what the level promises: one cancel may get lost."""
         if self.level >= KillLevel.FLATTEN:
             self.flatten_in_background()
+        elif self.level == KillLevel.CANCEL and (self._clearing is None or self._clearing.done()):
+            with using(Priority.URGENT):
+                self._clearing = asyncio.ensure_future(self._clear())
 
     async def cancel_entries(self) -> None:
         """Forget every target and cancel every order that is not a protective stop."""
         self._worker.clear()
-        executor = self._executor
-        entries = [order for order in executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
-        await executor.cancel_all(entries)
+        await self._executor.cancel_all(self._entries())
 
     def flatten_in_background(self) -> None:
         """Close every position with reduce-only orders and retry until the venue shows none."""
@@ -105,24 +118,76 @@ class KillSwitch:
             with using(Priority.URGENT):  # the task keeps it: neither breaker nor budget holds flattening back
                 self._flattening = asyncio.ensure_future(self._flatten())
 
+    async def _clear(self) -> None:
+        """Cancel until neither we nor the venue know an entry order."""
+        began, pause_s = time.monotonic(), RETRY_S
+        while self.level == KillLevel.CANCEL and time.monotonic() - began < FLATTEN_GIVE_UP_S:
+            try:
+                orders, _, _ = await self._executor.venue.snapshot()
+                if await self._no_entry(orders):
+                    return
+                await self.cancel_entries()
+            except (VenueError, StorageError) as trouble:
+                log.warning("cancel all retries", reason=str(trouble))
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LONGEST_RETRY_S)
+        if self.level == KillLevel.CANCEL:
+            self._executor.publish("fault", (
+                f"Cancel all: after {FLATTEN_GIVE_UP_S:.0f} s the venue still shows orders besides protective stops, "
+                "or does not answer. Cancel them on the venue's own site, or press flatten."
+            ))  # fmt: skip
+
+    def _entries(self) -> list[Order]:
+        return [order for order in self._executor.open_orders() if order.spec.purpose != Purpose.PROTECT]
+
+    async def _no_entry(self, orders: list[OrderUpdate]) -> bool:
+        """Return whether a snapshot's orders, and ours, are protective stops only.
+
+        An order that nobody here made is adopted, to be cancelled with the rest. One of ours that the snapshot lacks is
+        asked about: its end may have got lost, or it is in doubt and may still arrive.
+        """
+        executor = self._executor
+        stops = {order.client_id for order in executor.open_orders(purpose=Purpose.PROTECT)}
+        at_venue = {o.client_id: o for o in orders if not o.close_position and o.client_id not in stops}
+        for client_id, update in at_venue.items():
+            if not executor.knows(client_id):
+                executor.on_order(update)
+        await asyncio.gather(*(executor.doubts.ask(o) for o in self._entries() if o.client_id not in at_venue))
+        return not at_venue and not self._entries()
+
     async def _flatten(self) -> None:
         executor = self._executor
         self._worker.suspended = True
-        began = time.monotonic()
+        began, pause_s = time.monotonic(), RETRY_S
         while time.monotonic() - began < FLATTEN_GIVE_UP_S:
             try:
                 await self.cancel_entries()
                 await self.close_positions()
-                if await self._verified_flat():
-                    await executor.cancel_all(executor.open_orders(purpose=Purpose.PROTECT))
+                if await self._verified_flat() and await self._stops_gone():
                     self.last_flatten_s = time.monotonic() - began
                     self._record_time_to_flat()
                     log.warning("flat", seconds=round(self.last_flatten_s, 3))
                     return
             except (VenueError, CommandRefused, StorageError) as trouble:
                 log.warning("flatten retries", reason=str(trouble))
-            await asyncio.sleep(RETRY_S)
-        executor.publish("fault", f"not flat after {FLATTEN_GIVE_UP_S:.0f} s: close the rest by hand")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, LONGEST_RETRY_S)
+        held = ", ".join(f"{p.qty:g} {s}" for s, p in executor.account.open_positions().items()) or "orders"
+        executor.publish("fault", (
+            f"Flatten: after {FLATTEN_GIVE_UP_S:.0f} s there is still {held}, and an empty book was wanted. Close the "
+            "rest on the venue's own site; nothing new is opened here."
+        ))  # fmt: skip
+
+    async def _stops_gone(self) -> bool:
+        """Cancel the stops of a book that is flat; return whether they are gone a moment later."""
+        executor = self._executor
+        stops = executor.open_orders(purpose=Purpose.PROTECT)
+        await executor.cancel_all(stops)
+        deadline = time.monotonic() + RETRY_S
+        while stops and time.monotonic() < deadline:
+            await asyncio.sleep(GONE_EVERY_S)
+            stops = executor.open_orders(purpose=Purpose.PROTECT)
+        return not stops
 
     def _record_time_to_flat(self) -> None:
         row = {"ts": self._executor.now(), "name": "time_to_flat_s", "value": self.last_flatten_s}
@@ -150,8 +215,7 @@ class KillSwitch:
         orders, positions, _ = await executor.venue.snapshot()
         for report in positions:
             executor.account.adopt(report)
-        entries = [order for order in orders if not order.close_position]
-        return not positions and not entries
+        return await self._no_entry(orders) and not positions
 
 
 def _closing_order(symbol: str, side: Side, qty: float) -> OrderSpec:

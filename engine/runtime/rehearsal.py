@@ -1,6 +1,10 @@
-"""One drill, in a process of its own: a throw-away exchange and engine, a loaded book, one press of the kill switch.
+"""One drill, in a process of its own: a throw-away exchange and engine, a loaded book, the kill switch pressed twice.
 
     python -m engine.runtime.rehearsal --level 3
+
+The first press meets an exchange that answers. Before the second the book is loaded again, and the exchange turns
+flaky: cancels and closing orders get 503 (carried out or not), its answer about the book hangs. The level must be seen
+through all the same, and nothing may be sold twice.
 
 Nothing of the trading engine is touched: the folder is temporary, the keys are the throw-away exchange's, and every
 ASTER_* variable of the environment is left out. The last line printed is the outcome as JSON.
@@ -36,9 +40,17 @@ HELD = SYMBOLS[:2]
 NOTIONAL = 400.0  # USDT, of each opened position and of each resting order
 RESTING_EACH = 2
 AWAY = 0.01  # resting orders wait this far below the price
-START_S, ARM_S, EFFECT_S = 90.0, 30.0, 60.0
+START_S, ARM_S, EFFECT_S = 180.0, 60.0, 60.0
 POLL_S = 0.02
 WATCH_S = 1.5  # how long nothing may come back after the press
+_CANCELS = {"method": "DELETE", "path": "*rder*"}
+_ORDERS = {"method": "POST", "path": "order"}
+FLAKY: tuple[dict[str, Any], ...] = (
+    {"action": "http_503_before", "match": _CANCELS, "count": 2},
+    {"action": "http_503_after", "match": _ORDERS, "count": 1},  # carried out, and nobody was told
+    {"action": "http_503_before", "match": _ORDERS, "count": 1},
+    {"action": "timeout_before", "match": {"method": "GET", "path": "positionRisk"}, "count": 1, "delay_ms": 2_000},
+)
 PR_SET_PDEATHSIG = 1
 
 
@@ -51,6 +63,7 @@ class Rig:
 
     def __init__(self, home: Path, hello: dict[str, Any]) -> None:
         self.home = home
+        self._faults_url = f"{hello['base_url']}/sandbox/faults"
         self._books_url = f"{hello['base_url']}/sandbox/books?account={hello['address']}"
 
     def question(self, action: str, **body: Any) -> dict[str, Any]:
@@ -65,6 +78,17 @@ class Rig:
         """Return what the exchange holds: ``positions``, ``open_orders``, ``orders``."""
         with urllib.request.urlopen(self._books_url, timeout=5.0) as answer:
             return dict(json.load(answer))
+
+    def turn_flaky(self) -> None:
+        """Have the exchange fail from now on, as ``FLAKY`` says."""
+        content = json.dumps({"rules": FLAKY, "replace": True}).encode()
+        request = urllib.request.Request(self._faults_url, content, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=5.0).close()
+
+    def failures(self) -> int:
+        """Return how many requests the exchange has failed since it turned flaky."""
+        with urllib.request.urlopen(self._faults_url, timeout=5.0) as answer:
+            return sum(int(rule["acted"]) for rule in json.load(answer)["rules"])
 
     def entries(self) -> list[dict[str, Any]]:
         """Return resting orders that are not the stop of a position."""
@@ -86,14 +110,18 @@ def load_book(rig: Rig) -> None:
     size = {"unit": "quote", "value": NOTIONAL}
     for symbol in HELD:
         rig.command("ticket.submit", symbol=symbol, side="buy", kind="market", size=size)
+    rest_orders(rig)
+    wait_for("a position in each held symbol, each with its stop", lambda: _is_loaded(rig), ARM_S, 0.1)
+
+
+def rest_orders(rig: Rig) -> None:
+    """Rest orders in every symbol, away from the price."""
+    size = {"unit": "quote", "value": NOTIONAL}
     for symbol in SYMBOLS:
         last = _price(rig, symbol) or 0.0
         for step in range(RESTING_EACH):
-            limit_px = last * (1.0 - AWAY - 0.002 * step)
-            rig.command(
-                "ticket.submit", symbol=symbol, side="buy", kind="post_only", size=size, limit_px=round(limit_px, 6)
-            )
-    wait_for("a position in each held symbol, each with its stop", lambda: _is_loaded(rig), ARM_S, 0.1)
+            limit_px = round(last * (1.0 - AWAY - 0.002 * step), 6)
+            rig.command("ticket.submit", symbol=symbol, side="buy", kind="post_only", size=size, limit_px=limit_px)
 
 
 def _price(rig: Rig, symbol: str) -> float | None:
@@ -189,9 +217,52 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
+def press_again(rig: Rig, level: KillLevel) -> dict[str, Any]:
+    """Release the switch, load the book again and press the level while the exchange is flaky.
+
+    Returns
+    -------
+    dict
+        ``flaky_s``: press to the level's promise kept at the exchange's own books; ``failures``: requests that the
+        exchange failed meanwhile. Empty for a pause, which sends nothing.
+    """
+    if level == KillLevel.PAUSE:
+        return {}
+    wait_for("the release of the switch", lambda: _released(rig), ARM_S, 0.2)
+    if level >= KillLevel.FLATTEN:
+        load_book(rig)
+    else:
+        rest_orders(rig)
+        wait_for("resting orders", lambda: len(rig.entries()) >= RESTING_EACH * len(SYMBOLS), ARM_S, 0.1)
+    rig.turn_flaky()
+    began = time.monotonic()
+    rig.command("kill", level=int(level), reason="drill, flaky venue")
+    kept = (lambda: _is_flat(rig)) if level >= KillLevel.FLATTEN else (lambda: not rig.entries())
+    wait_for("the same from a venue that fails", kept, EFFECT_S)
+    flaky_s = time.monotonic() - began
+    failures = rig.failures()
+    if not failures:
+        raise DrillFailed("expected the flaky exchange to fail at least one request; it failed none")
+    _nothing_comes_back(rig, level)
+    return {"flaky_s": round(flaky_s, 3), "failures": failures}
+
+
+def _released(rig: Rig) -> bool:
+    try:
+        return int(rig.command("resume", confirm="RESUME")["kill_level"]) == 0
+    except CommandRefused:
+        return False  # still being flattened
+
+
+def nothing_shown(level: KillLevel) -> dict[str, Any]:
+    """Return the outcome of a drill that has shown nothing yet."""
+    measured = dict.fromkeys(("cancels_ms", "time_to_flat_s", "flaky_s", "failures"))
+    return {"level": int(level), "ok": False, **measured, "message": ""}
+
+
 async def rehearse(level: KillLevel, folder: Path) -> dict[str, Any]:
     """Run one drill in an empty folder and return its outcome; ``ok`` says whether the level kept its promise."""
-    outcome: dict[str, Any] = {"level": int(level), "ok": False, "cancels_ms": None, "time_to_flat_s": None}
+    outcome = nothing_shown(level)
     choice = SandboxChoice(seed=int.from_bytes(os.urandom(2)), symbols=SYMBOLS)
     sandbox = await start_sandbox(choice, folder / "sandbox.log")
     home = folder / "home"
@@ -203,7 +274,11 @@ async def rehearse(level: KillLevel, folder: Path) -> dict[str, Any]:
     try:
         await asyncio.to_thread(wait_for, "a trading engine", lambda: _trades(rig, engine), START_S, 0.2)
         await asyncio.to_thread(load_book, rig)
-        return outcome | {"ok": True} | await asyncio.to_thread(press, rig, level)
+        outcome |= await asyncio.to_thread(press, rig, level)
+        again = await asyncio.to_thread(press_again, rig, level)
+        if again:
+            outcome["message"] += f"; with {again['failures']} failed requests done in {again['flaky_s']:.1f} s"
+        return outcome | again | {"ok": True}
     except (DrillFailed, WorkstationError, OSError) as trouble:
         return outcome | {"message": str(trouble)}
     finally:
@@ -255,8 +330,7 @@ def main() -> None:
         try:
             outcome = asyncio.run(rehearse(level, Path(folder)))
         except ConfigError as trouble:
-            outcome = {"level": int(level), "ok": False, "cancels_ms": None, "time_to_flat_s": None,
-                       "message": str(trouble)}  # fmt: skip
+            outcome = nothing_shown(level) | {"message": str(trouble)}
     sys.stdout.write(json.dumps(outcome) + "\n")
 
 

@@ -34,7 +34,8 @@ class FakeHealth:
                     "entries refused, positions and orders kept", 12)]  # fmt: skip
         self.drill_rows = [
             {"drill_id": f"drill-{level}", "ts": now - days * DAY, "level": level, "ok": ok, "cancels_ms": cancels,
-             "time_to_flat_s": flat, "message": message, "actor": "schedule"}
+             "time_to_flat_s": flat, "flaky_s": None if flat is None else flat + 6.0,
+             "failures": None if flat is None else 5, "message": message, "actor": "schedule"}
             for level, ok, cancels, flat, message, days in outcomes
         ]  # fmt: skip
         told = [("critical", "drill", "the drill of kill level 2 (cancel) failed"), ("warning", "account",
@@ -73,7 +74,8 @@ class FakeHealth:
         if any(row["ok"] is None for row in self.drill_rows):
             raise refuse("A drill of level 3 is going on. It takes about 15 s; wait for its outcome.")
         row = {"drill_id": "drill-new", "ts": time.time_ns(), "level": body["level"], "ok": None, "cancels_ms": None,
-               "time_to_flat_s": None, "message": "Going on.", "actor": "desk"}  # fmt: skip
+               "time_to_flat_s": None, "flaky_s": None, "failures": None, "message": "Going on.",
+               "actor": "desk"}  # fmt: skip
         self.drill_rows.insert(0, row)
         return {"drill_id": row["drill_id"]}
 

@@ -19,6 +19,7 @@ from waiting import eventually
 
 from engine.domain import KillLevel, Purpose, TradingState
 from engine.errors import CommandRefused
+from engine.runtime import doubts
 from engine.runtime import kill as kill_module
 from storage.database import verify_audit
 
@@ -76,6 +77,75 @@ async def test_cancels_reach_the_exchange_in_under_a_second_with_many_orders(tmp
         assert books(server)["open_orders"] == []
         assert elapsed_s < 1.0
         assert answer["cancels_sent_ms"] <= elapsed_s * 1e3 + 1
+
+
+async def test_cancel_all_is_repeated_until_the_venue_shows_no_entry(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill_module, "RETRY_S", 0.1)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        for px in (49_500.0, 49_400.0):
+            await rig.executor.place(limit(1, 0.01, px))
+        await eventually(lambda: len(books(server)["open_orders"]) == 2)
+        fault(server, "http_503_before", match={"method": "DELETE", "path": "batchOrders"}, count=2)
+        fault(server, "http_503_before", match={"path": "openOrders"}, count=1)
+        await rig.kill.press(KillLevel.CANCEL, "storm", "test")
+        assert len(books(server)["open_orders"]) == 2  # the first attempt got lost
+        await eventually(lambda: rig.kill._clearing.done(), within_s=5)
+        assert books(server)["open_orders"] == []
+        assert rig.kill.level == KillLevel.CANCEL
+
+
+async def test_flat_is_not_said_while_an_entry_is_in_doubt(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill_module, "RETRY_S", 0.1)
+    monkeypatch.setattr(doubts, "SETTLE_S", 1.0)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        fault(server, "http_503_before", match={"method": "POST", "path": "order"}, count=1)
+        order = await rig.executor.place(crossing(1, 0.3))  # it may still arrive: nobody knows
+        began = time.monotonic()
+        await rig.kill.press(KillLevel.FLATTEN, "test", "test")
+        await eventually(lambda: time_to_flat_rows(rig), within_s=10)
+        assert time.monotonic() - began > 0.9
+        assert rig.executor.known(order.client_id).status == "REJECTED"
+        assert flat_at_venue(server)
+
+
+async def test_cancel_all_that_is_released_does_not_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill_module, "RETRY_S", 0.1)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        await rig.executor.place(limit(1, 0.01, 49_500.0))
+        fault(server, "http_503_before", match={"method": "DELETE", "path": "batchOrders"})
+        await rig.kill.press(KillLevel.CANCEL, "by mistake", "test")
+        await rig.kill.resume("", "test")
+        await eventually(lambda: rig.kill._clearing.done(), within_s=2)
+        server.venue.faults.clear()
+        assert len(books(server)["open_orders"]) == 1
+        assert rig.incidents() == []
+
+
+async def test_an_order_that_nobody_here_made_is_cancelled_with_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill_module, "RETRY_S", 0.1)
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        fault(server, "lose_ws", match={"stream": "user"})
+        request = {"symbol": BTC, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01",
+                   "price": "49000", "newClientOrderId": "somebody-else"}  # fmt: skip
+        await rig.venue._trading.fapiPrivatePostV3Order(request)
+        await rig.kill.press(KillLevel.CANCEL, "test", "test")
+        await eventually(lambda: rig.kill._clearing.done(), within_s=20)
+        assert books(server)["open_orders"] == []
+
+
+async def test_stops_of_a_flat_book_are_cancelled_until_they_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill_module, "RETRY_S", 0.2)
+    settings = {"use_protective_stops": True}
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **settings) as rig:
+        await rig.executor.place(crossing(1, 0.2))
+        await eventually(lambda: len(books(server)["open_orders"]) == 1, what="the stop")
+        # the first cancel of the stop and the first answer about the book get lost
+        fault(server, "http_503_before", match={"method": "DELETE", "path": "batchOrders"}, count=1)
+        fault(server, "timeout_before", match={"path": "positionRisk"}, count=1, delay_ms=300)
+        await rig.kill.press(KillLevel.FLATTEN, "storm", "test")
+        await eventually(lambda: time_to_flat_rows(rig), within_s=10)
+        assert flat_at_venue(server)
+        assert books(server)["open_orders"] == []
 
 
 async def test_levels_do_what_they_say(tmp_path):

@@ -15,7 +15,7 @@ from engine.domain import KillLevel
 from engine.errors import CommandRefused
 from engine.runtime.rehearsal import DrillFailed, press
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def engine_rows(engine, table: str) -> list[dict]:
         return client.do_get(fl.Ticket(json.dumps({"table": table}).encode()), options).read_all().to_pylist()
 
 
-def finished(engine, within_s: float = 90.0) -> dict:
+def finished(engine, within_s: float = 400.0) -> dict:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         rows = engine.action("drills")
@@ -60,6 +60,8 @@ def test_a_drill_of_flatten_ends_flat_and_leaves_the_trading_account_alone(engin
     assert row["ok"] is True, row["message"]
     assert 0 < row["cancels_ms"] < 5_000
     assert row["cancels_ms"] / 1e3 < row["time_to_flat_s"] < 30
+    assert row["failures"] >= 4, "the flaky exchange must have failed cancels, closing orders and a question"
+    assert 0.5 < row["flaky_s"] < 60
     status = engine.action("status")
     assert status["kill_level"] == 0
     by_hand = [row for row in engine_rows(engine, "commands") if row["command"] in ("ticket.submit", "kill")]

@@ -95,6 +95,9 @@ def test_faults_are_planned_by_the_seed_and_half_of_them_at_a_close():
 def test_memory_that_grows_is_not_flat_and_memory_that_only_warms_up_is():
     day = [float(index) * DAY_MS / 10 for index in range(301)]
     warm = memory_line([(at, 500e6 if index > 20 else 300e6) for index, at in enumerate(day)], 900.0)
-    assert (warm["flat"], warm["slope_mb_per_market_day"], warm["growth"]) == (True, 0.0, 0.0)
+    still = {"slope_mb_per_market_day": 0.0, "growth": 0.0}
+    assert (warm["flat"], warm["second_half"], warm["after_warm_up"]) == (True, still, still)
     leak = memory_line([(at, 500e6 + 2e6 * at / DAY_MS) for at in day], 900.0)
-    assert (leak["flat"], leak["slope_mb_per_market_day"]) == (False, 2.0)
+    # second half: 15 days of 2 MB each around 545 MB
+    assert (leak["flat"], leak["second_half"]) == (False, {"slope_mb_per_market_day": 2.0, "growth": 0.055})
+    assert (leak["first_mb"], leak["last_mb"]) == (500.0, 560.0)

@@ -13,7 +13,8 @@ from engine.runtime.drills import Drills, drill_verdict
 from storage.database import Database, verify_audit
 
 NOW = 1_900_000_000_000_000_000
-PASSED = {"level": 3, "ok": True, "cancels_ms": 120.0, "time_to_flat_s": 0.8, "message": "2 positions closed"}
+PASSED = {"level": 3, "ok": True, "cancels_ms": 120.0, "time_to_flat_s": 0.8, "flaky_s": 6.5,
+          "failures": 5, "message": "2 positions closed"}  # fmt: skip
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ async def test_an_outcome_is_a_metric_and_an_audited_row(drills, store, told):
     audit = store.rows("SELECT * FROM audit ORDER BY seq")
     assert [item["action"] for item in audit] == ["drill.start", "drill"]
     assert json.loads(audit[1]["detail"])["cancels_ms"] == 120.0
+    assert (row["flaky_s"], row["failures"]) == (6.5, 5)
     assert verify_audit(audit) is None
     assert told == []
     assert drill_verdict(store, NOW + NS_PER_DAY) == (True, "Flat in 0.80 s, 1.0 days ago; 30 days is the limit.")
