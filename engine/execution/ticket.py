@@ -22,6 +22,17 @@ from engine.domain import (
 from engine.execution.planner import crossing_px
 from engine.settings import SystemConfig
 
+# What to do when a rule refuses; the venue's filters say it in their own sentences.
+ADVICE = {
+    Rule.TRADING_STATE: "Only reducing orders pass, or none after a halt: the sidebar says why and how to resume.",
+    Rule.STALE_DATA: "Wait for a fresh price.",
+    Rule.DAILY_LOSS: "Only reducing orders pass until the next UTC day.",
+    Rule.DRAWDOWN: "Only reducing orders pass until a person resumes after the halt.",
+    Rule.SYMBOL_CAP: "Order less, or raise max_symbol_weight in Settings.",
+    Rule.GROSS_CAP: "Order less, or raise max_gross_weight in Settings.",
+    Rule.LEVERAGE: "Order less, or raise max_leverage in Settings.",
+}
+
 
 class Size(BaseModel):
     """How much, with its unit."""
@@ -79,7 +90,12 @@ def judge(request: TicketRequest, context: TicketContext, config: SystemConfig) 
     after = context.position_qty + signed
     reduces = context.position_qty * signed < 0 and abs(signed) <= abs(context.position_qty) + 1e-12
     if request.reduce_only and not reduces:
-        problems.append("Reduce-only, but the order would open or flip the position.")
+        problems.append(
+            f"Reduce-only, but the position is {context.position_qty:g} and {signed:+g} would open or flip it. Order "
+            f"at most {-context.position_qty:+g}."
+            if context.position_qty
+            else "Reduce-only, but there is no position that the order could reduce: it would open or flip one."
+        )
     reasons = [{"rule": "ORDER", "verdict": Verdict.REFUSE.name, "sentence": problem} for problem in problems]
     reasons += _rules(request, qty, px, after, reduces, context, config)
     problems = [reason["sentence"] for reason in reasons if reason["verdict"] == Verdict.REFUSE.name]
@@ -112,15 +128,20 @@ def _reference_px(request: TicketRequest, side: Side, context: TicketContext) ->
     touch = context.top.ask_px if side == Side.BUY else context.top.bid_px
     if request.kind in ("limit", "post_only"):
         if request.limit_px is None:
-            return touch, ["A limit price is needed."]
+            return touch, [
+                f"A {request.kind} order needs a limit price, and none was given; the market is at {touch:g}."
+            ]
         grid = context.instrument.tick_size
         return round(request.limit_px / grid) * grid, []
     if request.kind == "stop":
         if request.stop_px is None:
-            return touch, ["A stop price is needed."]
+            return touch, [f"A stop order needs a stop price, and none was given; the mark is {context.mark_px:g}."]
         if (request.stop_px - context.mark_px) * side <= 0:
             word = "above" if side == Side.BUY else "below"
-            return request.stop_px, [f"The stop would trigger at once: it must be {word} the mark price."]
+            return request.stop_px, [
+                f"The stop at {request.stop_px:g} would trigger at once: it must be {word} the mark price "
+                f"{context.mark_px:g}."
+            ]
         return request.stop_px, []
     return touch, []
 
@@ -177,30 +198,36 @@ def _filter_reason(
     largest = instrument.max_market_qty if request.kind in ("market", "stop") else instrument.max_qty
     if qty < instrument.min_qty:
         return _reason(
-            Rule.VENUE_FILTER, False, f"Quantity {qty:g} is below the minimum {instrument.min_qty:g} {instrument.base}."
+            Rule.VENUE_FILTER,
+            False,
+            f"Quantity {qty:g} is below the minimum {instrument.min_qty:g} {instrument.base}: order more.",
         )
     if qty > largest:
         return _reason(
-            Rule.VENUE_FILTER, False, f"Quantity {qty:g} is above the maximum {largest:g} {instrument.base}."
+            Rule.VENUE_FILTER,
+            False,
+            f"Quantity {qty:g} is above the maximum {largest:g} {instrument.base}: order in parts.",
         )
     if not reduces and qty * px < instrument.min_notional:
         return _reason(
             Rule.VENUE_FILTER,
             False,
-            f"Notional {qty * px:.2f} is below the minimum {instrument.min_notional:g} {instrument.quote}.",
+            f"Notional {qty * px:.2f} is below the minimum {instrument.min_notional:g} {instrument.quote}: order more.",
         )
     away = abs(px / context.mark_px - 1.0)
     if request.kind in ("limit", "post_only") and away > instrument.price_band:
         return _reason(
             Rule.VENUE_FILTER,
             False,
-            f"The limit is {away:.2%} from the mark; the venue allows {instrument.price_band:.2%}.",
+            f"The limit is {away:.2%} from the mark; the venue allows {instrument.price_band:.2%}: come closer.",
         )
     return _reason(Rule.VENUE_FILTER, True, "Lot, quantity, notional and price band are within the venue's filters.")
 
 
 def _reason(rule: Rule, passes: bool, sentence: str) -> dict[str, Any]:
-    return {"rule": rule.name, "verdict": (Verdict.PASS if passes else Verdict.REFUSE).name, "sentence": sentence}
+    advice = "" if passes else ADVICE.get(rule, "")
+    verdict = Verdict.PASS if passes else Verdict.REFUSE
+    return {"rule": rule.name, "verdict": verdict.name, "sentence": f"{sentence} {advice}".rstrip()}
 
 
 def _crosses(request: TicketRequest, side: Side, context: TicketContext) -> bool:

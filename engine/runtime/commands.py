@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from engine.domain import KillLevel, Purpose, Side
 from engine.errors import CommandRefused
 from engine.execution.ticket import Ticket, TicketContext, TicketRequest, judge
+from engine.runtime import sentences
 from engine.runtime.arming import Armed, arming_checklist
 from engine.runtime.data_desk import DataDesk
 from engine.runtime.doctor import doctor
@@ -120,10 +121,10 @@ class Commands:
             with using(asking() if name in OF_TRADING else Priority.UI):
                 return await self._questions[name](body)
         if name not in self._orders:
-            raise CommandRefused(f"There is no action {name!r}.")
+            raise CommandRefused(sentences.no_action(name, {*self._questions, *self._orders}))
         key = body.pop("idempotency_key", None)
         if not isinstance(key, str) or not 8 <= len(key) <= 64:
-            raise CommandRefused("The command needs an idempotency_key of 8 to 64 characters.")
+            raise CommandRefused(sentences.bad_key(name, key))
         return await self._once(name, key, body)
 
     async def _once(self, name: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +133,7 @@ class Commands:
         stored = self._loop.store.rows("SELECT command, status, result FROM commands WHERE idempotency_key = ?", [key])
         if stored:
             if stored[0]["status"] != "done":
-                raise CommandRefused("This command was accepted before; what became of it is in the journal.")
+                raise CommandRefused(sentences.accepted_before(stored[0]["command"], stored[0]["status"]))
             return dict(json.loads(stored[0]["result"]))
         outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._keys[key] = outcome
@@ -184,7 +185,7 @@ class Commands:
         store, decision_id = self._loop.store, int(body["decision_id"])
         rows = store.rows("SELECT * FROM decisions WHERE decision_id = ?", [decision_id])
         if not rows:
-            raise CommandRefused(f"There is no decision {decision_id}.")
+            raise CommandRefused(sentences.no_decision(decision_id, self._loop.next_decision_id - 1))
         return rows[0] | {
             "detail": json.loads(rows[0]["detail"]),
             "orders": store.rows("SELECT * FROM orders WHERE decision_id = ? ORDER BY ts_intent", [decision_id]),
@@ -212,7 +213,7 @@ class Commands:
         await self._loop.reconcile()
         last = self._loop.reconciler.last
         if last is None:
-            raise CommandRefused("The books have not been compared yet.")
+            raise CommandRefused(sentences.NOT_COMPARED)
         return {"ok": last.ok, "mismatches": list(last.mismatches), "message": last.message, "ts": last.ts}
 
     async def _ledger(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +225,7 @@ class Commands:
     async def _order_lookup(self, body: dict[str, Any]) -> dict[str, Any]:
         executor, client_id = self._loop.executor, str(body.get("client_id"))
         if not executor.knows(client_id):
-            raise CommandRefused(f"There is no order {client_id} on the record.")
+            raise CommandRefused(sentences.no_order(client_id))
         answer = await executor.doubts.ask(executor.known(client_id))
         order = executor.known(client_id)
         return {
@@ -295,10 +296,10 @@ class Commands:
         loop = self._loop
         instrument, top = self._engine.instruments.get(symbol), loop.market.tops.get(symbol)
         if instrument is None:
-            raise CommandRefused(f"{symbol} is not traded at this venue.")
+            raise CommandRefused(sentences.not_traded(symbol, self._engine.instruments))
         equity = loop.equity_now()
         if top is None or not math.isfinite(equity):
-            raise CommandRefused(f"There is no price for {symbol} or no balance yet, so nothing can be sized.")
+            raise CommandRefused(sentences.cannot_size(symbol, has_price=top is not None))
         book = loop.decider.state.book[0] if loop.decider is not None else None
         day_open = float(book["day_open_equity"]) if book is not None and book["day_open_equity"] > 0 else equity
         peak = max(float(book["peak_equity"]), equity) if book is not None else equity
@@ -335,7 +336,10 @@ class Commands:
     async def _order_cancel(self, body: dict[str, Any]) -> dict[str, Any]:
         order = self._loop.executor.orders.get(str(body.get("client_id")))
         if order is None:
-            raise CommandRefused("That order is not open any more.")
+            client_id = str(body.get("client_id"))
+            known = self._loop.executor.knows(client_id)
+            what = str(self._loop.executor.known(client_id).status) if known else "not on this account's record"
+            raise CommandRefused(sentences.not_open(client_id, what))
         await self._loop.executor.cancel(order)
         return {"client_id": order.client_id}
 
@@ -349,7 +353,7 @@ class Commands:
         symbol = str(body.get("symbol"))
         qty = self._loop.account.position(symbol).qty
         if qty == 0.0:
-            raise CommandRefused(f"There is no open position in {symbol}.")
+            raise CommandRefused(sentences.nothing_to_close(symbol, self._loop.account.open_positions()))
         side = Side.SELL if qty > 0 else Side.BUY
         ticket = {
             "symbol": symbol, "side": "sell" if side == Side.SELL else "buy", "kind": "market",

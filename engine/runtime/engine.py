@@ -16,6 +16,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from engine.domain import INTERVAL_S, NS_PER_S, Instrument, Mode, Purpose
 from engine.errors import CommandRefused, ConfigError, VenueError
+from engine.runtime import sentences
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
@@ -26,7 +27,7 @@ from engine.runtime.loop import Loop, cancelled
 from engine.runtime.restore import close_ended_practice, manual_parts
 from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
-from engine.runtime.status import engine_status
+from engine.runtime.status import engine_status, why_restricted
 from engine.runtime.upkeep import drill_when_due, follow_ladder
 from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
@@ -70,6 +71,7 @@ class Engine:
     ) -> None:
         self.loop = Loop(session, config, venue, store)
         self.session, self.venue, self.store = session, venue, store
+        self.loop.executor.why = lambda: why_restricted(self.loop)
         self.instruments: dict[str, Instrument] = {}
         self._new_market = new_market
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=JOB_DEFAULTS)
@@ -136,7 +138,7 @@ class Engine:
                 self.instruments = await self.venue.instruments()
                 break
             except VenueError as trouble:
-                self.loop.incident("warning", "connect", f"venue not reachable: {trouble}")
+                self.loop.incident("warning", "connect", sentences.unreachable(trouble, CONNECT_RETRY_S))
                 await asyncio.sleep(CONNECT_RETRY_S)
         self._drop_untraded()
 
@@ -148,7 +150,7 @@ class Engine:
             self.check_symbols(loop.config)
         if traded != loop.config.symbols:
             missing = sorted(set(loop.config.symbols) - set(traded))
-            loop.incident("warning", "symbols", f"not listed here, so not traded: {', '.join(missing)}")
+            loop.incident("warning", "symbols", sentences.left_out(missing, self.instruments))
             loop.config = loop.executor.config = loop.config.model_copy(update={"symbols": traded})
             self.wanted_config = loop.config
 
@@ -156,9 +158,7 @@ class Engine:
         """Raise ConfigError when the venue does not trade a configured symbol."""
         missing = [symbol for symbol in config.symbols if symbol not in self.instruments]
         if missing:
-            raise ConfigError(
-                f"The venue does not trade {', '.join(missing)}. It trades {', '.join(sorted(self.instruments))}."
-            )
+            raise ConfigError(sentences.none_listed(missing, self.instruments))
 
     async def _first_reconcile(self) -> None:
         loop = self.loop
@@ -166,7 +166,7 @@ class Engine:
         while not (outcome := await loop.reconciler.run(first=True)).ok:
             if outcome.mismatches:  # asked and answered: what differs is shown, and only reducing is allowed
                 for mismatch in outcome.mismatches:
-                    loop.incident("error", "reconcile", mismatch)
+                    loop.incident("error", "reconcile", f"{mismatch}.{sentences.RECONCILE_ADVICE}")
                 break
             loop.incident("warning", "reconcile", outcome.message)
             await asyncio.sleep(CONNECT_RETRY_S)
@@ -215,7 +215,7 @@ class Engine:
             if not unprotected or not loop.config.use_protective_stops:
                 return
             await asyncio.sleep(0.1)
-        loop.incident("error", "protect", f"no protective stop yet for {', '.join(unprotected)}")
+        loop.incident("error", "protect", sentences.unprotected(unprotected))
 
     async def _fetch_hourly(self) -> None:
         with using(Priority.UI):  # a long download must not keep the trading from asking
@@ -294,7 +294,7 @@ class Engine:
             # Nothing may fail in silence: new risk stops, the record keeps the reason, and a person is told.
             log.exception("task died", task=name)
             self.loop.phase = "failed"
-            self.loop.incident("critical", name, f"{type(error).__name__}: {error}")
+            self.loop.incident("critical", name, sentences.task_died(name, error))
 
     # settings ----------------------------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class Engine:
         except ConfigError as error:
             raise CommandRefused(str(error)) from error
         if self.session.mode == Mode.LIVE and not (config.use_gate_daily_loss and config.use_gate_drawdown):
-            raise CommandRefused("In live mode the daily loss and drawdown limits cannot be switched off.")
+            raise CommandRefused(sentences.GATES_STAY_ON)
         self.wanted_config = config
         await cancelled(self._rebuild_task)
         decider = self.loop.decider

@@ -32,6 +32,7 @@ from engine.errors import CommandRefused, Rejected, StateUnknown, Unreachable, V
 from engine.execution import orders as states
 from engine.execution.ids import client_order_id, is_ours
 from engine.execution.orders import Order
+from engine.runtime import sentences
 from engine.runtime.account import Account
 from engine.runtime.doubts import Doubts
 from engine.runtime.market import MarketState
@@ -95,6 +96,7 @@ class Executor:
         self.doubts = Doubts(self)
         self.entered: Callable[[Fill], None] = lambda fill: None  # hears of every new fill
         self.on_stopped: Callable[[Fill], None] = lambda fill: None
+        self.why: Callable[[], str] = lambda: "the trading state forbids more"  # what holds new risk back
         self.before_stop: Callable[[str], Awaitable[None]] | None = None  # what must be true before a stop is sent
         self.on_change: Callable[[str], None] = lambda symbol: None
 
@@ -185,10 +187,10 @@ class Executor:
             await asyncio.wrap_future(self.store.append_ahead("orders", [self._row(order)]))
         except StorageError as error:
             self._keep(states.rejected(order, f"intent not durable: {error}", self.now()), "NOT_SENT")
-            raise CommandRefused(f"The order was not sent: its record could not be written ({error}).") from error
+            raise CommandRefused(sentences.not_recorded(spec.symbol, error)) from error
         if epoch != self.kill_epoch and spec.purpose != Purpose.FLATTEN:
             self._keep(states.rejected(order, "the kill switch was pressed before it was sent", self.now()), "NOT_SENT")
-            raise CommandRefused("The kill switch was pressed before the order was sent.")
+            raise CommandRefused(sentences.switch_pressed(spec.symbol))
         self._keep(states.sent(order, self.now()), "SENT")
         await self._submit(approved)
         return self.known(client_id)
@@ -214,11 +216,7 @@ class Executor:
         self._keep(change(order, reason, self.now()), event, reason)
         log.warning("order refused", client_id=client_id, symbol=order.spec.symbol, reason=reason)
         if order.spec.purpose == Purpose.PROTECT:
-            self.publish(
-                "fault",
-                f"{order.spec.symbol} has no stop at the exchange now: the venue refused it ({reason}). It is tried "
-                f"again every {BACK_OFF_S:.0f} s; close the position if this goes on.",
-            )
+            self.publish("fault", sentences.no_stop(order.spec.symbol, reason, BACK_OFF_S))
 
     def _check(self, spec: OrderSpec) -> None:
         if spec.purpose in (Purpose.FLATTEN, Purpose.PROTECT):
@@ -227,9 +225,9 @@ class Executor:
         position_qty = self.account.position(spec.symbol).qty
         reduces = position_qty * spec.side < 0 and spec.qty <= abs(position_qty) + states.QTY_EPSILON
         if state == TradingState.HALTED:
-            raise CommandRefused("Trading is halted. Resume it before sending orders.")
+            raise CommandRefused(sentences.halted(spec.symbol, self.why()))
         if state == TradingState.REDUCE_ONLY and not reduces:
-            raise CommandRefused("Only orders that reduce a position are allowed now.")
+            raise CommandRefused(sentences.only_reducing(spec.symbol, position_qty, self.why()))
 
     async def cancel(self, order: Order) -> None:
         """Ask the venue to cancel one order. An order in doubt is looked up instead."""
@@ -360,11 +358,7 @@ class Executor:
         self._keep(order, "UNKNOWN", reason)
         self.doubts.look_up(order.client_id)
         if order.status == OrderStatus.UNKNOWN:  # news that came before the failure leaves none
-            self.publish("doubt", (
-                f"{order.spec.symbol}: order {order.client_id} has no trustworthy answer ({reason}). It is looked up "
-                "every second and never sent again; the symbol gets no new order until the venue has said what became "
-                "of it."
-            ))  # fmt: skip
+            self.publish("doubt", sentences.in_doubt(order.spec.symbol, order.client_id, reason))
 
     async def catch_up(self, update: OrderUpdate) -> None:
         """Apply an order's state together with the fills that the stream may have missed."""
@@ -385,7 +379,7 @@ class Executor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("task failed", exc_info=task.exception())
-            self.publish("fault", f"{type(task.exception()).__name__}: {task.exception()}")
+            self.publish("fault", sentences.task_failed(task.exception()))
 
     async def close(self) -> None:
         """End what is running; orders stay as they are."""

@@ -42,7 +42,7 @@ class LiveDesk:
     async def _arm(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer ``armed`` and ``items``; when armed, the engine is about to start again in live mode."""
         if self._engine.session.mode == Mode.LIVE or self._on_armed is None:
-            raise CommandRefused("This engine trades live already.")
+            raise CommandRefused("This engine trades live already, and only paper can be armed: nothing was changed.")
         async with self._one_at_a_time:
             items, permission = await self._checked(body)
         if permission is not None:

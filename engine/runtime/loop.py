@@ -34,6 +34,7 @@ from engine.domain import (
 from engine.errors import VenueError
 from engine.execution.planner import Target
 from engine.ports import FeedEvent, VenueEvent
+from engine.runtime import sentences
 from engine.runtime.account import Account
 from engine.runtime.broadcast import Broadcaster
 from engine.runtime.clock import WallClock
@@ -175,7 +176,7 @@ class Loop:
         before = self.streams.get(event.stream)
         self.streams[event.stream] = event
         if not event.up:
-            self.incident("warning", event.stream, f"{event.stream} stream is down: {event.reason}")
+            self.incident("warning", event.stream, sentences.stream_down(event.stream, event.reason))
         elif before is not None and not before.up and self.phase == "trading":
             self.executor.spawn(self.reconcile())
 
@@ -226,7 +227,7 @@ class Loop:
         try:
             history = await self.fetch_history(self.config.decision_interval, int(missing) + 2, end_ns=ts_open - 1)
         except VenueError as trouble:
-            self.incident("warning", "decide", f"{missing} bars are missing and could not be fetched: {trouble}")
+            self.incident("warning", "decide", sentences.bars_missing(int(missing), trouble))
             return
         self.decider.warm_up(history)
 
@@ -304,7 +305,7 @@ class Loop:
             self.journal.positions(self.screen.position_rows())
         for mismatch in outcome.mismatches:
             if before is None or mismatch not in before.mismatches:  # a residue that stays is told once
-                self.incident("error", "reconcile", mismatch)
+                self.incident("error", "reconcile", f"{mismatch}.{sentences.RECONCILE_ADVICE}")
         if not outcome.ok and not outcome.mismatches and (before is None or before.ok):
             self.incident("warning", "reconcile", outcome.message)
 
@@ -332,12 +333,12 @@ class Loop:
             and self.kill.level < KillLevel.HALT
         ):
             limit = self.config.max_total_drawdown
-            self.incident("critical", "risk", f"drawdown {drawdown:.2%} reached its limit {limit:.2%}: halted")
+            self.incident("critical", "risk", sentences.drawdown_reached(drawdown, limit))
             await self.kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
             return
         over = self.config.use_gate_daily_loss and day_loss >= self.config.max_daily_loss
         if over and self.account.open_positions():
-            self.incident("critical", "risk", f"today's loss {day_loss:.2%} reached its limit: closing everything")
+            self.incident("critical", "risk", sentences.day_loss_reached(day_loss, self.config.max_daily_loss))
             await self.kill.cancel_entries()
             await self.kill.close_positions()
 
@@ -384,11 +385,7 @@ class Loop:
         """Allow only reducing while the record cannot be written."""
         known, self.storage_trouble = self.storage_trouble, sentence
         if known is None:  # the incident is written with everything else as soon as there is room
-            self.incident(
-                "critical", "storage",
-                f"The record cannot be written: {sentence[:300]}. Only reducing orders are sent until it can. Free "
-                "disk space; nothing else needs to be done.",
-            )  # fmt: skip
+            self.incident("critical", "storage", sentences.not_writable(sentence))
 
 
 async def cancelled(task: asyncio.Task[Any] | None) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from engine.domain import NS_PER_S, BalanceReport, OrderStatus, OrderUpdate, PositionReport
 from engine.errors import CommandRefused, VenueError
+from engine.runtime import sentences
 from engine.runtime.account import Position
 from engine.runtime.executor import Executor
 from engine.runtime.ledger import Ledger
@@ -70,7 +71,8 @@ class Reconciler:
                 message = "books agree" if not mismatches else f"{len(mismatches)} differences"
                 outcome = Reconciliation(now, not mismatches, tuple(mismatches), message)
             except VenueError as trouble:
-                outcome = Reconciliation(now, False, (), f"the venue could not be asked: {trouble}")
+                told = f"the venue could not be asked ({trouble}); new risk waits, and it is asked again by itself"
+                outcome = Reconciliation(now, False, (), told)
             self.last = outcome
             return outcome
 
@@ -209,7 +211,7 @@ class Reconciler:
     async def accept(self, reason: str) -> tuple[str, ...]:
         """Take the venue's books as the new opening; a person has explained the rest. Return what was left over."""
         if not reason.strip():
-            raise CommandRefused("Say why the difference is accepted: it goes on the record.")
+            raise CommandRefused(sentences.NO_REASON)
         async with self._lock:
             executor = self._executor
             left = self.residue

@@ -193,7 +193,10 @@ def _nothing_comes_back(rig: Rig, level: KillLevel) -> None:
     if entries:
         raise DrillFailed(f"expected no entry after the press; {len(entries)} reached the exchange")
     if level >= KillLevel.FLATTEN and (books["positions"] or books["open_orders"]):
-        raise DrillFailed("the book was flat and did not stay flat")
+        raise DrillFailed(
+            f"expected the book to stay flat; {len(books['positions'])} positions and {len(books['open_orders'])} "
+            "orders came back"
+        )
     if level < KillLevel.FLATTEN and (naked := _unprotected(books)):
         raise DrillFailed(f"expected a stop for every position; there is none for {', '.join(naked)}")
     if level == KillLevel.HALT:
@@ -304,7 +307,9 @@ def _start_engine(home: Path, hello: dict[str, Any], log_path: Path) -> subproce
 
 def _trades(rig: Rig, engine: subprocess.Popen[bytes]) -> bool:
     if engine.poll() is not None:
-        raise ConfigError(f"the drill's engine ended with exit code {engine.returncode}")
+        raise ConfigError(
+            f"expected a trading engine; the drill's engine ended by itself with exit code {engine.returncode}"
+        )
     try:
         status = rig.question("status")
     except Unreachable:

@@ -33,7 +33,10 @@ def ask(home: Path, action: str, body: dict[str, Any] | None = None, timeout_s: 
             result = next(iter(client.do_action(request, options)))
             return json.loads(result.body.to_pybytes())
     except (fl.FlightUnavailableError, fl.FlightTimedOutError):
-        raise Unreachable(f"The engine on {home} does not answer (process {found['pid']}).") from None
+        raise Unreachable(
+            f"The engine on {home} (process {found['pid']}) does not answer. It may be starting or under load: try "
+            "again, and read engine.log there if it stays silent."
+        ) from None
     except pa.ArrowException as error:
         raise CommandRefused(_sentence(str(error))) from None
 

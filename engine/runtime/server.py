@@ -19,6 +19,8 @@ from engine.runtime.commands import Commands
 from engine.runtime.queries import Queries
 from storage.database import StorageError
 
+WRONG_TOKEN = "The token is missing or wrong: the right one is in engine.json of the data folder."
+
 log = structlog.get_logger("server")
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ class TokenGate(fl.ServerMiddlewareFactory):
         given = next((values[0] for name, values in headers.items() if name.lower() == "authorization" and values), "")
         raw = given.encode() if isinstance(given, str) else bytes(given)
         if not secrets.compare_digest(raw, self._expected):
-            raise fl.FlightUnauthenticatedError(_error_text("Unauthenticated", "The token is missing or wrong."))
+            raise fl.FlightUnauthenticatedError(_error_text("Unauthenticated", WRONG_TOKEN))
         return _Middleware()
 
 
@@ -124,7 +126,7 @@ def _next_batch(reader: queue.Queue[str | None]) -> list[str | None]:
 def _json(raw: bytes) -> dict[str, Any]:
     body = json.loads(raw)
     if not isinstance(body, dict):
-        raise CommandRefused("A request is one JSON object.")
+        raise CommandRefused(f"A request is one JSON object, and this one is a {type(body).__name__}.")
     return body
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any
 
-from engine.domain import INTERVAL_S, NS_PER_S, OrderStatus
+from engine.domain import INTERVAL_S, NS_PER_S, KillLevel, OrderStatus
 from engine.runtime.loop import Loop
 from engine.runtime.screen import finite
 
@@ -50,6 +50,24 @@ def engine_status(loop: Loop, clock_skew_ms: float) -> dict[str, Any]:
         "last_time_to_flat_s": finite(loop.kill.last_flatten_s),
         "version": VERSION,
     }
+
+
+def why_restricted(loop: Loop) -> str:
+    """Return, in words, what holds new risk back now; the first that applies, the strictest first."""
+    account, last = loop.streams.get("account"), loop.reconciler.last
+    if loop.kill.level > KillLevel.NONE:
+        return f"the kill switch is at {loop.kill.level.name.lower()} ({loop.kill.reason or 'no reason given'})"
+    if loop.storage_trouble is not None:
+        return "the record cannot be written: free disk space"
+    if (suspended := loop.suspended()) is not None:
+        return suspended.rstrip(".")
+    if account is None or not account.up:
+        return "the account's stream is down, and it reconnects by itself"
+    if last is None:
+        return "the books have not been compared with the venue's yet: the engine is still starting"
+    if not last.ok:
+        return f"the books do not agree with the venue's ({last.message}): see the Health page"
+    return "nothing any more: try again"
 
 
 def _money(loop: Loop) -> dict[str, float | None]:

@@ -87,4 +87,4 @@ def whole_number(value: Any) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise CommandRefused(f"{value!r} is not a whole number.") from None
+        raise CommandRefused(f"A whole number is wanted, as in 3, and {value!r} is none.") from None

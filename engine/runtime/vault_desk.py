@@ -89,7 +89,7 @@ class VaultDesk:
     ) -> None:  # fmt: skip
         passphrase = str(body.get("passphrase") or "")
         if not passphrase:
-            raise CommandRefused("Enter the vault's passphrase.")
+            raise CommandRefused("The vault is locked and no passphrase was given. Enter the vault's passphrase.")
 
         def run() -> None:
             exists = vault_summary(self._home)["exists"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.domain import Bar
 from engine.errors import CommandRefused, ConfigError, VenueError
+from engine.runtime import sentences
 from engine.runtime.decider import Decider
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
@@ -46,7 +47,7 @@ async def _history(engine: Engine, config: SystemConfig, n_bars: int) -> dict[st
             pages = await engine.loop.fetch_history(config.decision_interval, n_bars, symbols=config.symbols)
             return dict(pages)
         except VenueError as trouble:
-            engine.loop.incident("warning", "warm-up", f"history not available: {trouble}")
+            engine.loop.incident("warning", "warm-up", sentences.no_history(config.strategy, trouble, RETRY_S))
             await asyncio.sleep(RETRY_S)
 
 

@@ -102,7 +102,11 @@ class AsterVenue:
             for report in wire.parse_account_event(raw, now):
                 self._account.put_nowait(report)
         elif event == "MARGIN_CALL":
-            self._on_fault("MARGIN_CALL: the venue warns that margin is close to maintenance")
+            symbols = ", ".join(str(row.get("s")) for row in raw.get("p") or ()) or "the account"
+            self._on_fault(
+                f"MARGIN_CALL: the venue warns that the margin of {symbols} is close to maintenance, below which it "
+                "liquidates. Reduce the position or add margin."
+            )
 
     async def stream(self, symbols: Sequence[str], intervals: Sequence[str] = ("1m",)) -> AsyncIterator[FeedEvent]:
         """Yield market events for ever, reconnecting after each loss."""
@@ -302,7 +306,7 @@ class AsterVenue:
         try:
             return wire.parse_order(raw, time.time_ns())
         except (KeyError, ValueError, TypeError, VenueError) as error:
-            raise StateUnknown(f"the answer to {order.client_id} cannot be read: {error}") from error
+            raise StateUnknown(f"the venue's answer to {order.client_id} cannot be read: {error}") from error
 
     async def cancel(self, symbol: str, client_id: str) -> None:
         """Cancel one order; gone already is fine."""

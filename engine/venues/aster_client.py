@@ -117,7 +117,10 @@ class AsterClient(ccxt.pro.aster):
         try:
             self._on_event(event, payload)
         except Exception as error:
-            self._on_fault(f"{event}: {type(error).__name__}: {error}")
+            self._on_fault(
+                f"A message {event} could not be read ({type(error).__name__}: {error}) and was left out. What it told "
+                "of orders and fills is asked for at the next comparison of the books."
+            )
 
     def on_connected(self, client: Any, message: Any = None) -> None:
         """Say that a connection is up, which ccxt tells nobody."""

@@ -259,7 +259,9 @@ def parse_account(raw: dict[str, Any], ts_received: int) -> BalanceReport:
             return BalanceReport(
                 float(row["walletBalance"]), float(row["availableBalance"]), float(row["maintMargin"]), ts_received
             )
-    raise DataError(f"the account answer has no {QUOTE_ASSET} row")
+    raise DataError(
+        f"the account answer has no {QUOTE_ASSET} row: this program trades contracts settled in {QUOTE_ASSET}"
+    )
 
 
 # orders out --------------------------------------------------------------------------------------------------------

@@ -325,7 +325,7 @@ async def test_exception_in_the_message_path_does_not_end_the_receive_loop(serve
         await eventually(lambda: venue.sentences)
         await venue.submit(order(limit(1, 0.1, 49_500.0), "readable"))
         await eventually(lambda: [u.client_id for u in listener.of(OrderUpdate)] == ["readable"])
-    assert venue.sentences[0] == "ORDER_TRADE_UPDATE: ValueError: unreadable"
+    assert venue.sentences[0].startswith("A message ORDER_TRADE_UPDATE could not be read (ValueError: unreadable)")
     assert ups_and_downs(listener) == [True]
 
 

@@ -172,6 +172,7 @@ async def test_connection_is_renewed_before_its_day_ends(tmp_path, monkeypatch):
         monkeypatch.setattr(streams, "LONGEST_LIFE_S", 3600.0)
         await eventually(lambda: rig.venue.market.watch.up and rig.venue.account.watch.up)
         assert "24 h" in rig.venue.market.watch.last_reason
+        await eventually(lambda: rig.loop.trading_state() == TradingState.RUNNING, what="the news of it")
         take(server, 1, 50)
         await rig.executor.place(crossing(1, 0.1))
         await eventually(lambda: rig.position() == 0.1)
