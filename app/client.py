@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import streamlit as st
 
+from app.data_client import DataCalls
 from app.research_client import ResearchCalls
 from app.vault_client import VaultCalls
 from engine.errors import CommandRefused, WorkstationError
@@ -82,7 +83,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls, ResearchCalls):
+class EngineClient(VaultCalls, ResearchCalls, DataCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters

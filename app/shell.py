@@ -15,6 +15,7 @@ PAGES = {
     "desk": "Desk",
     "portfolio": "Portfolio",
     "backtest": "Backtest",
+    "data": "Data",
     "goal": "Goal",
     "journal": "Journal",
     "health": "Health",

@@ -32,6 +32,7 @@ from fake_books import (
     RUN_COLUMNS,
     FakeBooks,
 )
+from fake_data import FakeData
 from fake_health import INCIDENT_COLUMNS, FakeHealth
 from fake_market import TICK, FakeMarket
 from fake_research import FakeResearch
@@ -56,7 +57,7 @@ class _Auth(fl.ServerMiddlewareFactory):
             raise fl.FlightUnauthenticatedError("bad token")
 
 
-class FakeEngine(FakeActions, FakeHealth, FakeResearch, fl.FlightServerBase):
+class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, fl.FlightServerBase):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
         self.home, self.mode, self.ticking = Path(home), mode, ticking
         self.token = secrets.token_hex(16)
@@ -65,6 +66,7 @@ class FakeEngine(FakeActions, FakeHealth, FakeResearch, fl.FlightServerBase):
         self.books = FakeBooks(self.market, empty=empty)
         self.books_empty = empty
         self.begin_health(empty=empty)
+        self.begin_data(empty=empty)
         self.config = SystemConfig()
         self.started_ns = time.time_ns()
         self.engine_id = secrets.token_hex(4)

@@ -8,6 +8,7 @@ from page_engine import PageEngine, page, texts
 EMPTY_SENTENCES = {
     "portfolio": "No equity recorded in this period yet",
     "backtest": "No backtest yet",
+    "data": "No data set yet",
     "journal": "No decisions yet",
     "settings": "No change recorded yet",
     "health": "No drill yet",
@@ -16,6 +17,7 @@ EMPTY_SENTENCES = {
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
     "backtest": "trend · BTC · run-0001",
+    "data": "spot@1 · 1 error, 3 warnings",
     "journal": "Decision 60",
     "settings": "Applied from the next decision on",
     "health": "flat in 0.91",
