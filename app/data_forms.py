@@ -13,7 +13,7 @@ from app import data_sets, widgets
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
 
 UPLOADS = "uploads"
-NOTICE = "data.notice"
+NOTICE, KEY = "data.notice", "data.key"
 TOLERANCE_PERCENT = 0.2
 
 
@@ -93,10 +93,8 @@ def _preview(client: EngineClient, path: str, kind: str, columns: dict[str, str]
 # download -----------------------------------------------------------------------------------------------------------
 
 
-def download_form(
-    client: EngineClient, choices: dict[str, Any], unfinished: list[dict[str, Any]], *, busy: bool
-) -> None:
-    """Ask for candles or funding rates of a venue, and list downloads that can go on."""
+def download_form(client: EngineClient, choices: dict[str, Any], *, busy: bool) -> None:
+    """Ask for candles or funding rates of a venue."""
     venues = {venue["name"]: venue["title"] for venue in choices["venues"]}
     notes = {venue["name"]: venue["note"] for venue in choices["venues"]}
     first, second, third = st.columns([2, 2, 3])
@@ -145,9 +143,8 @@ def unfinished_downloads(client: EngineClient, items: list[dict[str, Any]], *, b
 # repair -------------------------------------------------------------------------------------------------------------
 
 
-def repair_form(client: EngineClient, manifest: dict[str, Any], name: str, names: list[str]) -> None:
+def repair_form(client: EngineClient, manifest: dict[str, Any], name: str, others: list[str]) -> None:
     """Choose another source and what to repair."""
-    others = [other for other in names if other.split("@")[0] != name.split("@")[0]]
     if manifest["kind"] != "candles":
         widgets.empty("Funding rates are not repaired: a missing rate is never made up.")
         return
@@ -174,10 +171,15 @@ def repair_form(client: EngineClient, manifest: dict[str, Any], name: str, names
 
 
 def _start(client: EngineClient, kind: str, config: dict[str, Any]) -> None:
-    answer = _told(lambda: client.start_data_work(kind, config, new_key()))
-    if answer is not None:
-        st.session_state["data.run_id"] = answer["run_id"]
-        st.session_state.pop(NOTICE, None)
+    held = st.session_state
+    # one key until this work is over: a click that a busy server carries out twice is one piece of work
+    key = held.setdefault(KEY, new_key())
+    answer = _told(lambda: client.start_data_work(kind, config, key))
+    if answer is None:
+        held.pop(KEY)
+    else:
+        held["data.run_id"] = answer["run_id"]
+        held.pop(NOTICE, None)
 
 
 def cancel(client: EngineClient, run_id: str) -> None:
@@ -211,6 +213,7 @@ def note_end(run_id: str, state: dict[str, Any]) -> None:
     """Keep what became of a piece of work, and open the data set that it made."""
     if st.session_state.get("data.run_id") == run_id:
         st.session_state.pop("data.run_id")
+        st.session_state.pop(KEY, None)
     result = state["result"] or {}
     if state["status"] == "done":
         if result.get("dataset"):

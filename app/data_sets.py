@@ -28,18 +28,18 @@ MOST_SYMBOLS = 24
 SHOWN_CHANGES = 40
 
 DATASET_COLUMNS = (
-    Column("dataset", "Data set", "text", "Name and version; a version never changes", 150),
-    Column("holds", "Holds", "text", "", 95),
+    Column("dataset", "Data set", "text", "Name and version; a version never changes", 125),
+    Column("holds", "Holds", "text", "", 65),
     Column("n_symbols", "Symbols", "count", "", 65),
-    Column("first_ts", "From, UTC", "time", "Open of the first bar", 135),
-    Column("last_ts", "To, UTC", "time", "Open of the last bar", 135),
-    Column("rows", "Rows", "count", "", 85),
-    Column("complete", "Complete", "figure", "Bars that are there, of all between first and last of each symbol", 80),
-    Column("n_errors", "Errors", "count", "A result on such data would be wrong", 60),
-    Column("n_warnings", "Warnings", "count", "Near these a result may be wrong", 75),
-    Column("repaired_rows", "Repaired", "count", "Bars from another source, each on record", 70),
-    Column("source", "From a", "text", "", 80),
-    Column("sha", "SHA-256", "text", "Of all its files; the whole hash is below", 105),
+    Column("first_ts", "From, UTC", "time", "Open of the first bar", 132),
+    Column("last_ts", "To, UTC", "time", "Open of the last bar", 132),
+    Column("rows", "Rows", "count", "", 75),
+    Column("complete", "Complete", "figure", "Bars that are there, of all between first and last of each symbol", 72),
+    Column("n_errors", "Errors", "count", "A result on such data would be wrong", 52),
+    Column("n_warnings", "Warnings", "count", "Near these a result may be wrong", 68),
+    Column("repaired_rows", "Repaired", "count", "Bars from another source, each on record", 65),
+    Column("source", "From a", "text", "", 70),
+    Column("sha", "SHA-256", "text", "Of all its files; the whole hash is below", 100),
 )
 FINDING_COLUMNS = (
     Column("severity", "Severity", "verdict", "", 85),
@@ -176,6 +176,14 @@ def _hover(row: dict[str, Any], first_ms: int, last_ms: int) -> str:
     span = f"{_when(first_ms):%Y-%m-%d %H:%M}"
     until = f" to {_when(last_ms):%Y-%m-%d %H:%M}" if last_ms > first_ms else ""
     return f"{row['symbol']} {row['check']}<br>{span}{until} UTC"
+
+
+def other_sources(manifest: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """Return the data sets that could repair this one: other names, candles of the same interval."""
+    return [
+        row["dataset"] for row in rows
+        if row["kind"] == "candles" and row["interval"] == manifest["interval"] and row["name"] != manifest["name"]
+    ]  # fmt: skip
 
 
 def preview_rows(answer: dict[str, Any]) -> pd.DataFrame:

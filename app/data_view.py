@@ -47,7 +47,7 @@ def listed(rows: list[dict[str, Any]]) -> str:
     return opened[0] if opened and opened[0] in names else names[0]
 
 
-def one(client: EngineClient, name: str, names: list[str]) -> None:
+def one(client: EngineClient, name: str, rows: list[dict[str, Any]]) -> None:
     """Show one data set: coverage, findings, symbols, where it is from, and the repair of it."""
     with widgets.known(name):
         manifest = client.dataset(name)
@@ -70,7 +70,7 @@ def one(client: EngineClient, name: str, names: list[str]) -> None:
     with origin_at:
         st.markdown("  \n".join(data_sets.origin_lines(manifest)))
     with repair_at:
-        data_forms.repair_form(client, manifest, name, names)
+        data_forms.repair_form(client, manifest, name, data_sets.other_sources(manifest, rows))
 
 
 def _findings(manifest: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ data_view.going_on(client, found["active"])
 
 if rows:
     chosen = data_view.listed(rows)
-    data_view.one(client, chosen, [row["dataset"] for row in rows])
+    data_view.one(client, chosen, rows)
 else:
     widgets.empty("No data set yet. Import a file or download candles below; backtests then find them by name.")
 

@@ -21,13 +21,11 @@ class FakeData:
         self.data_runs: dict[str, dict] = {}
         if empty:
             return
-        for manifest in (self._candles("spot", 1), self._candles("perp", 1, holes=False), self._rates()):
+        for manifest in (self._candles("btc-hours", 2), self._candles("perp", 1, holes=False), self._rates()):
             self.manifests[f"{manifest['name']}@{manifest['version']}"] = manifest
-        self.unfinished_rows = [{
-            "key": "ab12", "rows": 12_000,
-            "request": {"venue": "bybit", "kind": "candles", "interval": "1h", "symbols": ["BTCUSDT"], "name": "bybit-1h",
-                        "start": "2021-01-01T00:00:00Z", "end": None, "base_url": None},
-        }]  # fmt: skip
+        request = {"venue": "bybit", "kind": "candles", "interval": "1h", "symbols": ["BTCUSDT"], "name": "bybit-1h",
+                   "start": "2021-01-01T00:00:00Z", "end": None, "base_url": None}  # fmt: skip
+        self.unfinished_rows = [{"key": "ab12", "rows": 12_000, "request": request}]
 
     def _candles(self, name: str, version: int, *, holes: bool = True) -> dict:
         findings, missing = [], 0
@@ -36,8 +34,8 @@ class FakeData:
             b = a + (n - 1) * HOUR_MS
             missing += n
             findings.append({
-                "check": "gap", "severity": "warning", "symbol": "BTCUSDT", "first_ts_ms": a, "last_ts_ms": b, "count": n,
-                "sentence": f"{n} bars ({n}.0 h) are missing.", "spans": [[a, b, n]],
+                "check": "gap", "severity": "warning", "symbol": "BTCUSDT", "first_ts_ms": a, "last_ts_ms": b,
+                "count": n, "sentence": f"{n} bars ({n}.0 h) are missing.", "spans": [[a, b, n]],
             })  # fmt: skip
         if holes:
             at = FIRST_MS + 12_000 * HOUR_MS
@@ -127,8 +125,8 @@ class FakeData:
         return {"run_id": run_id}
 
     def finish_data_run(self, run_id: str, **outcome) -> None:
-        done = {"status": "done", "progress": 1.0, "message": "", "result": {
-            "dataset": "spot@1", "rows": 70_000, "findings": 4, "changes": [], "refused": [], "repaired": 0}}  # fmt: skip
+        result = {"dataset": "btc-hours@2", "rows": 70_000, "findings": 4, "changes": [], "refused": [], "repaired": 0}
+        done = {"status": "done", "progress": 1.0, "message": "", "result": result}
         self.data_runs[run_id] |= done | outcome
 
     def act_data_status(self, body):

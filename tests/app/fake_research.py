@@ -35,13 +35,6 @@ class FakeResearch:
         except DataError as error:
             raise refuse(str(error)) from None
 
-    def act_datasets(self, body):
-        rows = [] if self.books_empty else [
-            {"name": "btc-hours", "version": 2, "kind": "candles", "interval": "1h"},
-            {"name": "rates", "version": 1, "kind": "funding", "interval": ""},
-        ]  # fmt: skip
-        return {"datasets": rows, "unfinished": [], "active": []}
-
     def act_run_report(self, body):
         doc = document(self.act_run_result(body))
         if body.get("format") == "html":

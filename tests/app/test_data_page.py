@@ -40,7 +40,7 @@ def test_a_data_set_of_the_link_is_shown_with_its_origin(engine):
 
 
 def test_findings_are_filtered_by_severity_worst_first(engine):
-    manifest = engine.manifests["spot@1"]
+    manifest = engine.manifests["btc-hours@2"]
     rows = data_sets.finding_rows(manifest, [], [])
     assert list(rows["severity"]) == ["▼ error", "! warning", "! warning", "! warning"]
     assert list(data_sets.finding_rows(manifest, ["BTCUSDT"], ["error"]).columns) == []
@@ -48,7 +48,7 @@ def test_findings_are_filtered_by_severity_worst_first(engine):
 
 
 def test_coverage_draws_each_hole_where_it_is_and_wide_enough_to_be_seen(engine):
-    manifest = engine.manifests["spot@1"]
+    manifest = engine.manifests["btc-hours@2"]
     figure = data_sets.coverage_figure(manifest)
     bars, warnings, errors = figure.data
     assert list(bars.y) == ["BTCUSDT", "ETHUSDT"]
@@ -112,7 +112,7 @@ def test_a_broken_off_download_is_resumed_as_it_was_asked_or_discarded(engine):
     assert sent(engine, "data.start")[0]["config"] == engine.unfinished_rows[0]["request"]
     engine.finish_data_run("download-1")
     script.run()
-    assert "spot@1 is stored: 70,000 rows, 4 findings." in texts(script)
+    assert "btc-hours@2 is stored: 70,000 rows, 4 findings." in texts(script)
     press(script, "data.discard.ab12")
     assert "12,000 rows on disk" not in texts(script)
 
@@ -129,12 +129,17 @@ def test_bad_rows_of_a_refused_import_are_listed(engine):
 
 
 def test_a_repair_is_asked_from_another_data_set(engine):
-    script = page("data", dataset="spot@1").run()
+    script = page("data", dataset="btc-hours@2").run()
     source = next(box for box in script.selectbox if box.key == "data.repair_source")
-    assert source.options == ["perp@1", "rates@1"]
+    assert source.options == ["perp@1"]
     press(script, "data.repair")
     (body,) = sent(engine, "data.start")
-    assert body["config"] == {"dataset": "spot@1", "source": "perp@1", "checks": ["gap", "spike"], "tolerance": 0.002}
+    assert body["config"] == {
+        "dataset": "btc-hours@2",
+        "source": "perp@1",
+        "checks": ["gap", "spike"],
+        "tolerance": 0.002,
+    }
     engine.finish_data_run("repair-1", result={"dataset": None, "rows": 0, "findings": 0, "changes": [],
                                                "refused": ["BTCUSDT gap: no bars there"], "repaired": 0})  # fmt: skip
     script.run()
@@ -148,7 +153,7 @@ def test_a_data_set_is_deleted_by_its_button_alone(engine):
     press(script, "data.delete")
     assert sent(engine, "dataset.delete")[0]["dataset"] == "perp@1"
     assert "perp@1 is deleted." in texts(script)
-    assert "spot@1 · 1 error, 3 warnings" in texts(script)
+    assert "btc-hours@2 · 1 error, 3 warnings" in texts(script)
 
 
 def test_names_and_symbols_that_people_type():

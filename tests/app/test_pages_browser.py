@@ -78,7 +78,8 @@ def tab(browser):
 
 
 def test_every_page_draws_without_an_error(tab, url):
-    for name, sign in (("portfolio", "Ratios"), ("journal", "Decision 60"), ("settings", "Risk")):
+    signs = (("portfolio", "Ratios"), ("data", "Coverage"), ("journal", "Decision 60"), ("settings", "Risk"))
+    for name, sign in signs:
         tab.goto(f"{url}/{name}")
         tab.get_by_text(sign, exact=True).first.wait_for()
         assert tab.get_by_test_id("stException").count() == 0
@@ -94,6 +95,22 @@ def test_backtest_runs_from_the_form_to_its_chart(tab, url, engine):
     tab.frame_locator("iframe[title*='lightweight_charts']").locator("canvas").first.wait_for()
     tab.get_by_text("lookahead: pass").wait_for()
     assert [name for name, _ in engine.calls].count("run.start") == 1
+
+
+def test_a_file_is_uploaded_previewed_and_downloads_show_their_progress(tab, url, engine, tmp_path):
+    path = tmp_path / "BTCUSDT.csv"
+    path.write_text("when,open,high,low,close,volume\n1577836800000,1,2,0.5,1.5,10\n")
+    tab.goto(f"{url}/data")
+    tab.locator(".js-plotly-plot").first.wait_for()
+    tab.locator("input[type=file]").set_input_files(str(path))
+    tab.get_by_text("no column looks like 'timestamp'").wait_for()
+    tab.get_by_role("tab", name="Download").click()
+    tab.get_by_role("button", name="Download", exact=True).click()
+    tab.get_by_text("4,000 rows, up to 2021-06-01").wait_for()
+    engine.finish_data_run("download-1")
+    tab.get_by_text("btc-hours@2 is stored: 70,000 rows, 4 findings.").wait_for()
+    assert tab.get_by_test_id("stException").count() == 0
+    assert [name for name, _ in engine.calls].count("data.start") == 1
 
 
 def test_engine_that_stops_answering_is_unknown(tab, url, engine):

@@ -17,7 +17,7 @@ EMPTY_SENTENCES = {
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
     "backtest": "trend · BTC · run-0001",
-    "data": "spot@1 · 1 error, 3 warnings",
+    "data": "btc-hours@2 · 1 error, 3 warnings",
     "journal": "Decision 60",
     "settings": "Applied from the next decision on",
     "health": "flat in 0.91",
