@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Decider:
         self.share = share
         self.sleeve: UserSleeve | None = None  # the process of a user's strategy
         self._not_opened: str | None = None
+        self._told: dict[str, Any] = {}  # what the strategy was told of the account
         self._equity_before = math.nan  # of the decision before, as a backtest tells it
 
     def open(self, home: Path, incident: Callable[[str, str, str], None]) -> None:
@@ -165,6 +167,7 @@ class Decider:
             before = view.cash + float(np.sum(np.where(qty != 0.0, qty * (view.mark_px - view.entry_px), 0.0)))
         closes = np.where(np.isfinite(market.close_px), market.close_px, view.mark_px)
         weight = np.where(qty != 0.0, qty * closes / before, 0.0)
+        self._told = {"weight": weight, "equity_before": before}
         rows = (market.open_px, market.high_px, market.low_px, market.close_px, market.volume)
         return await self.sleeve.decide(market.ts_close, rows, weight, before) * self.share
 
@@ -196,7 +199,7 @@ class Decider:
         if self.trouble is not None:
             held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
         if self.sleeve is not None:
-            own = {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
+            own = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
         return decision_detail(decision, market, view, self.symbols, self.config, held, own)
 
     def summary(self, decision: Decision) -> str:

@@ -10,6 +10,8 @@ from engine.core.compiling import FINGERPRINT
 from engine.core.step import compile_kernels
 from storage.database import Database
 
+SOURCES = f"{FINGERPRINT}:{sys.version}"
+
 
 async def load_kernels(store: Database) -> None:
     """Make the compiled core ready."""
@@ -19,10 +21,15 @@ async def load_kernels(store: Database) -> None:
 
 async def compile_once(store: Database, module: str, function: str) -> None:
     """Fill the disk cache unless it was filled for these very sources: a restart should not pay for it again."""
-    key, sources = f"compiled:{function}", f"{FINGERPRINT}:{sys.version}"
-    if store.recall(key) != sources:
+    if store.recall(f"compiled:{function}") != SOURCES:
         await asyncio.to_thread(_compile_ahead, module, function)
-        store.remember(key, sources)
+        store.remember(f"compiled:{function}", SOURCES)
+
+
+def no_need_to_compile(store: Database) -> None:
+    """Tell a throw-away record that the disk cache is filled: its engine shares it with whoever made the record."""
+    for function in ("compile_kernels", "compile_scans"):
+        store.remember(f"compiled:{function}", SOURCES)
 
 
 def _compile_ahead(module: str, function: str) -> None:
