@@ -14,6 +14,7 @@ from rich.table import Table
 
 from engine.data_commands import data_app, import_data
 from engine.errors import WorkstationError
+from engine.evidence_commands import certify, drift
 from engine.live_commands import live, vault_app
 from engine.report_commands import goal, report
 from engine.strategy_commands import named_values, strategy_app
@@ -23,6 +24,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command()(live)
 app.command()(goal)
 app.command()(report)
+app.command()(certify)
+app.command()(drift)
 app.add_typer(vault_app)
 app.command("import")(import_data)
 app.add_typer(data_app)

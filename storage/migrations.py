@@ -64,7 +64,22 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, table: str, ts: str, columns
     connection.execute(f"DROP TABLE {table}_before")
 
 
-STEPS: dict[int, Step] = {2: orders_and_fills_by_account}
+def certificates_and_drift(connection: duckdb.DuckDBPyConnection) -> None:
+    """Version 3: tables for parity certificates and for the drift meter."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS certificates (version VARCHAR NOT NULL, ts BIGINT NOT NULL, strategy VARCHAR, "
+        "status VARCHAR, decisions INTEGER, differences INTEGER, certificate VARCHAR, PRIMARY KEY (version, ts))"
+    )
+    parts = ("rounding", "data", "signal_time", "veto", "latency", "fill", "fee", "funding", "residual")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS drift (account VARCHAR NOT NULL, day VARCHAR NOT NULL, ts BIGINT, "
+        "strategy VARCHAR, n_decisions INTEGER, n_fills INTEGER, equity DOUBLE, pnl_recorded DOUBLE, "
+        f"pnl_replayed DOUBLE, {', '.join(part + ' DOUBLE' for part in parts)}, drift_bps DOUBLE, verdict VARCHAR, "
+        "PRIMARY KEY (account, day))"
+    )
+
+
+STEPS: dict[int, Step] = {2: orders_and_fills_by_account, 3: certificates_and_drift}
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, found: int, wanted: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, T
 
 metadata = MetaData()
 
-SCHEMA_VERSION = 2  # raise it with a step in migrations.py
+SCHEMA_VERSION = 3  # raise it with a step in migrations.py
 
 
 def _table(name: str, *columns: Column, comment: str) -> Table:
@@ -117,4 +117,16 @@ runs = _table(
 settings = _table(
     "settings", _key("key"), Column("value", Text), _ns("ts"),
     comment="The settings in force, and small facts the engine must remember over a restart.",
+)  # fmt: skip
+certificates = _table(
+    "certificates", _key("version"), _key("ts", BigInteger), Column("strategy", Text), Column("status", Text),
+    Column("decisions", Integer), Column("differences", Integer), Column("certificate", Text),
+    comment="Parity certificates as they were issued; certificate is the signed JSON.",
+)  # fmt: skip
+drift = _table(
+    "drift", _key("account"), _key("day"), _ns("ts"), Column("strategy", Text), Column("n_decisions", Integer),
+    Column("n_fills", Integer), _num("equity"), _num("pnl_recorded"), _num("pnl_replayed"), _num("rounding"),
+    _num("data"), _num("signal_time"), _num("veto"), _num("latency"), _num("fill"), _num("fee"), _num("funding"),
+    _num("residual"), _num("drift_bps"), Column("verdict", Text),
+    comment="Each day against its replay; the parts add up to pnl_recorded - pnl_replayed, quote currency.",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 from engine.core.compiling import FINGERPRINT
 from engine.errors import ConfigError
 from engine.settings import SystemConfig
-from engine.strategies.versions import is_file, source_hash
+from engine.strategies.versions import is_file, kept_path, source_hash
 
 FOLDER = "certificates"  # in the data folder
 KEY_FILE = "signing.key"
@@ -69,6 +69,18 @@ def version_of(strategy: str, settings: Mapping[str, Any], own: Mapping[str, Any
 def version_in_force(config: SystemConfig, path: Path | None) -> dict[str, Any]:
     """Return the version that settings put in force; ``path`` is the kept copy of a file."""
     return version_of(config.strategy, config.model_dump(mode="json"), config.strategy_params, path)
+
+
+def version_now(home: Path, config: SystemConfig) -> dict[str, Any]:
+    """Return the version of the strategy that settings put in force.
+
+    Raises
+    ------
+    ConfigError
+        The kept copy of its file is gone or was changed.
+    """
+    path = kept_path(home, config.strategy) if is_file(config.strategy) else None
+    return version_in_force(config, path)
 
 
 def version_of_run(strategy: str, listed: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,12 +92,9 @@ class Commands:
             "position.close": self._position_close,
             "run.start": self._run_start,
         }
-        data = data or DataDesk(engine.store)
-        self._questions |= data.questions
-        self._orders |= data.orders
-        upkeep = Upkeep(engine)
-        self._questions |= upkeep.questions
-        self._orders |= upkeep.orders
+        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence):
+            self._questions |= desk.questions
+            self._orders |= desk.orders
 
         # merged into the questions: what these carry must not be kept in the table of commands
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers

@@ -67,6 +67,7 @@ class Decider:
         self.sleeve: UserSleeve | None = None  # the process of a user's strategy
         self._not_opened: str | None = None
         self._told: dict[str, Any] = {}  # what the strategy was told of the account
+        self._venue_mark_px = np.full(len(self.symbols), np.nan)
         self._equity_before = math.nan  # of the decision before, as a backtest tells it
 
     def open(self, home: Path, incident: Callable[[str, str, str], None]) -> None:
@@ -184,6 +185,7 @@ class Decider:
         self.state, decision = core.step(self.state, market, view, self.table, external, params)
         self.ts_open_newest = market.ts_close - self._span_ns
         self._equity_before = decision.equity
+        self._venue_mark_px = np.array([state.mark_px(symbol) for symbol in self.symbols])  # equity is valued at these
         return decision, view
 
     def detail(
@@ -195,12 +197,12 @@ class Decider:
         wish: F8 | None = None,
     ) -> str:
         """Return the JSON record of a decision; see ``decision_detail``."""
-        own = None
+        extra: dict[str, Any] = {"venue_mark_px": self._venue_mark_px}
         if self.trouble is not None:
             held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
         if self.sleeve is not None:
-            own = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
-        return decision_detail(decision, market, view, self.symbols, self.config, held, own)
+            extra["own"] = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
+        return decision_detail(decision, market, view, self.symbols, self.config, held, extra)
 
     def summary(self, decision: Decision) -> str:
         """Return one line for lists; see ``summary``."""

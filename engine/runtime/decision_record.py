@@ -25,12 +25,12 @@ def decision_detail(
     symbols: Sequence[str],
     config: SystemConfig,
     held: Mapping[str, str],
-    own: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the JSON record of a decision: inputs, weights, verdicts and why nothing was done where nothing was.
 
-    ``held`` gives the reason for symbols that something besides the gate keeps where they are, ``own`` what a user's
-    strategy wished, and what kept it from wishing. NaN is null.
+    ``held`` gives the reason for symbols that something besides the gate keeps where they are, ``extra`` what
+    else belongs on the record. NaN is null.
     """
     sentences = reasons(decision)
     idle = {
@@ -66,7 +66,7 @@ def decision_detail(
             },
             "params": orjson.Fragment(config.model_dump_json()),
             "why_not": idle,
-            **({} if own is None else {"own": dict(own)}),
+            **(extra or {}),
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     ).decode()

@@ -20,6 +20,7 @@ from engine.runtime import sentences
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
+from engine.runtime.evidence_desk import EvidenceDesk, measure_yesterday
 from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.kernels import compile_once, load_kernels
 from engine.runtime.ladder import Capital
@@ -84,6 +85,7 @@ class Engine:
         self.connection = Connection(venue, self.loop)
         self.drills = Drills(store, self.loop.incident, self.loop.clock.now)
         self.capital = Capital(session.mode, store, self.loop.clock.now)
+        self.evidence = EvidenceDesk(self)
 
     # start -------------------------------------------------------------------------------------------------------
 
@@ -244,6 +246,7 @@ class Engine:
         add(self._probe_storage, "interval", seconds=5, id="probe-storage")
         add(lambda: drill_when_due(self), "interval", hours=1, id="drill")
         add(lambda: follow_ladder(self), "interval", hours=1, id="capital-ladder")
+        add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
         self._scheduler.start()
 
     def publish_status(self) -> None:
@@ -354,6 +357,7 @@ class Engine:
         loop.worker.suspended = True
         self._scheduler.shutdown(wait=False)
         await self.drills.stop()
+        await self.evidence.stop()
         for sentence in await stand_down(loop):
             loop.incident("critical", "stop", sentence)
         for task in (self._market_task, self._account_task, self._history_task, self._rebuild_task):

@@ -6,7 +6,6 @@ each time, so evidence that has gone stale takes capital away as surely as new e
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.domain import NS_PER_DAY, Mode
-from engine.errors import CommandRefused
+from engine.errors import CommandRefused, ConfigError
+from engine.research import certificate
+from engine.runtime.drift import drift_verdict
 from engine.runtime.drills import drill_verdict
 from engine.runtime.evidence import both, of_mode
 from engine.settings import SystemConfig
@@ -24,7 +25,6 @@ from storage.database import Database
 MAX_BAD_RECONCILES = 0.01
 MAX_DRAWDOWN_USED = 0.5  # of the drawdown limit
 MIN_REASON = 20
-CERTIFICATE = "parity.json"
 OVERRIDE_KEY = "ladder.override"
 
 
@@ -62,6 +62,8 @@ class Evidence(NamedTuple):
     drill_detail: str
     parity_ok: bool
     parity_detail: str
+    drift_ok: bool
+    drift_detail: str
 
 
 def evidence(store: Database, now_ns: int) -> Evidence:
@@ -77,7 +79,8 @@ def evidence(store: Database, now_ns: int) -> Evidence:
     falls = [row["fall"] for row in both(store, "SELECT max(drawdown) AS fall FROM equity WHERE ts >= ?", [began])]
     known_falls = [fall for fall in falls if fall is not None]
     drill_ok, drill_detail = drill_verdict(store, now_ns)
-    parity_ok, parity_detail = parity(store.path.with_name(CERTIFICATE), config.strategy)
+    parity_ok, parity_detail = parity(store.path.parent, config)
+    drift_ok, drift_detail = drift_verdict(store, config.strategy, now_ns)
     return Evidence(
         config.strategy,
         sum(r["n"] for r in of_mode(store, Mode.PAPER, days, [NS_PER_DAY, config.strategy, began])),
@@ -86,37 +89,29 @@ def evidence(store: Database, now_ns: int) -> Evidence:
         sum(row["bad"] for row in compared),
         max(known_falls, default=math.nan),
         config.max_total_drawdown,
-        drill_ok, drill_detail, parity_ok, parity_detail,
+        drill_ok, drill_detail, parity_ok, parity_detail, drift_ok, drift_detail,
     )  # fmt: skip
 
 
-def parity(path: Path, strategy: str) -> tuple[bool, str]:
-    """Return whether a parity certificate holds: made for this strategy, equal, and with the hash of its own content.
+def parity(home: Path, config: SystemConfig) -> tuple[bool, str]:
+    """Return whether the version in force has a certificate of this folder that passed, and the sentence that says why.
 
-    The file is JSON: ``strategy``, ``equal`` (bool), ``decisions`` (number compared), ``sha256`` of the rest.
+    A version is the strategy's source, its own parameters and the code that decides; limits are not part of it.
     """
-    if not path.exists():
-        return False, (
-            f"There is no certificate {path.name} in the data folder, and this version does not issue one. Run the "
-            "parity tests (pytest tests/parity) and, if you accept them as evidence, override with that reason."
-        )
     try:
-        certificate = dict(json.loads(path.read_text()))
-        stated = certificate.pop("sha256")
-    except (ValueError, KeyError, TypeError):
-        return False, f"{path.name} cannot be read as a certificate: issue it again."
-    if certificate_hash(certificate) != stated:
-        return False, f"{path.name} was changed after it was issued (its hash does not match): issue it again."
-    if certificate.get("strategy") != strategy:
-        return False, f"{path.name} is for {certificate.get('strategy')}, the strategy in force is {strategy}."
-    if certificate.get("equal") is not True:
-        return False, f"{path.name} says that backtest and paper decided differently."
-    return True, f"{certificate.get('decisions', 'All')} decisions equal, hash {stated[:12]}."
-
-
-def certificate_hash(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of a certificate without its own hash."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        version = certificate.version_now(home, config)["version"]
+        found = certificate.read(home, version)
+    except ConfigError as error:
+        return False, f"{error}."
+    if found is None:
+        return False, (
+            f"This version of {config.strategy} ({version[:8]}) has no certificate: make one on the Health page or "
+            "with python -m engine certify. It takes up to a minute."
+        )
+    if found["status"] != "pass":
+        first = (found.get("sentences") or ["no difference was named"])[0]
+        return False, f"Backtest, paper and live did not decide alike: {first}."
+    return True, f"{found['decisions']} decisions alike to the bit, version {version[:8]}."
 
 
 def conditions(rung: Rung, found: Evidence) -> list[dict[str, Any]]:
@@ -147,8 +142,7 @@ def conditions(rung: Rung, found: Evidence) -> list[dict[str, Any]]:
         detail = f"{found.live_days} of {rung.live_days} days with live decisions."
         checks.append(_check("Live days", found.live_days >= rung.live_days, detail))
     if rung.needs_drift:
-        detail = "Unknown: not measured in this version. Compare fills with a backtest of the same days by hand."
-        checks.append(_check("Drift", False, detail))
+        checks.append(_check("Drift", found.drift_ok, found.drift_detail))
     return checks
 
 

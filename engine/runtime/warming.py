@@ -11,6 +11,7 @@ from engine.domain import Bar
 from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime import sentences
 from engine.runtime.decider import Decider
+from engine.runtime.drift import remember_filters
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
 from engine.strategies.versions import is_file, keep, kept_path
@@ -34,6 +35,7 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
         if hold_back:
             history = {s: [bar for bar in bars if bar.ts_open < newest_ts] for s, bars in history.items()}
         decider.warm_up(history)
+        remember_filters(engine.store, engine.instruments, config.symbols)
         await asyncio.to_thread(decider.catch_up)
     except BaseException:
         decider.close()

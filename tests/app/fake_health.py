@@ -80,8 +80,16 @@ class FakeHealth:
         return {"drill_id": row["drill_id"]}
 
     def act_ladder(self, body):
-        missing = {"name": "Parity", "ok": False, "detail": "There is no certificate parity.json in the data folder."}
-        drift = {"name": "Drift", "ok": False, "detail": "Unknown: not measured in this version."}
+        missing = {
+            "name": "Parity",
+            "ok": False,
+            "detail": "This version of trend (0123abcd) has no certificate: make one on the Health page.",
+        }
+        drift = {
+            "name": "Drift",
+            "ok": False,
+            "detail": "0 of 5 days measured in the last 14.",
+        }
         good = [{"name": name, "ok": True, "detail": "Shown."} for name in ("Paper days", "Books agree", "Drill")]
         order = ("paper", "minimum", "tenth", "full")
         allowed = order.index(self.override_rows[0]["rung"]) if self.override_rows else 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from engine.domain import NS_PER_DAY, Mode
 from engine.errors import CommandRefused
+from engine.research import certificate
 from engine.runtime.drills import drill_verdict, record_drill, stalest_level
-from engine.runtime.ladder import CERTIFICATE, Capital, at_share, capital_share, certificate_hash, ladder, override
+from engine.runtime.ladder import Capital, at_share, capital_share, ladder, override
 from engine.settings import SystemConfig
 from storage.database import Database
 
@@ -41,10 +43,23 @@ def drill(store, level: int = 3, *, ok: bool = True, days_ago: float = 1.0) -> N
     store.flush()
 
 
-def certify(folder, **changes) -> None:
-    content = {"strategy": "trend", "equal": True, "decisions": 500}
-    text = json.dumps(content | {"sha256": certificate_hash(content)} | changes)
-    (folder / CERTIFICATE).write_text(text)
+def certify(folder, status="pass", config=None, **changes) -> None:
+    version = certificate.version_now(folder, config or SystemConfig())
+    outcome = {"status": status, "decisions": 82, "differences": 0, "ts": NOW, "sentences": ["raw_weight differs"]}
+    issued = certificate.issue(folder, version | outcome)
+    if changes:
+        path = folder / certificate.FOLDER / f"{issued['version']}.json"
+        path.write_text(json.dumps(issued | changes))
+
+
+def drifted(store, days, drift_bps=4.0, newest_days_ago=1) -> None:
+    newest = datetime.fromtimestamp(NOW / 1e9, UTC).date() - timedelta(days=newest_days_ago)
+    rows = [
+        {"account": "a", "day": (newest - timedelta(days=i)).isoformat(), "ts": NOW, "strategy": "trend",
+         "drift_bps": drift_bps}
+        for i in range(days)
+    ]  # fmt: skip
+    store.append_durable("drift", rows).result(10)
 
 
 def earn_minimum(store) -> None:
@@ -65,15 +80,44 @@ def test_an_empty_record_earns_no_capital_and_says_what_to_do(store):
     details = red(store)
     assert set(details) == {"Paper days", "Books agree", "Drawdown", "Drill", "Parity"}
     assert "Start the drill on the Health page" in details["Drill"]
-    assert "pytest tests/parity" in details["Parity"]
+    assert "python -m engine certify" in details["Parity"]
 
 
-def test_evidence_earns_the_minimum_and_no_more_because_drift_is_unknown(store):
+def test_evidence_earns_the_minimum_and_no_more_while_drift_is_unknown(store):
     earn_minimum(store)
     answer = ladder(store, NOW)
     assert (answer["rung"], answer["share"]) == ("minimum", 0.01)
     assert red(store) == {}
-    assert "not measured in this version" in red(store, "tenth")["Drift"]
+    assert "0 of 5 days measured in the last 14" in red(store, "tenth")["Drift"]
+
+
+def test_measured_days_and_live_days_earn_a_tenth_without_an_override(store, tmp_path):
+    earn_minimum(store)
+    decide(store, 20)
+    drifted(store, 6)
+    store.close()
+    live = Database(tmp_path / "live.duckdb")
+    try:
+        decide(live, 8)
+        answer = ladder(live, NOW)
+        assert (answer["rung"], answer["share"]) == ("tenth", 0.1)
+        assert not any(row["by_override"] for row in answer["rungs"])
+    finally:
+        live.close()
+
+
+@pytest.mark.parametrize(
+    ("days", "drift_bps", "newest_days_ago", "sentence"),
+    [
+        (4, 1.0, 1, "4 of 5 days measured"),
+        (6, -80.0, 1, "6 beyond 25 bp"),
+        (6, 1.0, 6, "The newest measured day is"),
+    ],
+)
+def test_too_few_too_large_or_too_old_drift_holds_the_rung_back(store, days, drift_bps, newest_days_ago, sentence):
+    earn_minimum(store)
+    drifted(store, days, drift_bps, newest_days_ago)
+    assert sentence in red(store, "tenth")["Drift"]
 
 
 @pytest.mark.parametrize(
@@ -81,12 +125,13 @@ def test_evidence_earns_the_minimum_and_no_more_because_drift_is_unknown(store):
     [
         (lambda store: compare(store, 0, bad=20), "Books agree"),
         (lambda store: drill(store, ok=False, days_ago=0.5), "Drill"),
-        (lambda store: certify(store.path.parent, equal=False), "Parity"),
-        (lambda store: certify(store.path.parent, sha256="0" * 64), "Parity"),
+        (lambda store: certify(store.path.parent, "fail"), "Parity"),
+        (lambda store: certify(store.path.parent, "fail", decisions=83), "Parity"),
+        (lambda store: store.remember("config", {"trend_horizons_hours": [10.0]}).result(10), "Parity"),
         (lambda store: store.append_durable("equity", [{"ts": NOW - 4, "drawdown": 0.1}]).result(10), "Drawdown"),
         (lambda store: store.remember("config", {"strategy": "ema-cross"}).result(10), "Paper days"),
     ],
-    ids=["books", "drill failed", "not equal", "tampered", "drawdown", "other strategy"],
+    ids=["books", "drill failed", "not equal", "tampered", "other parameters", "drawdown", "other strategy"],
 )
 def test_each_condition_alone_takes_the_rung_away(store, spoil, condition):
     earn_minimum(store)
