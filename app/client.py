@@ -23,6 +23,7 @@ import pyarrow.flight as fl
 import streamlit as st
 
 from app.data_client import DataCalls
+from app.evidence_client import EvidenceCalls
 from app.research_client import ResearchCalls
 from app.vault_client import VaultCalls
 from engine.errors import CommandRefused, WorkstationError
@@ -83,7 +84,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls, ResearchCalls, DataCalls):
+class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters

@@ -72,7 +72,7 @@ def books(client: EngineClient) -> None:
         rows = health.ledger_rows(ledger)
         _table(rows, health.LEDGER_COLUMNS, "health.ledger", health.no_line_text(ledger))
     st.caption(health.ledger_sentence(status, ledger))
-    _notice(COMPARE_NOTICE)
+    notice(COMPARE_NOTICE)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -94,7 +94,7 @@ def drills(client: EngineClient) -> None:
                 )
                 st.button(f"Start drill {level}", type="primary", key=f"health.drill.{level}", on_click=_start_drill,
                           args=(client, level))  # fmt: skip
-    _notice(DRILL_NOTICE)
+    notice(DRILL_NOTICE)
     if not rows:
         widgets.empty("No drill yet. Rehearse one above; each level is also rehearsed by schedule.")
         return
@@ -114,7 +114,7 @@ def capital(client: EngineClient) -> None:
             st.markdown("  \n".join(health.rung_lines(rung, below)))
     with st.popover("Override …", icon=":material/edit_attributes:"):
         _override_form(client, ladder)
-    _notice(OVERRIDE_NOTICE)
+    notice(OVERRIDE_NOTICE)
     if ladder["overrides"]:
         widgets.table(health.override_rows(ladder), health.OVERRIDE_COLUMNS, key="health.overrides", max_rows=4)
 
@@ -166,22 +166,21 @@ def _table(rows: Any, columns: tuple[Column, ...], key: str, nothing: str) -> No
 
 
 def _compare(client: EngineClient) -> None:
-    _tell(COMPARE_NOTICE, lambda: client.reconcile(), "The books were compared.")
+    tell(COMPARE_NOTICE, lambda: client.reconcile(), "The books were compared.")
 
 
 def _start_drill(client: EngineClient, level: int) -> None:
     # The key is made by the click, in its callback: a rerun does not come through here.
-    _tell(DRILL_NOTICE, lambda: client.start_drill(level, new_key()), f"Drill of level {level} has begun.")
+    tell(DRILL_NOTICE, lambda: client.start_drill(level, new_key()), f"Drill of level {level} has begun.")
 
 
 def _override(client: EngineClient) -> None:
     rung, reason = st.session_state["health.override_rung"], st.session_state["health.override_reason"]
-    _tell(
-        "health.override_notice", lambda: client.override_ladder(rung, reason, new_key()), "The override is recorded."
-    )
+    tell("health.override_notice", lambda: client.override_ladder(rung, reason, new_key()), "The override is recorded.")
 
 
-def _tell(key: str, command: Callable[[], Any], done: str) -> None:
+def tell(key: str, command: Callable[[], Any], done: str) -> None:
+    """Carry a command out and keep what became of it for ``notice``."""
     try:
         command()
     except CommandRefused as error:
@@ -193,7 +192,7 @@ def _tell(key: str, command: Callable[[], Any], done: str) -> None:
     st.session_state[key] = (text, ok, time.monotonic())
 
 
-def _notice(key: str) -> None:
+def notice(key: str) -> None:
     """Show what became of a click: good news for a moment, a refusal until the next click."""
     text, ok, told = st.session_state.get(key, ("", True, 0.0))
     if text and (not ok or time.monotonic() - told < NOTICE_S):

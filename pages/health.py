@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import health_view, widgets
+from app import evidence_view, health_view, widgets
 from app.client import engine_client
 
 client = engine_client()
@@ -16,6 +16,12 @@ health_view.drills(client)
 
 st.subheader("Capital ladder")
 health_view.capital(client)
+
+st.subheader("Parity certificate")
+evidence_view.certificate(client)
+
+st.subheader("Drift")
+evidence_view.drift(client)
 
 st.subheader("Incidents")
 health_view.incidents(client)

@@ -19,6 +19,7 @@ from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
 from engine.errors import CommandRefused, InvariantBroken
 from engine.research.audit import audited, checksum
 from engine.research.canaries import Subject, run_canaries
+from engine.research.certificate import block, version_of_run
 from engine.research.conduct import conduct
 from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
@@ -29,6 +30,7 @@ from engine.research.sensitivity import sensitivity
 from engine.research.simulation import harsher, has_volume, scan_again, scan_of
 from engine.research.trades import RoundTrip, round_trips
 from engine.research.user_scan import repaints, scan_user
+from engine.settings import Environment
 
 __all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
 
@@ -59,6 +61,7 @@ class BacktestResult(NamedTuple):
     simulation: SimResult
     trips: list[RoundTrip]
     provenance: dict[str, dict[str, Any]]  # by symbol: file, hash, span and known problems of its bars
+    certificate: dict[str, Any]  # of the version that ran, see engine.research.certificate
 
     def to_json(self, max_points: int | None = None) -> dict[str, Any]:
         """Return the result as plain JSON types; NaN becomes null.
@@ -86,6 +89,7 @@ class BacktestResult(NamedTuple):
             "out_of_sample": {name: _plain(value) for name, value in self.out_of_sample.items()},
             "rules": self.rules,
             "honesty": _plain(self.honesty),
+            "certificate": self.certificate,
             "sensitivity": _plain(self.sensitivity),
             "provenance": self.provenance,
             "trials": self.trials,
@@ -286,6 +290,10 @@ def run_backtest(
     return BacktestResult(
         _described(run), run.metrics, run.in_sample, run.out_of_sample, run.canaries, _rules(result), honesty, hangs_on,
         trials.n, elapsed_s, bars, result, run.trips, origin_of(config.data, config.funding, whole),
+        block(
+            config.home or Environment().astrolabe_home,
+            version_of_run(config.strategy, resolved.listed, resolved.user_params),
+        ),
     )  # fmt: skip
 
 

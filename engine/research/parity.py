@@ -195,11 +195,17 @@ def _counted(verdicts: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def between(one: Played, other: Played) -> tuple[int, list[str]]:
-    """Compare two paths with each other where they saw the same bars; return how many decisions, and differences."""
+    """Compare two paths with each other; return how many decisions could be compared, and differences.
+
+    Closes must be the same. Decisions of a strategy that was told something else of its account, or of volumes and
+    extremes that its own orders had a part in, are left out: each path has been compared with its own record.
+    """
     compared, found = 0, []
     for index, (left, right) in enumerate(zip(one.records, other.records, strict=False)):
         if left["close_px"] != right["close_px"] or left["inputs"]["ts_close"] != right["inputs"]["ts_close"]:
             found.append(f"decision {index}: {one.name} and {other.name} saw different bars")
+            continue
+        if "own" in left and _told(left) != _told(right):
             continue
         compared += 1
         for name in WEIGHTS:
@@ -210,3 +216,8 @@ def between(one: Played, other: Played) -> tuple[int, list[str]]:
     if len(one.records) != len(other.records):
         found.append(f"{one.name} made {len(one.records)} decisions, {other.name} {len(other.records)}")
     return compared, found
+
+
+def _told(record: Record) -> list[Any]:
+    inputs, own = record["inputs"], record["own"]
+    return [*(inputs[name] for name in ("high_px", "low_px", "volume")), own["weight"], own["equity_before"]]

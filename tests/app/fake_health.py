@@ -16,6 +16,18 @@ DAY = 86_400 * NS_PER_S
 MINUTE = 60 * NS_PER_S
 
 
+def drift_day(day, drift_bps):
+    parts = {"rounding": 0.11, "data": -0.42, "signal_time": 0.0, "veto": 1.9, "latency": -0.75, "fill": -4.2,
+             "fee": 0.31, "funding": -0.02, "residual": 0.0}  # fmt: skip
+    within = "within" if abs(drift_bps) <= 25 else "beyond"
+    return {
+        "day": day, "pnl_recorded": 41.2, "pnl_replayed": 41.2 - sum(parts.values()), **parts, "drift_bps": drift_bps,
+        "n_decisions": 1440, "n_fills": 63, "equity": 10_000.0, "strategy": "trend",
+        "verdict": f"{within} the limit of 25 bp a day: {drift_bps:+.1f} bp of equity, the largest part is fill with "
+                   "-4.20",
+    }  # fmt: skip
+
+
 class FakeHealth:
     """One method an action, as in ``FakeActions``. ``absent`` names actions that this engine does not know."""
 
@@ -25,6 +37,8 @@ class FakeHealth:
         now = time.time_ns()
         self.override_rows: list[dict] = []
         self.drill_rows: list[dict] = []
+        self.drift_days: list[dict] = []
+        self.certificate_status, self.certifying_since = "none", None
         self.incident_rows: list[dict] = []
         if empty:
             return
@@ -41,6 +55,8 @@ class FakeHealth:
         told = [("critical", "drill", "the drill of kill level 2 (cancel) failed"), ("warning", "account",
                 "account stream is down: closed by the venue after 24 h"), ("error", "reconcile",
                 "BTCUSDT: position 0.250 here, 0.200 at the venue; the venue's was adopted")]  # fmt: skip
+        self.certificate_status = "pass"
+        self.drift_days = [drift_day("2026-02-02", -2.9), drift_day("2026-02-01", 4.4), drift_day("2026-01-31", -40.2)]
         self.incident_rows = [
             dict(zip(INCIDENT_COLUMNS, [3 - i, now - i * 7 * MINUTE, *row, "", None], strict=True))
             for i, row in enumerate(told)
@@ -78,6 +94,33 @@ class FakeHealth:
                "actor": "desk"}  # fmt: skip
         self.drill_rows.insert(0, row)
         return {"drill_id": row["drill_id"]}
+
+    def act_certificate_get(self, body):
+        if self.certificate_status == "none":
+            return {"status": "none", "strategy_version": "0123abcd4567", "ts": None, "decisions": 0,
+                    "differences": None, "signature": None, "strategy": "trend", "running_since": self.certifying_since,
+                    "trouble": ""}  # fmt: skip
+        path = {"decisions": 41, "traded": 37}
+        return {
+            "status": self.certificate_status, "strategy_version": "0123abcd4567", "ts": time.time_ns() - 3600 * 10**9,
+            "decisions": 82, "differences": 0 if self.certificate_status == "pass" else 3, "signature": "ab" * 64,
+            "strategy": "trend", "running_since": self.certifying_since, "trouble": "", "own_account": 0,
+            "sentences": [] if self.certificate_status == "pass" else ["paper, decision 4: act does not follow"],
+            "tape": {"symbols": ["BTCUSDT", "ETHUSDT"]}, "paths": {"paper": path, "live": path},
+        }  # fmt: skip
+
+    def act_certificate_start(self, body):
+        if self.certifying_since is not None:
+            raise refuse("A certificate is being made already. It takes up to a minute; wait for its outcome.")
+        self.certifying_since = time.time_ns()
+        return {"strategy": "trend", "running_since": self.certifying_since}
+
+    def act_drift(self, body):
+        return self.drift_days
+
+    def act_drift_measure(self, body):
+        self.drift_days.insert(0, drift_day("2026-02-03", -31.4))
+        return self.drift_days[0]
 
     def act_ladder(self, body):
         missing = {

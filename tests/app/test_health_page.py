@@ -37,7 +37,7 @@ def test_every_part_is_shown(engine):
     assert "unknown since" not in said
 
 
-@pytest.mark.parametrize("absent", ["health", "ledger", "drills", "ladder", "doctor"])
+@pytest.mark.parametrize("absent", ["health", "ledger", "drills", "ladder", "doctor", "drift"])
 def test_an_answer_that_is_missing_is_unknown_and_leaves_the_rest(engine, absent):
     engine.absent = frozenset({absent})
     script = page("health").run()
@@ -139,3 +139,42 @@ def test_a_rung_repeats_no_detail_of_the_rung_below():
         ":red[✕] **Parity**, as for the rung before",
         ":red[✕] **Paper days**: 1 of 14 days.",
     ]
+
+
+def test_the_certificate_and_the_drift_are_shown_with_their_parts(engine):
+    script = page("health").run()
+    said = texts(script)
+    assert "82 decisions alike to the bit" in said
+    assert "2026-02-02: within the limit of 25 bp a day" in said
+    engine.certificate_status = "fail"
+    assert "3 differences in 82 decisions: paper, decision 4: act does not follow" in texts(page("health").run())
+
+
+def test_a_certificate_is_asked_for_once_a_click(engine):
+    script = page("health").run()
+    script.button(key="health.certify").click().run()
+    script.run()
+    assert len(sent(engine, "certificate.start")) == 1
+    assert script.button(key="health.certify").disabled
+
+
+def test_without_evidence_the_page_says_so_and_unknown_is_not_none(engine):
+    engine.drift_days, engine.certificate_status = [], "none"
+    said = texts(page("health").run())
+    assert "No day measured yet" in said
+    assert "it has not been shown that it decides live as it does in a backtest" in said
+    engine.absent = frozenset({"certificate.get"})
+    said = texts(page("health").run())
+    assert "it has not been shown" not in said
+    assert "unknown since" in said
+
+
+def test_parts_of_a_day_are_written_with_their_verdict():
+    from fake_health import drift_day
+
+    from app import evidence
+
+    table = evidence.drift_table([drift_day("2026-02-02", 3.0), drift_day("2026-02-01", 40.0)])
+    assert table["state"].tolist() == ["▲ within", "▼ beyond"]
+    parts = table[[name for name, _, _ in evidence.PARTS]].iloc[0].sum()
+    assert parts == pytest.approx(table["pnl_recorded"][0] - table["pnl_replayed"][0])
