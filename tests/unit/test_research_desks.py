@@ -13,6 +13,7 @@ from report_example import full_result
 from engine.domain import NS_PER_DAY, NS_PER_MS
 from engine.errors import CommandRefused
 from engine.research.candles import Candles, stretch_of
+from engine.research.goal_answer import goal_answer
 from engine.runtime.goal_desk import GoalDesk
 from engine.runtime.report_desk import MOST_CANDLES, ReportDesk
 from storage.database import Database
@@ -67,7 +68,8 @@ async def test_goal_of_a_fresh_account_is_not_enough_evidence(store):
     assert answer["goal"]["equity"] == 10_000.0
 
 
-async def test_goal_of_a_run_begins_at_its_cash(store):
+async def test_goal_of_a_run_begins_at_its_cash(store, monkeypatch):
+    monkeypatch.setattr("engine.runtime.goal_desk._elsewhere", lambda *question: goal_answer(*question, outer=5))
     answer = await ask(goal_desk(store), run_id="bt-1", by="2026-08-10", sample="whole", target=12_000)
     assert answer["record"]["kind"] == "backtest"
     assert answer["goal"]["equity"] == 10_000.0
