@@ -17,12 +17,14 @@ from engine.research.figures import DAYS_PER_YEAR, Periods, Stretch, ratios, spa
 from engine.research.ledger import Ledger, Trial, same_periods
 from engine.research.loading import BarTable
 from engine.research.montecarlo import drawdown_risk, intervals, redraw
+from engine.research.outlook import outlook
 from engine.research.overfitting import cross_validation_paths, min_track_record, overfitting_probability
 from engine.research.periods import period_rows, period_table
 from engine.research.stress import Rerun, comparison_rows, stress_rows
 from engine.research.trades import RoundTrip
 from engine.settings import Environment
 
+AHEAD_DAYS = 365
 N_WINDOWS = 10
 SKIPPED_WINDOWS = 2
 """Windows of time at the start that count as the history from which the rule was made."""
@@ -164,6 +166,15 @@ def survivors_only(bars: BarTable) -> bool:
     return len(first) > 2 and max(last) <= day and max(first) > 30 * day
 
 
+def _outlook(run: Run, periods: Periods) -> dict[str, Any] | None:
+    """Return what the next year may bring; None where the record is not daily or shorter than a year."""
+    params = run.resolved.params
+    if periods.name != "daily":
+        return None
+    seed = int(run.bars.fingerprint[:8], 16)
+    return outlook(periods.returns, AHEAD_DAYS, float(params.max_drawdown) if params.gate else None, seed)
+
+
 def _resampled(run: Run, periods: Periods, trials: Trials) -> dict[str, Any]:
     table = period_table(run.bars, run.result, run.trips, periods, run.config.cash, run.funding)
     drawn = redraw(table, int(run.bars.fingerprint[:8], 16))
@@ -172,6 +183,7 @@ def _resampled(run: Run, periods: Periods, trials: Trials) -> dict[str, Any]:
         "intervals": intervals(drawn),
         "drawdown": drawdown_risk(drawn),
         "cpcv": cross_validation_paths(together, periods.per_year),
+        "outlook": _outlook(run, periods),
     }
 
 
@@ -191,7 +203,7 @@ def panel_of(run: Run, trials: Trials, rerun: Rerun, level: str, report: Report)
     """
     panel: dict[str, Any] = {"level": level} | _selection(run, trials)
     equity, cash = run.result.track.equity, run.config.cash
-    panel |= dict.fromkeys(("intervals", "drawdown", "cpcv", "stress", "comparison", "walk_forward"))
+    panel |= dict.fromkeys(("intervals", "drawdown", "cpcv", "outlook", "stress", "comparison", "walk_forward"))
     if level != "off":
         fee, slippage = (float(run.resolved.listed[name]) for name in ("fee", "slippage"))
         panel["comparison"] = comparison_rows(run.bars, run.funding, cash, fee, slippage)

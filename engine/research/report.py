@@ -61,6 +61,14 @@ def _panel_lines(result: BacktestResult) -> list[str]:
             f"Drawdown if the days had come otherwise, 50 / 95 / 99 %: {falls}; above 15 % in "
             f"{formatted(risk['p_over_15'], 'percent')}"
         )
+    if panel["outlook"]:
+        ahead = panel["outlook"]
+        told = "; ".join(
+            f"{word} {formatted(ahead[name]['low'], kind)} to {formatted(ahead[name]['high'], kind)}"
+            for name, word, kind in (("sharpe", "Sharpe", "ratio"), ("cagr", "growth", "percent"),
+                                     ("max_drawdown", "drawdown", "percent"), ("volatility", "volatility", "percent"))
+        )  # fmt: skip
+        lines.append(f"The next {ahead['days']} days, with {ahead['level']:.0%} probability: {told}")
     for row in [*(panel["stress"] or ()), *(panel["comparison"] or ())]:
         told = "; ".join(
             f"{word} {formatted(row[name], kind)}"
