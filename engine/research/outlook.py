@@ -136,7 +136,7 @@ def _halted(returns: F8, limit: float) -> F8:
 
 
 def outlook(
-    returns: F8, days: int, limit: float | None = None, seed: int = 0, level: float = LEVEL
+    returns: F8, days: int, limit: float | None = None, seed: int = 0, level: float = LEVEL, draws: int = N_DRAWS
 ) -> dict[str, Any] | None:
     """Return intervals for the Sharpe ratio, growth, drawdown and volatility of the time to come.
 
@@ -151,6 +151,8 @@ def outlook(
     seed : int
     level : float
         Share of drawn futures between low and high.
+    draws : int
+        How many futures are drawn.
 
     Returns
     -------
@@ -161,7 +163,7 @@ def outlook(
     if belief is None:
         return None
     found: dict[str, Any] = {"days": days, "level": level}
-    for name, values in drawn_futures(belief, days, limit, seed).items():
+    for name, values in drawn_futures(belief, days, limit, seed, draws).items():
         low, median, high = np.quantile(values, [(1 - level) / 2, 0.5, (1 + level) / 2]).tolist()
         found[name] = {"low": low, "median": median, "high": high}
     return found

@@ -16,6 +16,7 @@ from engine.research.simulation import has_volume, scan_of
 FIRST_CUT_DAYS = 730
 STEP_DAYS = 91
 MIN_COIN_DAYS = 60
+DRAWS = 500
 
 
 class Check(NamedTuple):
@@ -57,7 +58,7 @@ def universes(symbols: tuple[str, ...], n: int, seed: int) -> list[tuple[str, ..
 
 
 def checks(
-    config: BacktestConfig, bars: BarTable, funding: F8 | None, days: int, limit: float | None, n_universes: int = 8
+    config: BacktestConfig, bars: BarTable, funding: F8 | None, days: int, limit: float | None, n_universes: int = 5
 ) -> list[Check]:
     """Return what was stated at every cut, and what the time after it brought on a new account.
 
@@ -87,7 +88,7 @@ def checks(
         rates = None if funding is None else np.ascontiguousarray(funding[:, columns])
         ends, returns = daily_returns(config, table, rates)
         for moment in cuts:
-            stated = outlook(returns[ends <= moment], days, limit, seed=number)
+            stated = outlook(returns[ends <= moment], days, limit, seed=number, draws=DRAWS)
             rows = (table.ts_open >= moment) & (table.ts_open < moment + days * NS_PER_DAY)
             if (
                 stated is None
