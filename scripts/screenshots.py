@@ -32,6 +32,7 @@ from measuring import (  # noqa: E402
 SIZE = {"width": 1440, "height": 900}
 TALL = {"width": 1440, "height": 1300}
 SETTLE_MS = 6000
+LIGHT_CHART = "iframe[title*='lightweight_charts']"
 RUN_MS = 300_000  # with its whole honesty panel, on a busy machine
 
 
@@ -39,6 +40,8 @@ def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
     page.set_viewport_size(size)
     page.goto(url)
     page.wait_for_timeout(SETTLE_MS)
+    if page.locator(LIGHT_CHART).count():  # loads on its own, later than the page
+        page.frame_locator(LIGHT_CHART).first.locator("canvas").first.wait_for(timeout=60_000)
     page.screenshot(path=str(path))
     print(path)
 
