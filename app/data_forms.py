@@ -48,7 +48,7 @@ def import_form(client: EngineClient, *, busy: bool) -> None:
                         key=f"data.column.{role}", placeholder="Which column?")  # fmt: skip
     if answer["trouble"]:
         st.warning(answer["trouble"], icon=":material/rule:")
-    st.dataframe(data_sets.preview_rows(answer), hide_index=True, height=246, key="data.preview")
+    st.dataframe(data_sets.preview_rows(answer), hide_index=True, height="content", key="data.preview")
     _import_button(client, path, kind, answer, busy=busy)
 
 
@@ -74,9 +74,11 @@ def _uploaded(client: EngineClient) -> str:
         return ""
     folder = client.home / UPLOADS
     path = folder / Path(given.name).name
-    if not path.exists() or path.stat().st_size != given.size:
+    held = st.session_state
+    if not path.exists() or held.get("data.upload_id") != given.file_id:  # a corrected file may have the same size
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(given.getbuffer())
+        held["data.upload_id"] = given.file_id
     return str(path)
 
 
