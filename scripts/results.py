@@ -147,8 +147,7 @@ def against_table(result: BacktestResult) -> str:
 
 def years_table(result: BacktestResult) -> str:
     bars, equity = result.bars, result.simulation.track.equity
-    year = np.array([datetime.fromtimestamp((ts - 1) / 1e9, UTC).year for ts in bars.ts_close[::24]])
-    of_bar = np.repeat(year, 24)[: len(equity)]
+    of_bar = (bars.ts_close - 1).astype("datetime64[ns]").astype("datetime64[Y]").astype(int) + 1970
     rows, before = [], float(result.config["cash"])
     for one in np.unique(of_bar):
         first, last = (int(row) for row in np.flatnonzero(of_bar == one)[[0, -1]])

@@ -193,7 +193,7 @@ def trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str
     """Return what makes two runs on a data set the same trial: strategy, every parameter, symbols, span and cash."""
     source = Path(config.strategy).read_bytes() if config.is_file else config.strategy.encode()
     listed = json.dumps(resolved.listed, sort_keys=True, default=str)
-    span = f"{bars.symbols}{bars.ts_open[0]}{bars.ts_open[-1]}{config.cash}"
+    span = f"{bars.symbols}{bars.ts_open[0]}{bars.ts_open[-1]}{config.cash}{config.funding is not None}"
     return hashlib.sha256(source + listed.encode() + span.encode()).hexdigest()[:24]
 
 

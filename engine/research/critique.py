@@ -77,7 +77,7 @@ def _evidence_blockers(evidence: Evidence) -> Iterator[str]:
         yield f"Skill is not established after {_trials(trials)}: deflated Sharpe {deflated:.2f}, needed {ENOUGH}."
     pbo = evidence.number("pbo", "value")
     if known(pbo) and pbo > 0.5:
-        yield f"Choosing the best of the trials would have misled in {pbo:.0%} of the splits of this history."
+        yield f"Choosing the best of the trials would have misled in {100 * pbo:.0f} % of the splits of this history."
     record = evidence.panel["min_track_record"]
     if not record["enough"] and known(record["needed_days"]):
         yield f"The record is too short: {record['have_days']:,.0f} days, needed {record['needed_days']:,.0f}."
@@ -138,7 +138,7 @@ def _from_selection(evidence: Evidence) -> Weighted:
     if known(pbo) and pbo > 0.2:
         yield (
             30.0 + 40.0 * pbo,
-            f"The best trial of one half fell below the middle in the other in {pbo:.0%} of splits.",
+            f"The best trial of one half fell below the middle in the other in {100 * pbo:.0f} % of splits.",
         )
     if not evidence.counted:
         yield 70.0, "This run was kept out of the ledger: the number of trials is unknown."

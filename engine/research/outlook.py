@@ -25,7 +25,7 @@ VOLATILITY_HALF_LIFE_YEARS = 1.0
 PRIOR_SEGMENTS = 4
 """How many half years the assumptions below are worth."""
 
-SHARPE_SPREAD = 1.0
+SHARPE_SPREAD = 1.25
 """Assumed deviation of the true Sharpe ratio of half years, and of strategies around zero, a year."""
 
 VOLATILITY_SPREAD = 0.3

@@ -69,24 +69,27 @@ def hold_equity(
 
     Notes
     -----
-    cash = qty * px * (1 + fee), px = open * (1 + slippage): nothing is borrowed.
+    cash = qty * px * (1 + fee), px = open * (1 + slippage): nothing is borrowed. Funding is paid out of the position,
+    which shrinks by the rate, so that it is always worth all the equity and never more.
     """
     start = int(np.flatnonzero(np.isfinite(open_px) & np.isfinite(close_px))[0])
     entry_px = float(open_px[start]) * (1.0 + slippage)
     qty = cash / (entry_px * (1.0 + fee))
     rows = np.maximum.accumulate(np.where(np.isfinite(close_px), np.arange(len(close_px)), start))
     marks = close_px[rows]
-    paid = np.zeros(len(close_px))
+    held, paid = np.full(len(close_px), qty), 0.0
     if funding is not None:
         due = np.where(np.isfinite(close_px), funding, 0.0)
         due[:start] = 0.0
-        paid = np.cumsum(qty * marks * due)
-    equity = np.where(np.arange(len(marks)) < start, cash, qty * marks - paid)
-    exit_px = float(marks[-1]) * (1.0 - slippage)
-    equity[-1] -= qty * (float(marks[-1]) - exit_px) + qty * exit_px * fee
-    fees = qty * entry_px * fee + qty * exit_px * fee
-    slipped = qty * (entry_px - float(open_px[start])) + qty * (float(marks[-1]) - exit_px)
-    return equity, {"fees": fees, "slippage": slipped, "funding": float(paid[-1])}
+        held = qty * np.cumprod(1.0 - due)
+        paid = float(np.sum(np.concatenate([[qty], held[:-1]]) * marks * due))
+    equity = np.where(np.arange(len(marks)) < start, cash, held * marks)
+    left, last_px = float(held[-1]), float(marks[-1])
+    exit_px = last_px * (1.0 - slippage)
+    equity[-1] -= left * (last_px - exit_px) + left * exit_px * fee
+    fees = qty * entry_px * fee + left * exit_px * fee
+    slipped = qty * (entry_px - float(open_px[start])) + left * (last_px - exit_px)
+    return equity, {"fees": fees, "slippage": slipped, "funding": paid}
 
 
 def comparison_rows(

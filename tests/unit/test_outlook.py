@@ -24,13 +24,13 @@ def half_year(sharpe, deviation=0.01):
 
 def test_belief_by_hand():
     # two half years of Sharpe 3 and 1; sample variance 2, sampling noise 365 / 182 = 2.005: nothing is left between
-    # them, so the variance between is (4 * 1 + 2 * 0) / 6. Weights 0.5 ** (age / 2): the older counts 0.841.
+    # them, so the variance between is (4 * 1.25^2 + 2 * 0) / 6. Weights 0.5 ** (age / 2): the older counts 0.841.
     belief = believe(np.concatenate([half_year(3.0), half_year(1.0)]))
     older = 0.5 ** (182 / 365 / 2)
     weight = np.array([older, 1.0]) / (1 + older)
-    between, noise = 4 / 6, 365 / 182
+    between, noise = 4 * 1.25**2 / 6, 365 / 182
     error = (between + noise) * (weight @ weight)
-    trust = 1 / (1 + error)
+    trust = 1.25**2 / (1.25**2 + error)
     assert belief.sharpe == pytest.approx(trust * (weight @ [3.0, 1.0]))
     assert 0.5 < belief.sharpe < 1.0  # far below the 2.0 of the record
     assert belief.sharpe_spread == pytest.approx(math.sqrt(between + trust * error))
