@@ -1,69 +1,71 @@
-"""One backtest of 1,000,000 one-minute bars against a bare numba kernel, in the same run. Prints JSON.
+"""Backtests side by side: this project, a bare numba kernel of the same rule, and other libraries, in the same run.
 
-    python benchmarks/backtest.py [--bars 1000000] [--repeats 5]
+    python benchmarks/backtest.py [--bars 1000000] [--repeats 5] [--no-peers] [--json OUT]
 
-The bare kernel is the least that any compiled backtest of this rule must do: two EMAs, a crossing, fills with fee and
-slippage, an equity curve. It has no account, no gate and no records.
+Prints a table to stderr and JSON to stdout. The repetitions of all contestants alternate, so that whatever else the
+machine does meets all of them; figures are medians. The peers of ``peers.txt`` are installed once into an environment
+of their own. Without a network, or with ``--no-peers``, the bare kernels are what is compared with.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
+import statistics
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numba import njit
+from bare import bare_kernel, bare_rebalance, bare_sweep
+from measuring import Missing, options, report
+from peers import LEFT_OUT, Peers
+from rich.console import Console
+from rich.table import Table
 
 from engine.core.costs import Costs
 from engine.core.decide import no_limits
-from engine.core.simulate import SimBars, simulate
+from engine.core.frictions import Assumptions
+from engine.core.simulate import Scan, SimBars, SimResult
 from engine.core.step import new_state, step, warm_up
-from engine.domain import NS_PER_S, AccountView, MarketSlice
+from engine.domain import NS_PER_S, AccountView, MarketSlice, Sleeve
 from engine.settings import SystemConfig
 
 FEE, SLIPPAGE, CASH = 0.0004, 0.0001, 10_000.0
+PLAIN = Costs(FEE, SLIPPAGE)
+ANSWERING = Costs(FEE, SLIPPAGE, FEE, 0.0, 0.08, 1.0)
+VENUE = Assumptions(maintenance_rate=0.01, liquidation_fee_rate=0.025)
+N_SYMBOLS, REBALANCE_BARS, REBALANCE_EVERY = 50, 20_000, 24
+SWEEP_BARS = 200_000
+
+Contest = dict[str, Callable[[], tuple[float, float]]]
+"""Contestant to a function that runs it once and returns milliseconds and final equity."""
 
 
-@njit
-def bare_kernel(open_px, close_px, fast, slow, fee, slippage, cash):
-    equity = np.empty(close_px.shape[0])
-    alpha_fast, alpha_slow = 2.0 / (fast + 1.0), 2.0 / (slow + 1.0)
-    ema_fast = ema_slow = close_px[0]
-    qty, signal = 0.0, 0
-    equity[0] = cash
-    for t in range(1, close_px.shape[0]):
-        if signal == 1 and qty == 0.0:
-            px = open_px[t] * (1.0 + slippage)
-            qty = cash / (px * (1.0 + fee))
-            cash -= qty * px * (1.0 + fee)
-        elif signal == -1 and qty > 0.0:
-            px = open_px[t] * (1.0 - slippage)
-            cash += qty * px * (1.0 - fee)
-            qty = 0.0
-        signal = 0
-        fast_before, slow_before = ema_fast, ema_slow
-        ema_fast += alpha_fast * (close_px[t] - ema_fast)
-        ema_slow += alpha_slow * (close_px[t] - ema_slow)
-        if t >= slow - 1:
-            if ema_fast > ema_slow and fast_before <= slow_before:
-                signal = 1
-            elif ema_fast < ema_slow and fast_before >= slow_before:
-                signal = -1
-        equity[t] = cash + qty * close_px[t]
-    return equity
-
-
-def best_ms(work: Callable[[], object], repeats: int) -> float:
-    work()
-    elapsed = []
-    for _ in range(repeats):
+def timed(work: Callable[[], float]) -> Callable[[], tuple[float, float]]:
+    def once() -> tuple[float, float]:
         started = time.perf_counter()
-        work()
-        elapsed.append(time.perf_counter() - started)
-    return 1000 * min(elapsed)
+        final = work()
+        return 1000.0 * (time.perf_counter() - started), final
+
+    return once
+
+
+def alternate(contest: Contest, repeats: int) -> dict[str, dict[str, Any]]:
+    """Run every contestant once unmeasured, then all of them in turns; one that fails is reported and left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, once in contest.items():
+        try:
+            found[name] = {"final_equity": once()[1], "times": []}
+        except Missing as problem:
+            found[name] = {"error": str(problem)}
+    for _ in range(repeats):
+        for name, row in found.items():
+            if "times" in row:
+                row["times"].append(contest[name]()[0])
+    for row in found.values():
+        if times := row.pop("times", None):
+            row |= {"median_ms": statistics.median(times), "best_ms": min(times)}
+    return found
 
 
 def minute_bars(n_bars: int) -> SimBars:
@@ -71,7 +73,124 @@ def minute_bars(n_bars: int) -> SimBars:
     close_px = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.0007, n_bars)))
     open_px = np.concatenate([close_px[:1], close_px[:-1]]) * np.exp(rng.normal(0.0, 0.0001, n_bars))
     ts_close = 1_600_000_020 * NS_PER_S + np.arange(n_bars, dtype=np.int64) * 60 * NS_PER_S
-    return SimBars(ts_close, open_px.reshape(-1, 1), close_px.reshape(-1, 1), np.zeros((0, 1)))
+    high_px, low_px = np.maximum(open_px, close_px) * 1.0002, np.minimum(open_px, close_px) * 0.9998
+    columns = (column.reshape(-1, 1) for column in (high_px, low_px, rng.uniform(1e3, 1e5, n_bars)))
+    return SimBars(ts_close, open_px.reshape(-1, 1), close_px.reshape(-1, 1), np.zeros((0, 1)), *columns)
+
+
+def hourly_bars(n_bars: int, n_symbols: int) -> SimBars:
+    rng = np.random.default_rng(5)
+    close_px = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.005, (n_bars, n_symbols)), axis=0))
+    open_px = np.vstack([close_px[:1], close_px[:-1]]) * np.exp(rng.normal(0.0, 0.0005, (n_bars, n_symbols)))
+    ts_close = 1_600_000_200 * NS_PER_S + np.arange(n_bars, dtype=np.int64) * 3600 * NS_PER_S
+    return SimBars(ts_close, open_px, close_px, np.zeros((0, n_symbols)))
+
+
+def cross_params(**settings: Any) -> Any:
+    return SystemConfig(strategy="ema-cross", decision_interval="1m", allow_short=False).params()._replace(**settings)
+
+
+def scanned(bars: SimBars, costs: Costs, params: Any, venue: Assumptions | None = None) -> SimResult:
+    scan = Scan(bars, no_limits(bars.close_px.shape[1]), costs, params, CASH, assumptions=venue)
+    scan.advance(len(bars.ts_close))
+    return scan.result()
+
+
+def single(n_bars: int, repeats: int, peers: Peers | None) -> dict[str, Any]:
+    """ema-cross 20/100 on one symbol. The wide limits let it trade throughout; every rule is computed on every bar."""
+    bars = minute_bars(n_bars)
+    open_px, close_px = bars.open_px[:, 0].copy(), bars.close_px[:, 0].copy()
+    wide = cross_params(gate=True, max_symbol_weight=1.5, max_drawdown=0.99, max_daily_loss=0.9)
+
+    def ours(costs: Costs, params: Any, venue: Assumptions | None = None) -> Callable[[], tuple[float, float]]:
+        return timed(lambda: float(scanned(bars, costs, params, venue).track.equity[-1]))
+
+    contest: Contest = {
+        "bare": timed(lambda: float(bare_kernel(open_px, close_px, 20, 100, FEE, SLIPPAGE, CASH)[-1])),
+        "gate off": ours(PLAIN, cross_params(gate=False)),
+        "gate on": ours(PLAIN, wide),
+        "gate on, default limits": ours(PLAIN, cross_params()),
+        "gate on, answering market": ours(ANSWERING, wide, VENUE),
+    }
+    slow: Contest = {}
+    peak_mb = 0.0
+    if peers is not None:
+        arrays = peers.keep("single", open=open_px, close=close_px)
+        contest["vectorbt"] = lambda: _peer(peers, "vectorbt_cross", arrays)
+        slow["backtesting.py"] = lambda: _peer(peers, "backtesting_cross", arrays)
+    curve = scanned(bars, PLAIN, cross_params(gate=False)).track.equity
+    difference = np.max(np.abs(curve - bare_kernel(open_px, close_px, 20, 100, FEE, SLIPPAGE, CASH)))
+    scanned(bars, PLAIN, wide)
+    peak_mb = own_peak_mb()
+    found = alternate(contest, repeats) | alternate(slow, 1)
+    return {"bars": n_bars, "rows": found, "difference_from_bare": float(difference), "peak_rss_mb": peak_mb}
+
+
+def _peer(peers: Peers, run: str, arrays: Any) -> tuple[float, float]:
+    answer = peers.run(run, arrays)
+    return answer["ms"], answer["final"]
+
+
+def own_peak_mb() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rebalance(repeats: int, peers: Peers | None) -> dict[str, Any]:
+    """Equal weights over 50 symbols at every 24th hour, through the gate."""
+    bars = hourly_bars(REBALANCE_BARS, N_SYMBOLS)
+    weight = np.full((REBALANCE_BARS, N_SYMBOLS), np.nan)
+    weight[::REBALANCE_EVERY] = 1.0 / N_SYMBOLS
+    params = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()._replace(
+        sleeve=int(Sleeve.EXTERNAL), max_drawdown=0.99, max_daily_loss=0.9, max_gross_weight=2.0
+    )  # fmt: skip
+
+    def ours() -> float:
+        scan = Scan(bars, no_limits(N_SYMBOLS), PLAIN, params, CASH)
+        scan.external_weight[:] = weight
+        scan.advance(REBALANCE_BARS)
+        return float(scan.track.equity[-1])
+
+    def bare() -> float:
+        return float(bare_rebalance(bars.open_px, bars.close_px, REBALANCE_EVERY, FEE, SLIPPAGE, CASH)[-1])
+
+    contest: Contest = {"bare": timed(bare), "gate on": timed(ours)}
+    if peers is not None:
+        arrays = peers.keep("rebalance", open=bars.open_px, close=bars.close_px, weight=weight)
+        contest["vectorbt"] = lambda: _peer(peers, "vectorbt_rebalance", arrays)
+    return {"bars": REBALANCE_BARS, "symbols": N_SYMBOLS, "rows": alternate(contest, repeats)}
+
+
+def sweep(n_bars: int, repeats: int, peers: Peers | None) -> dict[str, Any] | None:
+    """100 pairs of spans on one symbol; None where this project has no sweep."""
+    try:
+        from engine.research.sweep import SweepConfig, run_sweep
+    except ImportError:
+        return None
+    from engine.research.loading import BarTable
+
+    bars = minute_bars(n_bars)
+    spans = {"ema_fast": list(range(5, 55, 5)), "ema_slow": list(range(60, 160, 10))}
+    pairs = np.array([(fast, slow) for fast in spans["ema_fast"] for slow in spans["ema_slow"]], dtype=np.int64)
+    open_px, close_px = bars.open_px[:, 0].copy(), bars.close_px[:, 0].copy()
+    table = BarTable(("X",), 60, bars.ts_close - 60 * NS_PER_S, bars.open_px, bars.high_px, bars.low_px, bars.close_px,
+                     bars.volume, "benchmark")  # fmt: skip
+    config = SweepConfig(bars=table, strategy="ema-cross", params={"gate": "off"}, grid=spans, keep_ledger=False)
+
+    def ours() -> tuple[float, float]:
+        found = run_sweep(config)
+        return 1000.0 * found.table.scan_s, float(np.nanmax(found.table.column("final_equity")))
+
+    def bare() -> float:
+        return float(bare_sweep(open_px, close_px, pairs, FEE, SLIPPAGE, CASH).max())
+
+    contest: Contest = {"bare": timed(bare), "sweep": ours}
+    slow: Contest = {}
+    if peers is not None:
+        arrays = peers.keep("sweep", open=open_px, close=close_px, pairs=pairs)
+        slow["vectorbt"] = lambda: _peer(peers, "vectorbt_sweep", arrays)
+    return {"bars": n_bars, "pairs": len(pairs), "rows": alternate(contest, repeats) | alternate(slow, 1)}
 
 
 def step_latency_us(n_symbols: int, repeats: int) -> dict[str, float]:
@@ -90,39 +209,81 @@ def step_latency_us(n_symbols: int, repeats: int) -> dict[str, float]:
     return {"p50": 1e6 * float(np.percentile(elapsed, 50)), "p99": 1e6 * float(np.percentile(elapsed, 99))}
 
 
+WHY = {
+    "gate off": "the yardstick's definition: agrees with the bare kernel to rounding",
+    "gate on": "smaller orders after losses, because the drawdown rule shrinks exposure",
+    "gate on, default limits": "half the account at most, and flat after 15 % drawdown",
+    "gate on, answering market": "spread and impact on top",
+    "vectorbt": "same rule, costs and fill price; rebalancing values the book at the open, not at the close before",
+    "backtesting.py": "uses 99.99 % of the cash, and has one rate for fee and slippage",
+}  # fmt: skip
+
+
+def show(title: str, section: dict[str, Any], console: Console) -> None:
+    table = Table("contestant", "median ms", "over bare", "final equity", "why it differs", title=title)
+    bare = section["rows"]["bare"]["median_ms"]
+    for name, row in section["rows"].items():
+        if "error" in row:
+            table.add_row(name, "-", "-", "-", row["error"])
+            continue
+        over = f"{row['median_ms'] / bare:.1f}"
+        table.add_row(name, f"{row['median_ms']:.1f}", over, f"{row['final_equity']:.6g}", WHY.get(name, ""))
+    console.print(table)
+
+
+def times_faster(section: dict[str, Any] | None, ours: str) -> float | None:
+    """Return how many times longer vectorbt takes, None when it was not run."""
+    peer = section["rows"].get("vectorbt", {}) if section else {}
+    return peer["median_ms"] / section["rows"][ours]["median_ms"] if section and "median_ms" in peer else None
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bars", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    bars = minute_bars(options.bars)
-    base = SystemConfig(strategy="ema-cross", decision_interval="1m", allow_short=False).params()
-    # a gate that never has to shrink the book still computes and records every rule on every bar
-    gated = base._replace(gate=True, max_symbol_weight=1.5, max_drawdown=0.99, max_daily_loss=0.9)
-    costs, limits = Costs(FEE, SLIPPAGE), no_limits(1)
-    open_px, close_px = bars.open_px[:, 0].copy(), bars.close_px[:, 0].copy()
-    bare = best_ms(lambda: bare_kernel(open_px, close_px, 20, 100, FEE, SLIPPAGE, CASH), options.repeats)
-    gate_on = best_ms(lambda: simulate(bars, limits, costs, gated, CASH), options.repeats)
-    gate_on_default = best_ms(lambda: simulate(bars, limits, costs, base, CASH), options.repeats)
-    gate_off = best_ms(lambda: simulate(bars, limits, costs, base._replace(gate=False), CASH), options.repeats)
-    difference = np.max(np.abs(
-        simulate(bars, limits, costs, base._replace(gate=False), CASH).track.equity
-        - bare_kernel(open_px, close_px, 20, 100, FEE, SLIPPAGE, CASH)
-    ))  # fmt: skip
-    report = {
-        "bars": options.bars,
-        "best_of": options.repeats,
-        "bare_kernel_ms": bare,
-        "gate_on_ms": gate_on,
-        "gate_on_default_limits_ms": gate_on_default,
-        "gate_off_ms": gate_off,
-        "gate_on_over_bare": gate_on / bare,
-        "target_over_bare": 5.0,
-        "largest_equity_difference_gate_off": float(difference),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "step_us": {str(n): step_latency_us(n, 2000) for n in (10, 50)},
-    }
-    print(json.dumps(report, indent=2))
+    asked = options(
+        __doc__, ("--bars", {"type": int, "default": 1_000_000}), ("--repeats", {"type": int, "default": 5}),
+        ("--no-peers", {"action": "store_true"}),
+    )  # fmt: skip
+    why_no_peers = "not asked for" if asked.no_peers else None
+    peers = None
+    try:
+        peers = None if asked.no_peers else Peers()
+    except Missing as problem:
+        why_no_peers = str(problem)
+        print(problem, file=sys.stderr)
+    try:
+        one = single(asked.bars, asked.repeats, peers)
+        many = rebalance(asked.repeats, peers)
+        swept = sweep(min(SWEEP_BARS, asked.bars), asked.repeats, peers)
+    finally:
+        if peers is not None:
+            peers.close()
+    console = Console(stderr=True, width=150)
+    show(f"ema-cross on {one['bars']:,} bars", one, console)
+    show(f"{many['symbols']} symbols x {many['bars']:,} bars, rebalanced every {REBALANCE_EVERY} bars", many, console)
+    if swept is not None:
+        show(f"{swept['pairs']} pairs x {swept['bars']:,} bars", swept, console)
+    rows = one["rows"]
+    report(
+        {
+            "bars": one["bars"],
+            "bare_kernel_ms": rows["bare"]["median_ms"],
+            "gate_on_ms": rows["gate on"]["median_ms"],
+            "gate_on_over_bare": rows["gate on"]["median_ms"] / rows["bare"]["median_ms"],
+            "target_over_bare": 5.0,
+            "times_faster_than_vectorbt": {
+                "single": times_faster(one, "gate on"), "rebalance": times_faster(many, "gate on"),
+                "sweep": times_faster(swept, "sweep"),
+            },
+            "largest_equity_difference_gate_off": one["difference_from_bare"],
+            "peak_rss_mb": one["peak_rss_mb"],
+            "single": one,
+            "rebalance": many,
+            "sweep": swept,
+            "no_peers_because": why_no_peers,
+            "left_out": LEFT_OUT,
+            "step_us": {str(n): step_latency_us(n, 2000) for n in (10, 50)},
+        },
+        asked.json,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,7 +14,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks"
-SHARED = {"measuring", "run_all", "books", "proxy", "chaos_faults", "chaos_kinds", "chaos_rig"}
+SHARED = {
+    "measuring",
+    "run_all",
+    "books",
+    "proxy",
+    "chaos_faults",
+    "bare",
+    "peers",
+    "peer_runs",
+    "chaos_kinds",
+    "chaos_rig",
+}
 LONG = {"chaos", "soak"}  # take many minutes, so they are run by themselves
 
 
