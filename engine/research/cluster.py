@@ -51,8 +51,9 @@ def checked(compute: Compute) -> Compute:
 
 def n_workers(compute: Compute) -> int:
     """Return how many pieces of work may run side by side on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(compute.workers, cores) if compute.workers > 0 else cores
+    if compute.workers > 0:
+        return compute.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _client(address: str) -> Any:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.core.known import Known
 from engine.core.metrics import annual_growth, profit_factor
-from engine.core.quiet import Known, QuietScan, can_skip, has_every_price
+from engine.core.quiet import QuietScan, can_skip, has_every_price
 from engine.core.simulate import Scan, SimBars, SimTrack, new_track
 from engine.core.tally import largest_drawdown, tally_of, trip_results
 from engine.domain import F8, I8, Sleeve

@@ -28,8 +28,9 @@ import numpy as np
 from pydantic import Field
 
 from engine.core.compiling import FINGERPRINT
+from engine.core.known import Known, averages, variances
 from engine.core.metrics import expected_best_sharpe, probabilistic_sharpe
-from engine.core.quiet import Known, averages, can_skip, has_every_price, variances
+from engine.core.quiet import can_skip, has_every_price
 from engine.domain import F8, I8
 from engine.errors import CommandRefused, ConfigError
 from engine.research.backtest import loaded
@@ -229,6 +230,22 @@ def _selection(table: SweepTable, best: int | None, trials: list[Trial]) -> dict
     }  # fmt: skip
 
 
+def checked_settings(config: SweepConfig) -> None:
+    """Refuse with ``ConfigError`` what does not need the data to be known as wrong."""
+    if config.choose_by not in CHOICES:
+        raise ConfigError(f"choose_by {config.choose_by!r} is unknown: choose one of {', '.join(CHOICES)}")
+    checked(config.compute)
+
+
+def described(config: SweepConfig, bars: BarTable) -> dict[str, Any]:
+    """Return what all members share, for the report."""
+    return config.model_dump(mode="json", exclude={"home", "grid", "folder", "json_out"}) | {
+        "symbols": list(bars.symbols), "interval_s": bars.interval_s, "bars": len(bars.ts_open),
+        "first_ts_ms": int(bars.ts_open[0]) // 1_000_000, "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000,
+        "dataset": bars.fingerprint,
+    }  # fmt: skip
+
+
 def run_sweep(config: SweepConfig, progress: Progress | None = None, cancelled: Cancelled | None = None) -> SweepResult:
     """Run a sweep: every parameter set of its grid over the same bars, with the decisions and costs of a single run.
 
@@ -253,20 +270,14 @@ def run_sweep(config: SweepConfig, progress: Progress | None = None, cancelled: 
         Cancelled, or the machines that were to do the work are not there.
     """
     started = time.perf_counter()
-    if config.choose_by not in CHOICES:
-        raise ConfigError(f"choose_by {config.choose_by!r} is unknown: choose one of {', '.join(CHOICES)}")
-    checked(config.compute)
+    checked_settings(config)
     whole, stage, grid = _prepared(config)
     table = run_members(stage, grid, config.compute, config.folder, progress, cancelled)
     best = best_of(table, config.choose_by)
     ledger = Ledger(config.home or Environment().astrolabe_home) if config.keep_ledger else None
     trials = _counted(table, ledger, whole)
-    described = config.model_dump(mode="json", exclude={"home", "grid", "folder", "json_out"}) | {
-        "symbols": list(stage.bars.symbols), "interval_s": stage.bars.interval_s, "bars": len(stage.bars.ts_open),
-        "first_ts_ms": int(stage.bars.ts_open[0]) // 1_000_000, "dataset": stage.bars.fingerprint,
-        "last_ts_ms": int(stage.bars.ts_close[-1]) // 1_000_000,
-    }  # fmt: skip
+    selection = _selection(table, best, trials)
+    elapsed_s = time.perf_counter() - started
     return SweepResult(
-        described, table, best, len(trials), _selection(table, best, trials), time.perf_counter() - started,
-        config.backend,
+        described(config, stage.bars), table, best, len(trials), selection, elapsed_s, config.backend
     )  # fmt: skip

@@ -6,13 +6,22 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from engine.research.members import COLUMNS
+from engine.research.report import formatted
 
 if TYPE_CHECKING:
     from engine.research.sweep import SweepResult, SweepTable
 
 MAX_LEFT_OUT = 20
+SHOWN_ROWS = 15
+_COLUMNS = (
+    ("in_sample_sharpe", "Sharpe, first 70 %", "ratio"), ("out_of_sample_sharpe", "Sharpe, last 30 %", "ratio"),
+    ("total_return", "Total return", "percent"), ("max_drawdown", "Largest drawdown", "percent"),
+    ("fees", "Fees, USDT", "money"), ("n_trades", "Trades", "count"),
+)  # fmt: skip
 
 
 def _plain(value: Any) -> Any:
@@ -112,3 +121,25 @@ def as_json(result: SweepResult) -> dict[str, Any]:
         "elapsed_s": result.elapsed_s,
         "backend": result.backend,
     }
+
+
+def print_sweep(result: SweepResult, screen: Console) -> None:
+    """Print the best rows, the choice, and what makes one doubt it."""
+    table, metric = result.table, result.config["choose_by"]
+    values = np.where(np.isfinite(table.column(metric)), table.column(metric), -math.inf)
+    order = np.argsort(-values, kind="stable")[:SHOWN_ROWS]
+    shown = Table(title=f"{result.config['strategy']}: {len(values):,} parameter sets, best by {metric}")
+    for name in (*table.grid.axes, *(label for _, label, _ in _COLUMNS)):
+        shown.add_column(name, justify="right")
+    for row in order.tolist():
+        cells = [formatted(float(table.column(name)[row]), kind) for name, _, kind in _COLUMNS]
+        shown.add_row(*(str(value) for value in table.grid.members[row].chosen.values()), *cells)
+    screen.print(shown)
+    deflated, pbo = result.selection["deflated_sharpe"], result.selection["pbo"]
+    screen.print(
+        f"Trials on this data: {result.trials:,}; deflated Sharpe of the best {formatted(deflated['value'], 'ratio')}; "
+        f"probability of overfitting {formatted(pbo['value'], 'ratio')}; {1000 * table.scan_s:,.0f} ms on "
+        f"{result.backend}, {table.reused:,} sets reused"
+    )
+    for sentence in [*doubts(result), *table.grid.left_out[:3]]:
+        screen.print(f"- {sentence}", highlight=False)
