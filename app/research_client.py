@@ -29,6 +29,10 @@ class ResearchCalls:
         """Stop a long job."""
         return self._command("run.cancel", START_TIMEOUT_S, run_id=run_id)
 
+    def resume_run(self, run_id: str, key: str) -> dict[str, Any]:
+        """Go on with a sweep or walk-forward that failed, was cancelled or was lost; what it had finished is kept."""
+        return self._command("run.resume", START_TIMEOUT_S, run_id=run_id, idempotency_key=key)
+
     def run_report(self, run_id: str) -> dict[str, Any]:
         """Return a finished run's report in parts: ``title``, ``subtitle``, ``badges`` and ``sections``."""
         return self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id)

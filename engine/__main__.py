@@ -18,6 +18,7 @@ from engine.evidence_commands import certify, drift
 from engine.live_commands import live, vault_app
 from engine.report_commands import goal, report
 from engine.strategy_commands import named_values, strategy_app
+from engine.sweep_commands import sweep, walkforward
 from engine.terminal import UNREACHABLE, HomeOption, JsonOption, console, data_folder, errors, log_to_stderr
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -26,6 +27,8 @@ app.command()(goal)
 app.command()(report)
 app.command()(certify)
 app.command()(drift)
+app.command()(sweep)
+app.command()(walkforward)
 app.add_typer(vault_app)
 app.command("import")(import_data)
 app.add_typer(data_app)

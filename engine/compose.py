@@ -195,7 +195,9 @@ async def _serve(
         event_loop.call_soon_threadsafe(engine.loop.on_storage_error, sentence)
 
     store.on_error = on_storage_error
-    jobs = Jobs(store, home / "runs")
+    jobs = Jobs(
+        store, home / "runs", lambda: (engine.wanted_config.compute_backend, engine.wanted_config.compute_address)
+    )
     permissions: asyncio.Queue[Armed] = asyncio.Queue()
     data = DataDesk(store, None if sandbox is None else sandbox.hello["base_url"])
     commands = Commands(engine, jobs, permissions.put_nowait, data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -55,6 +56,12 @@ class SystemConfig(BaseModel):
         0.05, gt=0, le=0.5, description="A position whose mark comes this close to its liquidation price is halved"
     )
     tick_retention_days: int = Field(3, ge=1, le=365, description="Ticks kept in the database, days")
+    compute_backend: Literal["local", "dask"] = Field(
+        "local", description="Where sweeps and walk-forwards run: this machine, or a Dask cluster"
+    )
+    compute_address: str = Field(
+        "", max_length=200, description="The cluster's scheduler, such as tcp://10.0.0.5:8786; only for dask"
+    )
     use_trend: bool = Field(True, description="The sleeve may open risk; off: positions are only reduced")
     use_protective_stops: bool = Field(True, description="Keep a stop on the exchange for every position")
     use_dead_man_switch: bool = Field(
@@ -103,6 +110,10 @@ class SystemConfig(BaseModel):
     def _consistent(self) -> SystemConfig:
         if self.ema_fast >= self.ema_slow:
             raise ValueError(f"ema_fast {self.ema_fast} must be below ema_slow {self.ema_slow}")
+        if self.compute_backend == "dask" and not self.compute_address.startswith(("tcp://", "tls://")):
+            raise ValueError(
+                f"compute_address {self.compute_address!r} is not a scheduler's: write it like tcp://10.0.0.5:8786"
+            )
         if self.max_symbol_weight > self.max_gross_weight:
             raise ValueError(
                 f"max_symbol_weight {self.max_symbol_weight} is above max_gross_weight {self.max_gross_weight}"

@@ -16,7 +16,7 @@ strategy_app = typer.Typer(
 )
 
 
-def named_values(pairs: list[str]) -> dict[str, str]:
+def named_values(pairs: list[str], option: str = "--param") -> dict[str, str]:
     """Return ``name=value`` words as a dict.
 
     Raises
@@ -28,7 +28,7 @@ def named_values(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--param")
+            raise typer.BadParameter(f"{pair!r} is not of the form name=value", param_hint=option)
         found[name.strip()] = value.strip()
     return found
 

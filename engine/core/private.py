@@ -76,6 +76,12 @@ _inlined: Any = njit(inline="always", error_model="numpy", _nrt=False)  # type: 
 
 
 @_inlined
+def private_record(rows):  # type: ignore[no-untyped-def]
+    """Return a private copy of an array of one row."""
+    return _one(rows)
+
+
+@_inlined
 def private_state(state: State) -> State:
     """Return a copy whose one-dimensional arrays, and the two EMAs of ema-cross, are private."""
     return State(

@@ -283,6 +283,11 @@ class Scan:
                 return
             self._log = grown_fill_log(self._log, 2 * len(self._log.bar))
 
+    @property
+    def range_variance(self) -> F8:
+        """Variance (N,) of one bar's log return as the costs know it: 0 with plain costs."""
+        return self._venue.variance
+
     def result(self) -> SimResult:
         """Return what was recorded so far."""
         n_fills = int(self.account.money["n_fills"][0])

@@ -21,6 +21,12 @@ def ema_alpha(span_bars: float) -> float:
     return 2.0 / (span_bars + 1.0)
 
 
+@kernel
+def ema_after(before: float, value: float, alpha: float) -> float:
+    """Return the EMA after one more value: before + alpha * (value - before)."""
+    return before + alpha * (value - before)
+
+
 @kernel_part
 def bars_needed(params: Params) -> int:
     """Return after how many bars the sleeve's weights are valid.
@@ -76,8 +82,8 @@ def advance_ema_cross(n_symbols: int, state: State, close_px: F8, t: int, params
             continue
         fast_before = state.trail[i, 0]
         slow_before = state.trail[i, 1]
-        fast = fast_before + alpha_fast * (px - fast_before)
-        slow = slow_before + alpha_slow * (px - slow_before)
+        fast = ema_after(fast_before, px, alpha_fast)
+        slow = ema_after(slow_before, px, alpha_slow)
         state.trail[i, 0] = fast
         state.trail[i, 1] = slow
         if seen >= params.ema_slow - 1:

@@ -143,6 +143,13 @@ def _ns(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp()) * NS_PER_S
 
 
+def loaded(config: BacktestConfig) -> tuple[BarTable, BarTable, F8 | None]:
+    """Return all bars that a configuration names, those of its span, and the funding due on these if there is any."""
+    whole = _load(config)
+    bars = cut(whole, _ns(config.start), _ns(config.end))
+    return whole, bars, load_funding(config.funding, bars) if config.funding is not None else None
+
+
 def _load(config: BacktestConfig) -> BarTable:
     if config.data is not None:
         return load_bars(config.data, config.symbols)
@@ -251,9 +258,7 @@ def run_backtest(
         Bars that cannot be used.
     """
     report = progress or (lambda share: None)
-    whole = _load(config)
-    bars = cut(whole, _ns(config.start), _ns(config.end))
-    funding = load_funding(config.funding, bars) if config.funding is not None else None
+    whole, bars, funding = loaded(config)
     resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
     sums = checksum(bars)
     result, wish, elapsed_s = _simulate(

@@ -21,6 +21,12 @@ def has_volume(bars: BarTable) -> bool:
     return bool((np.nan_to_num(bars.volume) > 0.0).any(axis=0).all())
 
 
+def sim_bars(bars: BarTable, funding: F8 | None) -> SimBars:
+    """Return the bars as the simulation takes them."""
+    rates = np.zeros((0, len(bars.symbols))) if funding is None else funding
+    return SimBars(bars.ts_close, bars.open_px, bars.close_px, rates, bars.high_px, bars.low_px, bars.volume)
+
+
 def scan_of(bars: BarTable, funding: F8 | None, resolved: Resolved, cash: float) -> Scan:
     """Return a scan at its first bar.
 
@@ -31,8 +37,7 @@ def scan_of(bars: BarTable, funding: F8 | None, resolved: Resolved, cash: float)
     resolved : Resolved
     cash : float, quote currency
     """
-    rates = np.zeros((0, len(bars.symbols))) if funding is None else funding
-    columns = SimBars(bars.ts_close, bars.open_px, bars.close_px, rates, bars.high_px, bars.low_px, bars.volume)
+    columns = sim_bars(bars, funding)
     return Scan(
         columns, resolved.instruments, resolved.costs, resolved.params, cash, assumptions=resolved.assumptions
     )  # fmt: skip

@@ -65,16 +65,36 @@ def scan_user(
     DataError
         The strategy failed, with the bar and what to change.
     """
-    runner = UserRunner(Path(strategy), params, bars.symbols)
-    columns, n_bars, equity = columns_of(bars), len(bars.ts_open), cash
-    for t in range(n_bars):
+    advance_user(scan, UserRunner(Path(strategy), params, bars.symbols), bars, len(bars.ts_open), cash, report)
+
+
+def advance_user(
+    scan: Scan, runner: UserRunner, bars: BarTable, stop: int, cash: float, report: Callable[[float], None]
+) -> None:
+    """Advance ``scan`` with a strategy that is loaded, from where it stands up to, not including, bar ``stop``.
+
+    Parameters
+    ----------
+    scan : Scan
+        Of the EXTERNAL sleeve, over ``bars``.
+    runner : UserRunner
+        Has seen everything before the bar where the scan stands.
+    bars : BarTable
+    stop : int
+    cash : float, ccy
+        Equity before the first bar.
+    report : callable
+        As in ``scan_user``.
+    """
+    columns, equity = columns_of(bars), cash if scan.t == 0 else scan.track.equity[scan.t - 1]
+    for t in range(scan.t, stop):
         rows = [column[t] for column in columns]
         weight = present_weight(scan, bars, t, equity)
         scan.external_weight[t] = runner.decide(int(scan.bars.ts_close[t]), rows, weight, float(equity))
         scan.advance(t + 1)
         equity = scan.track.equity[t]
         if t % PROGRESS_BARS == 0:
-            report(t / n_bars)
+            report(t / stop)
 
 
 def signals_at_once(path: Path, params: dict[str, Any], bars: BarTable, n_bars: int) -> F8:

@@ -91,6 +91,7 @@ class Commands:
             "orders.cancel_all": self._orders_cancel_all,
             "position.close": self._position_close,
             "run.start": self._run_start,
+            "run.resume": self._run_resume,
         }
         for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence):
             self._questions |= desk.questions
@@ -357,6 +358,9 @@ class Commands:
             "size": {"unit": "base", "value": abs(qty)}, "reduce_only": True, "actor": body.get("actor"),
         }  # fmt: skip
         return await self._ticket_submit(ticket)
+
+    async def _run_resume(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._jobs.resume(str(body.get("run_id")))
 
     async def _run_start(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))

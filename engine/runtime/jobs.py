@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -17,34 +18,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.datasets.store import folder_of, located
 from engine.errors import CommandRefused, DataError
+from engine.runtime.run_requests import PREFIX, RESUMABLE, BacktestRequest, checked_request
+from engine.runtime.run_worker import work
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("jobs")
 
 MAX_RUNNING = 2
 GRACE_S = 3.0
-CURVE_POINTS = 4000  # a screen shows no more
-
-
-class BacktestRequest(BaseModel):
-    """What the backtest form sends."""
-
-    model_config = ConfigDict(extra="forbid")
-    source: str = Field("history", pattern="^(history|path|dataset)$")
-    path: str | None = None
-    dataset: str | None = Field(None, description="NAME of a stored data set, or NAME@VERSION")
-    funding: str | None = Field(None, description="A stored data set of funding rates, or a folder of them")
-    symbols: list[str] = Field(default_factory=list)
-    interval: str = "1h"
-    strategy: str = "trend"
-    params: dict[str, Any] = Field(default_factory=dict)
-    start: str | None = None
-    end: str | None = None
-    cash: float = Field(10_000.0, gt=0)
+BARS, FINISHED = "bars", "finished"
+"""Folders of a run: its input bars, and the chunks that are finished."""
 
 
 class Jobs:
@@ -54,11 +40,15 @@ class Jobs:
     ----------
     store : Database
     folder : Path
-        For the runs' input files, removed when a run ends.
+        For the runs' files: inputs, and what is finished of a run that can be resumed. Removed when a run is done.
+    compute : callable, optional
+        Returns the backend and address on which sweeps run, as the settings say at that moment.
     """
 
-    def __init__(self, store: Database, folder: Path) -> None:
-        self._store, self._folder = store, folder
+    def __init__(
+        self, store: Database, folder: Path, compute: Callable[[], tuple[str, str]] = lambda: ("local", "")
+    ) -> None:
+        self._store, self._folder, self._compute = store, folder, compute
         self._context = mp.get_context("spawn")
         self._running: dict[str, tuple[Any, Event]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
@@ -69,34 +59,57 @@ class Jobs:
             self._store.append("runs", [row | {"status": "failed", "error": "the engine stopped during the run"}])
 
     async def start(self, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-        """Start a backtest and return its ``run_id``.
+        """Start a backtest, a sweep or a walk-forward and return its ``run_id``.
 
         Raises
         ------
         CommandRefused
             Bad values, nothing to test on, or too many runs already.
         """
-        if kind != "backtest":
-            raise CommandRefused(f"There is no kind of run {kind!r}.")
-        try:
-            request = BacktestRequest.model_validate(config)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise CommandRefused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        if len(self._running) >= MAX_RUNNING:
-            raise CommandRefused(f"{MAX_RUNNING} runs are going on already. Wait, or cancel one.")
-        run_id = f"bt-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        request = checked_request(kind, config)
+        self._refuse_too_many()
+        run_id = f"{PREFIX[kind]}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         inputs = await asyncio.to_thread(self._inputs, run_id, request)
         row = {
             "run_id": run_id, "kind": kind, "status": "running", "ts_started": time.time_ns(), "progress": 0.0,
             "config": request.model_dump_json(),
         }  # fmt: skip
+        return await self._launch(row, request.model_dump() | inputs)
+
+    async def resume(self, run_id: str) -> dict[str, Any]:
+        """Go on with a sweep or walk-forward that failed, was cancelled or was lost with the engine.
+
+        Raises
+        ------
+        CommandRefused
+            It is running or done, cannot be resumed, or its inputs are gone.
+        """
+        row = self._row(run_id)
+        if row["status"] not in ("failed", "cancelled"):
+            raise CommandRefused(f"Run {run_id} is {row['status']}: there is nothing to resume.")
+        if row["kind"] not in RESUMABLE:
+            raise CommandRefused(f"A {row['kind']} keeps nothing to go on from: start it again.")
+        request = checked_request(row["kind"], json.loads(row["config"]))
+        self._refuse_too_many()
+        inputs = await asyncio.to_thread(self._inputs, run_id, request)
+        fresh = row | {"status": "running", "progress": 0.0, "error": None, "ts_finished": None}
+        return await self._launch(fresh, request.model_dump() | inputs)
+
+    def _refuse_too_many(self) -> None:
+        if len(self._running) >= MAX_RUNNING:
+            raise CommandRefused(f"{MAX_RUNNING} runs are going on already. Wait, or cancel one.")
+
+    async def _launch(self, row: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+        run_id, kind = row["run_id"], row["kind"]
+        backend, address = self._compute()
+        place = {"folder": str(self._folder / run_id / FINISHED), "backend": backend, "address": address}
         self._rows[run_id] = row
         await asyncio.wrap_future(self._store.append_durable("runs", [row]))
         receiver, sender = self._context.Pipe(duplex=False)
         cancelled = self._context.Event()
+        # a sweep of a user's file has workers of its own, which a daemon may not have
         process = self._context.Process(
-            target=_work, args=(request.model_dump() | inputs, sender, cancelled), daemon=True
+            target=work, args=(kind, request | place, sender, cancelled), daemon=kind not in RESUMABLE
         )
         process.start()
         sender.close()
@@ -126,7 +139,9 @@ class Jobs:
             return path
         if request.interval not in ("1m", "1h"):
             raise CommandRefused("The engine's own history has intervals 1m and 1h.")
-        folder = self._folder / run_id
+        folder = self._folder / run_id / BARS
+        if folder.is_dir():
+            return folder  # of the run that is resumed: the same bars as before
         folder.mkdir(parents=True)
         self._store.flush()
         for symbol in request.symbols:
@@ -136,7 +151,7 @@ class Jobs:
                 [symbol, request.interval],
             )
             if rows.num_rows < 2:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder.parent)
                 raise CommandRefused(
                     f"There are no stored {request.interval} candles of {symbol} yet. Try again shortly."
                 )
@@ -161,7 +176,8 @@ class Jobs:
         row = self._rows[run_id] | outcome | {"ts_finished": time.time_ns()}
         if row["status"] == "done":
             row["progress"] = 1.0
-        shutil.rmtree(self._folder / run_id, ignore_errors=True)
+        if row["status"] == "done" or row["kind"] not in RESUMABLE:
+            shutil.rmtree(self._folder / run_id, ignore_errors=True)
         try:
             # the table first: whoever hears that the run is done must find it there
             self._store.append_durable("runs", [row]).result(30)
@@ -207,33 +223,3 @@ class Jobs:
         """End every run."""
         for process, _ in list(self._running.values()):
             process.terminate()
-
-
-def _work(request: dict[str, Any], sender: Connection, cancelled: Event) -> None:
-    """Run one backtest in this process and send its outcome; a person reads the error, so it is one sentence."""
-    from engine.errors import WorkstationError
-    from engine.research.backtest import BacktestConfig, run_backtest
-
-    sent_at = 0.0
-
-    def progress(share: float) -> None:
-        nonlocal sent_at
-        if time.monotonic() - sent_at > 0.1:
-            sent_at = time.monotonic()
-            sender.send(("progress", share))
-
-    try:
-        config = BacktestConfig(
-            data=request["path"], funding=request["funding"], strategy=request["strategy"], params=request["params"],
-            symbols=tuple(request["symbols"]), start=request["start"], end=request["end"], cash=request["cash"],
-        )  # fmt: skip
-        result = run_backtest(config, progress=progress, cancelled=cancelled.is_set).to_json(CURVE_POINTS)
-        payload = {"result": json.dumps(result, allow_nan=False), "metrics": json.dumps(result["metrics"])}
-        sender.send(("cancelled", {}) if cancelled.is_set() else ("done", payload))
-    except (WorkstationError, ValueError) as error:
-        sender.send(("cancelled", {}) if cancelled.is_set() else ("failed", {"error": str(error)}))
-    except Exception as error:
-        log.exception("run failed")
-        sender.send(("failed", {"error": f"{type(error).__name__}: {error}"}))
-    finally:
-        sender.close()

@@ -1,0 +1,69 @@
+"""What a page may ask of the research bench: the fields of each kind of run, checked before a process is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.errors import CommandRefused
+
+
+class BacktestRequest(BaseModel):
+    """What the backtest form sends."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field("history", pattern="^(history|path|dataset)$")
+    path: str | None = None
+    dataset: str | None = Field(None, description="NAME of a stored data set, or NAME@VERSION")
+    funding: str | None = Field(None, description="A stored data set of funding rates, or a folder of them")
+    symbols: list[str] = Field(default_factory=list)
+    interval: str = "1h"
+    strategy: str = "trend"
+    params: dict[str, Any] = Field(default_factory=dict)
+    start: str | None = None
+    end: str | None = None
+    cash: float = Field(10_000.0, gt=0)
+
+
+class SweepRequest(BacktestRequest):
+    """What the sweep form sends: a backtest whose grid takes the place of some parameters."""
+
+    grid: dict[str, Any] = Field(default_factory=dict, description="Axis to a list, or to text such as 5:50:5")
+    n_random: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+    choose_by: str | None = None
+
+
+class WalkForwardRequest(SweepRequest):
+    """What the walk-forward form sends: a sweep and how time is cut."""
+
+    train_days: float = Field(365.0, gt=0)
+    test_days: float = Field(90.0, gt=0)
+    anchored: bool = False
+    purge_days: float = Field(1.0, ge=0)
+    embargo_days: float = Field(0.0, ge=0)
+
+
+REQUESTS: dict[str, type[BacktestRequest]] = {
+    "backtest": BacktestRequest, "sweep": SweepRequest, "walkforward": WalkForwardRequest,
+}  # fmt: skip
+PREFIX = {"backtest": "bt", "sweep": "sw", "walkforward": "wf"}
+RESUMABLE = ("sweep", "walkforward")
+
+
+def checked_request(kind: str, config: dict[str, Any]) -> BacktestRequest:
+    """Return what was asked for.
+
+    Raises
+    ------
+    CommandRefused
+        An unknown kind, or a field that cannot be meant.
+    """
+    if kind not in REQUESTS:
+        raise CommandRefused(f"There is no kind of run {kind!r}.")
+    try:
+        return REQUESTS[kind].model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise CommandRefused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,0 +1,121 @@
+"""Sweeps and walk-forwards as jobs of the engine: started, recorded, lost, resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing as mp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
+import pytest
+from sweep_builders import hourly
+
+from engine.errors import CommandRefused
+from engine.runtime.jobs import Jobs
+from engine.runtime.run_worker import work
+from storage.database import Database
+
+SWEEP = {"source": "path", "strategy": "ema-cross", "symbols": [], "grid": {"fast": "3:5", "slow": [20]}}
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def bars_file(tmp_path: Path) -> Path:
+    bars = hourly(n_bars=24 * 30)
+    names = {
+        "open": bars.open_px,
+        "high": bars.high_px,
+        "low": bars.low_px,
+        "close": bars.close_px,
+        "volume": bars.volume,
+    }
+    columns: dict[str, Any] = {"timestamp": bars.ts_open // 1_000_000}
+    columns |= {name: np.ravel(column) for name, column in names.items()}
+    path = tmp_path / "BTCUSDT.parquet"
+    pa_parquet.write_table(pa.table(columns), path)
+    return path
+
+
+async def finished(jobs: Jobs, run_id: str) -> dict[str, Any]:
+    while jobs.status(run_id)["status"] == "running":
+        await asyncio.sleep(0.05)
+    return jobs.status(run_id)
+
+
+async def test_a_sweep_is_a_run_and_one_that_was_lost_with_the_engine_is_resumed(
+    tmp_path: Path, bars_file: Path
+) -> None:
+    store = Database(tmp_path / "paper.duckdb")
+    try:
+        jobs = Jobs(store, tmp_path / "runs")
+        config = SWEEP | {"path": str(bars_file)}
+        run_id = (await jobs.start("sweep", config))["run_id"]
+        assert await finished(jobs, run_id) == {"status": "done", "progress": 1.0, "message": ""}
+        rows = store.rows("SELECT kind, status, metrics FROM runs WHERE run_id = ?", [run_id])
+        assert (rows[0]["kind"], rows[0]["status"], json.loads(rows[0]["metrics"])["n_trials"]) == ("sweep", "done", 3)
+        assert not (tmp_path / "runs" / run_id).exists()
+        with pytest.raises(CommandRefused, match="is done: there is nothing to resume"):
+            await jobs.resume(run_id)
+
+        lost = {"run_id": "sw-lost", "kind": "sweep", "status": "running", "config": json.dumps(config)}
+        await asyncio.wrap_future(store.append_durable("runs", [lost]))
+        jobs = Jobs(store, tmp_path / "runs")
+        store.flush()
+        assert jobs.status("sw-lost") == {
+            "status": "failed", "progress": 0.0, "message": "the engine stopped during the run",
+        }  # fmt: skip
+        await jobs.resume("sw-lost")
+        assert (await finished(jobs, "sw-lost"))["status"] == "done"
+        assert jobs.result("sw-lost")["rows"] == jobs.result(run_id)["rows"]
+    finally:
+        store.close()
+
+
+async def test_what_cannot_be_run_or_resumed_is_refused(tmp_path: Path, bars_file: Path) -> None:
+    store = Database(tmp_path / "paper.duckdb")
+    try:
+        jobs = Jobs(store, tmp_path / "runs")
+        with pytest.raises(CommandRefused, match="no kind of run 'guess'"):
+            await jobs.start("guess", {})
+        with pytest.raises(CommandRefused, match=r"train_days"):
+            await jobs.start("walkforward", SWEEP | {"path": str(bars_file), "train_days": -1})
+        with pytest.raises(CommandRefused, match="no run 'nothing'"):
+            await jobs.resume("nothing")
+        row = {"run_id": "bt-1", "kind": "backtest", "status": "failed", "config": "{}"}
+        await asyncio.wrap_future(store.append_durable("runs", [row]))
+        with pytest.raises(CommandRefused, match="keeps nothing to go on from"):
+            await jobs.resume("bt-1")
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(("train_days", "outcome"), [(10.0, "done"), (90.0, "failed")])
+def test_the_worker_of_a_walk_forward_sends_one_outcome(
+    train_days: float, outcome: str, tmp_path: Path, bars_file: Path
+) -> None:
+    receiver, sender = mp.Pipe(duplex=False)
+    request = SWEEP | {
+        "path": str(bars_file), "funding": None, "params": {}, "start": None, "end": None, "cash": 10_000.0,
+        "n_random": None, "seed": 0, "choose_by": None, "train_days": train_days, "test_days": 5.0, "anchored": False,
+        "purge_days": 1.0, "embargo_days": 0.0, "folder": str(tmp_path / "done"), "backend": "local", "address": "",
+    }  # fmt: skip
+    work("walkforward", request, sender, mp.Event())
+    sent = []
+    with contextlib.suppress(EOFError):
+        while True:
+            sent.append(receiver.recv())
+    kind, value = sent[-1]
+    assert kind == outcome
+    if outcome == "done":
+        assert json.loads(value["metrics"])["n_folds"] == 4
+    else:
+        assert "the data holds 30 days; one fold takes 90 of training" in value["error"]
