@@ -28,6 +28,7 @@ TIMEOUT_S = 600.0
 Row = tuple[str, Any, str, str]  # what, measured, target, bound or peer in the same run
 
 QUICK = {
+    "sweep": ["--repeats", "2"],
     "backtest": ["--bars", "200000", "--repeats", "2"],
     "decision_latency": ["--decisions", "40"],
     "ingest": ["--seconds", "5"],
@@ -42,6 +43,15 @@ def backtest(r: dict[str, Any]) -> list[Row]:
         (f"backtest of {r['bars']:,} bars, full gate, ms", round(r["gate_on_ms"], 1), "≤ 5 × bare",
          f"bare kernel {r['bare_kernel_ms']:.1f} ms: {ratio:.1f} ×"),
         ("peak memory, MB", round(r["peak_rss_mb"]), "< 500", ""),
+    ]  # fmt: skip
+
+
+def sweep(r: dict[str, Any]) -> list[Row]:
+    bare, over = r["rows"]["bare"]["best_ms"], r["best_over_bare"]
+    return [
+        *((f"sweep of {r['pairs']} pairs x {r['bars']:,} bars, {name}, ms", round(r["rows"][name]["best_ms"], 1),
+           "≤ 2 × bare", f"bare prange loop {bare:.1f} ms: {over[name]:.1f} ×") for name in over),
+        ("its peak memory, MB", round(r["peak_rss_mb"]), "< 500", ""),
     ]  # fmt: skip
 
 
@@ -104,6 +114,7 @@ SUMMARIES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "kill_switch": kill_switch,
     "ingest": ingest,
     "backtest": backtest,
+    "sweep": sweep,
 }
 
 

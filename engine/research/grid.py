@@ -144,7 +144,7 @@ def make_grid(
             if "is unknown" in str(error):
                 raise
             told = ", ".join(f"{name}={value}" for name, value in chosen.items())
-            left_out.append(f"{told}: {error}")
+            left_out.append(f"{told}: {str(error).removeprefix('Value error, ')}")
             continue
         members.append(Member(chosen, resolved, trial_key(own, resolved, bars)))
     if not members:

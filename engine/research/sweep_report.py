@@ -82,6 +82,8 @@ def doubts(result: SweepResult) -> list[str]:
             "It was chosen on the whole span, so nothing of it is out of sample. Choose by in_sample_sharpe to keep "
             "the last 30 % apart."
         )
+    elif math.isnan(late):
+        found.append("It has no Sharpe ratio in the 30 % after the choice: it held nothing there.")
     elif not late > 0.0 < early:
         found.append(f"Its Sharpe ratio is {early:.2f} where it was chosen and {late:.2f} in the 30 % after.")
     for name, values in table.grid.axes.items():

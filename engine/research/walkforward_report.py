@@ -55,7 +55,10 @@ def doubts(result: WalkForwardResult, metrics: dict[str, Any], efficiency: float
         found.append(f"After {result.trials} trials its deflated Sharpe ratio is {told}, below 0.95.")
     if known(metrics["sharpe"]) and metrics["sharpe"] <= 0.0:
         found.append("What was chosen on the past did not earn on what followed.")
-    if efficiency is not None and efficiency < 0.5:
+    idle = sum(1 for traded in result.traded if traded.member is not None and traded.n_fills == 0)
+    if idle:
+        found.append(f"Nothing was traded in {idle} of {len(result.traded)} folds: no signal, or a loss limit was hit.")
+    if efficiency is not None and 0.0 < efficiency < 0.5:
         found.append(f"It kept {efficiency:.0%} of the Sharpe ratio that it was chosen for.")
     sets = {str(traded.member.chosen) for traded in result.traded if traded.member is not None}
     if len(result.traded) >= 4 and len(sets) > 0.75 * len(result.traded):
@@ -108,7 +111,7 @@ def print_walk_forward(result: WalkForwardResult, screen: Console) -> None:
     answer = as_json(result, 2)
     shown = Table(title=f"{result.config['strategy']}: {len(answer['folds'])} folds, {answer['n_trials']:,} sets each")
     for name in ("Traded from", "to", *result.axes, "Sharpe chosen on", "Sharpe traded", "Return", "Drawdown", "Fees"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=name in ("Traded from", "to"))
     for row in answer["folds"]:
         chosen = ["cash"] * len(result.axes) if row["params"] is None else [str(v) for v in row["params"].values()]
         shown.add_row(

@@ -123,7 +123,7 @@ def test_every_member_is_a_trial_and_a_single_run_of_it_is_not_another(tmp_path:
 def test_impossible_combinations_are_left_out_and_named(tmp_path: Path) -> None:
     result = run_sweep(config(tmp_path, grid={"fast": [5, 30], "slow": [20, 60]})).to_json()
     assert len(result["rows"]) == 3
-    assert result["left_out"] == ["fast=30, slow=20: Value error, ema_fast 30 must be below ema_slow 20"]
+    assert result["left_out"] == ["fast=30, slow=20: ema_fast 30 must be below ema_slow 20"]
     assert result["heat_map"]["values"][0][1] is None
 
 
