@@ -92,8 +92,9 @@ def test_backtest_runs_from_the_form_to_its_chart(tab, url, engine):
     tab.get_by_role("button", name="Run backtest").click()
     tab.get_by_role("button", name="Cancel", exact=True).wait_for()  # it is being worked on
     tab.wait_for_url("**run_id=run-0001**")
-    tab.frame_locator("iframe[title*='lightweight_charts']").locator("canvas").first.wait_for()
-    tab.get_by_text("lookahead: pass").wait_for()
+    tab.frame_locator("iframe[title*='lightweight_charts']").first.locator("canvas").first.wait_for()
+    tab.get_by_role("tab", name="Honesty").click()
+    tab.get_by_text("Canaries", exact=False).first.wait_for()
     assert [name for name, _ in engine.calls].count("run.start") == 1
 
 
