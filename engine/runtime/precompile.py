@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOW_PRIORITY = 5
+LOWEST_PRIORITY = 19
 
 
 @contextlib.contextmanager
@@ -32,10 +33,22 @@ def turn(name: str) -> Iterator[None]:
         os.close(descriptor)  # lets go of the lock, as the end of the process would
 
 
+def step_back(priority: int) -> None:
+    """Give way to every other process, also where Linux shares the processor out by session first."""
+    with contextlib.suppress(OSError):  # it leads a session already
+        os.setsid()
+    os.nice(priority)
+    with contextlib.suppress(OSError):  # not Linux, or without this kind of sharing
+        Path("/proc/self/autogroup").write_text(str(priority))
+
+
 def main(module: str, function: str) -> None:
     """Compile one function of the core unless the engine that asked for it is gone before its turn comes."""
     asked_by = os.getppid()
-    os.nice(LOW_PRIORITY)
+    if module == "step":  # the start waits for it
+        os.nice(LOW_PRIORITY)
+    else:
+        step_back(LOWEST_PRIORITY)
     with turn(f"{Path(__file__).resolve()}:{module}:{function}"):
         if os.getppid() == asked_by:
             getattr(importlib.import_module(f"engine.core.{module}"), function)()

@@ -15,6 +15,7 @@ from engine.runtime import precompile
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(precompile.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(precompile, "step_back", lambda priority: None)
     monkeypatch.setattr(precompile.os, "nice", lambda by: 0)
 
 
@@ -59,3 +60,12 @@ def test_nothing_is_compiled_for_an_engine_that_ended_meanwhile(monkeypatch):
     monkeypatch.setattr(precompile.os, "getppid", lambda: next(parents))
     monkeypatch.setattr(step, "compile_kernels", lambda: pytest.fail("compiled for nobody"))
     precompile.main("step", "compile_kernels")
+
+
+def test_it_gives_way_in_a_session_of_its_own():
+    code = (
+        "import os; from engine.runtime import precompile; precompile.step_back(19);"
+        "print(os.getsid(0) == os.getpid(), os.nice(0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "19"]
