@@ -258,31 +258,39 @@ def _worst_of(account: SimAccount, bars: SimBars, i: int, t: int) -> float:
 
 
 @kernel_part
-def _is_liquidated(
+def _falls_short(
     n_symbols: int, account: SimAccount, venue: SimVenue, bars: SimBars, t: int, assumptions: Assumptions
-) -> tuple[bool, bool]:
-    """Return whether the account falls below its maintenance margin inside bar ``t``, and whether that is sure.
+) -> bool:
+    """Return whether the account falls below its maintenance margin inside bar ``t``.
 
-    Every position is valued at its bar's worst price, or at its stop where that comes first. With several positions
-    those prices need not have met: sure is only what the closes alone would do.
+    Every position is valued at its bar's worst price, or at its stop where that comes first.
     """
-    cash = account.money[0]["cash"]
-    equity, at_close, needed, needed_at_close, held = cash, cash, 0.0, 0.0, 0
+    equity, needed = account.money[0]["cash"], 0.0
     for i in range(n_symbols):
         qty = account.position_qty[i]
         if qty == 0.0:
             continue
-        held += 1
         px = _worst_of(account, bars, i, t)
         if assumptions.stop_distance > 0.0:
             kind, exit_px, _unsure = _exit_of(account, venue, bars, i, t, assumptions)
             px = exit_px if kind == _STOP else px
-        close_px = bars.close_px[t, i] if bars.close_px[t, i] > 0.0 else account.mark_px[i]
         equity += qty * (px - account.entry_px[i])
         needed += abs(qty) * px * assumptions.maintenance_rate
-        at_close += qty * (close_px - account.entry_px[i])
-        needed_at_close += abs(qty) * close_px * assumptions.maintenance_rate
-    return held > 0 and equity <= needed, held == 1 or at_close <= needed_at_close
+    return needed > 0.0 and equity <= needed
+
+
+@kernel_part
+def _is_sure(n_symbols: int, account: SimAccount, bars: SimBars, t: int, assumptions: Assumptions) -> bool:
+    """Return whether one position, or the closes of several, would do: worst prices need not have met."""
+    equity, needed, held = account.money[0]["cash"], 0.0, 0
+    for i in range(n_symbols):
+        qty = account.position_qty[i]
+        if qty != 0.0:
+            held += 1
+            px = bars.close_px[t, i] if bars.close_px[t, i] > 0.0 else account.mark_px[i]
+            equity += qty * (px - account.entry_px[i])
+            needed += abs(qty) * px * assumptions.maintenance_rate
+    return held == 1 or equity <= needed
 
 
 @kernel_part
@@ -331,11 +339,11 @@ def close_inside(
     With ``only_stops``, before orders that are filled inside the bar: a stop that the bar reaches comes first.
     """
     unsure = False
-    if assumptions.maintenance_rate > 0.0 and not only_stops:
-        liquidated, sure = _is_liquidated(n_symbols, account, venue, bars, t, assumptions)
-        if liquidated:
-            _liquidate(n_symbols, account, log, venue, bars, t, costs, assumptions)
-            return not sure
+    margin_counts = assumptions.maintenance_rate > 0.0 and not only_stops
+    if margin_counts and _falls_short(n_symbols, account, venue, bars, t, assumptions):
+        sure = _is_sure(n_symbols, account, bars, t, assumptions)
+        _liquidate(n_symbols, account, log, venue, bars, t, costs, assumptions)
+        return not sure
     if assumptions.stop_distance > 0.0 or assumptions.take_distance > 0.0:
         for i in range(n_symbols):
             kind, px, doubtful = _exit_of(account, venue, bars, i, t, assumptions)

@@ -157,7 +157,7 @@ def scan_bars(
     """
     view = AccountView(0.0, account.position_qty, account.in_flight_qty, account.entry_px, account.mark_px, _RUNNING)
     has_funding = bars.funding_rate.shape[0] > 0
-    has_ranges = bars.high_px.shape[0] > 0
+    has_volatility = costs.spread_per_volatility > 0.0 or costs.impact > 0.0
     all_in = params.sleeve == _EMA_CROSS and not params.gate
     bar_s = (bars.ts_close[1] - bars.ts_close[0]) / 1e9 if bars.ts_close.shape[0] > 1 else 0.0
     money = account.money[0]
@@ -178,7 +178,7 @@ def scan_bars(
         )  # fmt: skip
         _record(n_symbols, account, track, t, equity)
         _send_decided(n_symbols, account, state, draft, venue, t, all_in, plain)
-        if not plain and has_ranges:
+        if not plain and has_volatility:
             observe_ranges(n_symbols, venue, bars, t)
     return stop
 
