@@ -20,11 +20,8 @@ from engine.domain import F8, I8, InstrumentTable
 
 _ORDER, _STOP, _TAKE, _LIQUIDATION = (int(kind) for kind in FillKind)
 
-RANGE_SPAN_BARS = 100.0
-"""Span of the moving average of squared ranges that the costs' volatility is made of."""
-
-_RANGES_IN_MEAN = (RANGE_SPAN_BARS + 1.0) / 2.0
-_RANGE_TO_VARIANCE = 1.0 / (4.0 * math.log(2.0))
+RANGE_SPAN_BARS = 100.0  # of the moving average of squared ranges that the costs' volatility is made of
+_RANGES_IN_MEAN, _RANGE_TO_VARIANCE = (RANGE_SPAN_BARS + 1.0) / 2.0, 1.0 / (4.0 * math.log(2.0))
 
 
 class Assumptions(NamedTuple):
