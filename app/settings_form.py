@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Execution": ("use_maker_orders", "maker_wait_s", "rebalance_band"),
     "Operations": ("drill_every_days",),
     "Stored data": ("tick_retention_days",),
+    "Computing": ("compute_backend", "compute_address"),
 }  # fmt: skip
 OTHER_GROUP = "Other"
 
@@ -46,6 +47,7 @@ _LABELS: dict[str, str] = {
     "max_price_age_s": "Oldest price", "maker_wait_s": "Maker patience", "protective_stop_pct": "Stop distance",
     "tick_retention_days": "Ticks kept", "drill_every_days": "Drill every",
     "strategy_params": "Parameters of your own strategy, name=value",
+    "compute_backend": "Sweeps run on", "compute_address": "Address of the Dask scheduler",
     "use_trend": "Sleeve may open risk", "allow_short": "Short positions",
     "use_protective_stops": "Protective stops", "use_maker_orders": "Post-only first",
     "use_gate_daily_loss": "Enforce daily loss limit", "use_gate_drawdown": "Enforce drawdown limit",

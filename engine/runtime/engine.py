@@ -360,7 +360,8 @@ class Engine:
         await self.evidence.stop()
         for sentence in await stand_down(loop):
             loop.incident("critical", "stop", sentence)
-        for task in (self._market_task, self._account_task, self._history_task, self._rebuild_task):
+        tasks = (self._market_task, self._account_task, self._history_task, self._rebuild_task, self._scans_task)
+        for task in tasks:
             await cancelled(task)
         await loop.executor.close()
         if loop.decider is not None:

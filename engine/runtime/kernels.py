@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
+from asyncio.subprocess import DEVNULL
 
 from engine.core.compiling import FINGERPRINT
 from engine.core.step import compile_kernels
 from storage.database import Database
 
 SOURCES = f"{FINGERPRINT}:{sys.version}"
+COMPILE_WITHIN_S = 600.0
 
 
 async def load_kernels(store: Database) -> None:
@@ -22,7 +23,7 @@ async def load_kernels(store: Database) -> None:
 async def compile_once(store: Database, module: str, function: str) -> None:
     """Fill the disk cache unless it was filled for these very sources: a restart should not pay for it again."""
     if store.recall(f"compiled:{function}") != SOURCES:
-        await asyncio.to_thread(_compile_ahead, module, function)
+        await _compile_ahead(module, function)
         store.remember(f"compiled:{function}", SOURCES)
 
 
@@ -32,7 +33,14 @@ def no_need_to_compile(store: Database) -> None:
         store.remember(f"compiled:{function}", SOURCES)
 
 
-def _compile_ahead(module: str, function: str) -> None:
-    """Compile with low priority elsewhere, so that nothing here stalls."""
-    command = [sys.executable, "-m", "engine.runtime.precompile", module, function]
-    subprocess.run(command, check=False, capture_output=True, timeout=300)
+async def _compile_ahead(module: str, function: str) -> None:
+    """Compile with low priority elsewhere, so that nothing here stalls; whoever stops waiting ends it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine.runtime.precompile", module, function, stdout=DEVNULL, stderr=DEVNULL
+    )
+    try:
+        await asyncio.wait_for(process.wait(), COMPILE_WITHIN_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
