@@ -214,12 +214,19 @@ WHY = {
     "gate on": "smaller orders after losses, because the drawdown rule shrinks exposure",
     "gate on, default limits": "half the account at most, and flat after 15 % drawdown",
     "gate on, answering market": "spread and impact on top",
-    "vectorbt": "same rule, costs and fill price; rebalancing values the book at the open, not at the close before",
+    "vectorbt": "same rule, costs and fill price: agrees to rounding",
     "backtesting.py": "uses 99.99 % of the cash, and has one rate for fee and slippage",
 }  # fmt: skip
 
 
-def show(title: str, section: dict[str, Any], console: Console) -> None:
+WHY_REBALANCE = {
+    "gate on": "the same orders as the bare kernel: agrees to rounding",
+    "vectorbt": "values the book at the open that it trades at, not at the close before",
+}
+WHY_SWEEP = {"sweep": "best of all pairs; agrees to rounding", "vectorbt": "best of all pairs; agrees to rounding"}
+
+
+def show(title: str, section: dict[str, Any], why: dict[str, str], console: Console) -> None:
     table = Table("contestant", "median ms", "over bare", "final equity", "why it differs", title=title)
     bare = section["rows"]["bare"]["median_ms"]
     for name, row in section["rows"].items():
@@ -227,7 +234,7 @@ def show(title: str, section: dict[str, Any], console: Console) -> None:
             table.add_row(name, "-", "-", "-", row["error"])
             continue
         over = f"{row['median_ms'] / bare:.1f}"
-        table.add_row(name, f"{row['median_ms']:.1f}", over, f"{row['final_equity']:.6g}", WHY.get(name, ""))
+        table.add_row(name, f"{row['median_ms']:.1f}", over, f"{row['final_equity']:.6g}", why.get(name, ""))
     console.print(table)
 
 
@@ -257,10 +264,11 @@ def main() -> None:
         if peers is not None:
             peers.close()
     console = Console(stderr=True, width=150)
-    show(f"ema-cross on {one['bars']:,} bars", one, console)
-    show(f"{many['symbols']} symbols x {many['bars']:,} bars, rebalanced every {REBALANCE_EVERY} bars", many, console)
+    show(f"ema-cross on {one['bars']:,} bars", one, WHY, console)
+    title = f"{many['symbols']} symbols x {many['bars']:,} bars, rebalanced every {REBALANCE_EVERY} bars"
+    show(title, many, WHY_REBALANCE, console)
     if swept is not None:
-        show(f"{swept['pairs']} pairs x {swept['bars']:,} bars", swept, console)
+        show(f"{swept['pairs']} pairs x {swept['bars']:,} bars", swept, WHY_SWEEP, console)
     rows = one["rows"]
     report(
         {

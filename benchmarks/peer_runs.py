@@ -100,7 +100,8 @@ def backtesting_cross(arrays):
 
     opens, closes = arrays["open"], arrays["close"]
     frame = pd.DataFrame(
-        {"Open": opens, "High": np.maximum(opens, closes), "Low": np.minimum(opens, closes), "Close": closes},
+        {"Open": opens, "High": np.maximum(opens, closes), "Low": np.minimum(opens, closes), "Close": closes,
+         "Volume": 1.0},
         index=pd.date_range("2020-09-13", periods=len(closes), freq="min"),
     )  # fmt: skip
     # its spread is paid by the entry alone and its commission has no slippage: both costs together at each side
