@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev
 	$(PY) -m pytest tests -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
-	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports && $(VENV)/bin/mypy engine storage
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports && $(VENV)/bin/mypy engine models storage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
