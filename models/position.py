@@ -1,0 +1,85 @@
+"""From forecasts to a wish: the one position rule, used by the evaluation and by the engine alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.domain import F8
+from models.forecast import MEDIAN, QUANTILE_LEVELS
+
+LOW, HIGH = QUANTILE_LEVELS.index(0.1), QUANTILE_LEVELS.index(0.9)
+"""The ends of the 80 % interval."""
+
+GAIN = 10.0
+"""A median of a tenth of the half-width is a wish of tanh(1) = 0.76: forecasts of returns are rarely larger."""
+
+THRESHOLD = 0.01
+"""A probability nearer to 1/2 than this has no direction."""
+
+
+def position_by_horizon(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
+    """Return the wish of each horizon: its direction where the probability has one, its size from the interval.
+
+    wish = sign(p - 1/2) * tanh(GAIN * |median| / half_width), half_width = (q90 - q10) / 2
+
+    Parameters
+    ----------
+    quantile : (..., H, Q), in units of sigma * sqrt(horizon)
+        Rising along Q, at ``QUANTILE_LEVELS``.
+    prob_up : (..., H), in [0, 1]
+    threshold : float
+        Distance of the probability from 1/2 below which there is no direction.
+
+    Returns
+    -------
+    (..., H) float64 in (-1, 1)
+        0 without a direction, and where median and probability point to different sides. NaN where the forecast is.
+
+    Notes
+    -----
+    Known at: when the forecast is. A wider interval gives a smaller wish; an interval without width gives none, since
+    nothing is that certain. Positions in proportion to expected return over risk: Kelly (1956), Thorp (2006); tanh
+    bounds them as it does those of the trend sleeve.
+
+    Examples
+    --------
+    Half-width 1, median 0.1, probability 0.54:
+
+    >>> q = np.array([-1.6, -1.3, -0.9, -0.4, 0.1, 0.6, 1.1, 1.5, 1.8])
+    >>> float(position_by_horizon(q[None, :], np.array([0.54]))[0].round(4))
+    0.7616
+    """
+    quantile, prob_up = np.asarray(quantile, dtype=np.float64), np.asarray(prob_up, dtype=np.float64)
+    median = quantile[..., MEDIAN]
+    half_width = 0.5 * (quantile[..., HIGH] - quantile[..., LOW])
+    lean = prob_up - 0.5
+    known = np.isfinite(median) & np.isfinite(half_width) & np.isfinite(lean)
+    agree = known & (half_width > 0.0) & (np.abs(lean) >= threshold) & (median * lean > 0.0)
+    per_width = np.divide(np.abs(median), half_width, out=np.zeros(median.shape), where=agree)
+    return np.where(known, np.sign(lean) * np.tanh(GAIN * per_width), np.nan)
+
+
+def position_from(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
+    """Return one wish a symbol: the mean of what each known horizon wishes.
+
+    Parameters
+    ----------
+    quantile : (..., H, Q)
+    prob_up : (..., H)
+    threshold : float
+
+    Returns
+    -------
+    (...,) float64 in (-1, 1)
+        Signed conviction: it takes the place of a sleeve's raw weight, before volatility sizing and the risk gate. NaN
+        where no horizon is known.
+
+    Notes
+    -----
+    Horizons are weighted equally, so none is fitted; a long and a short horizon that disagree cancel.
+    """
+    wish = position_by_horizon(quantile, prob_up, threshold)
+    known = np.isfinite(wish)
+    total = np.where(known, wish, 0.0).sum(axis=-1)
+    count = known.sum(axis=-1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
