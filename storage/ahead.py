@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from storage.errors import StorageError
+from storage.errors import StorageError, settle
 
 SHRINK_ABOVE_BYTES = 1_000_000
 
@@ -120,12 +120,12 @@ class AheadLog:
         except (OSError, TypeError, ValueError) as error:
             sentence = f"Rows for {', '.join(sorted({rows.table for rows in numbered}))} were not written: {error}"
             for _, _, done in taken:
-                done.set_exception(StorageError(sentence))
+                settle(done, StorageError(sentence))
             self._on_failure(sentence)
             return
         for rows, (_, _, done) in zip(numbered, taken, strict=True):
             self._on_durable(rows)
-            done.set_result(None)
+            settle(done, None)
 
     def _to_disk(self, lines: bytes) -> None:
         if self._descriptor is None:

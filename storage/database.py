@@ -26,7 +26,7 @@ from sqlalchemy import BigInteger, Boolean, Double, Integer, Table
 from sqlalchemy.schema import CreateTable
 
 from storage.ahead import AheadLog, AheadRows, read_ahead
-from storage.errors import StorageError
+from storage.errors import StorageError, settle
 from storage.migrations import migrate
 from storage.schema import SCHEMA_VERSION, metadata
 
@@ -267,7 +267,7 @@ class Database:
             self._queued_rows -= done_rows
         for write in writes:
             if write.done is not None:
-                write.done.set_result(None) if failure is None else write.done.set_exception(failure)
+                settle(write.done, failure)
         if failure is not None and self.on_error is not None:
             self.on_error(str(failure))
 

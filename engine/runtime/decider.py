@@ -69,6 +69,8 @@ class Decider:
         self._told: dict[str, Any] = {}  # what the strategy was told of the account
         self._venue_mark_px = np.full(len(self.symbols), np.nan)
         self._equity_before = math.nan  # of the decision before, as a backtest tells it
+        self._answer: tuple[int, F8] | None = None  # of a user's strategy, and at which close
+        self._memory = self.state, 0, math.nan  # before the newest decision
 
     def open(self, home: Path, incident: Callable[[str, str, str], None]) -> None:
         """Start the process of a user's strategy; nothing to do for a built-in one. Takes about a second: use a thread.
@@ -160,6 +162,8 @@ class Decider:
         """
         if self.sleeve is None:
             return None
+        if self._answer is not None and self._answer[0] == market.ts_close:
+            return self._answer[1]  # decided on again: the strategy has seen this bar
         in_flight = np.array([in_flight_qty(symbol) for symbol in self.symbols])
         view = account_view(self.symbols, account, state, in_flight, TradingState.RUNNING)
         qty = view.position_qty + in_flight
@@ -170,7 +174,9 @@ class Decider:
         weight = np.where(qty != 0.0, qty * closes / before, 0.0)
         self._told = {"weight": weight, "equity_before": before}
         rows = (market.open_px, market.high_px, market.low_px, market.close_px, market.volume)
-        return await self.sleeve.decide(market.ts_close, rows, weight, before) * self.share
+        wish = await self.sleeve.decide(market.ts_close, rows, weight, before) * self.share
+        self._answer = market.ts_close, wish
+        return wish
 
     def decide(
         self, market: MarketSlice, account: Account, state: MarketState, in_flight: F8, trading_state: TradingState,
@@ -182,11 +188,16 @@ class Decider:
             view = view._replace(trading_state=max(int(trading_state), int(TradingState.REDUCE_ONLY)))
         external = np.full(len(self.symbols), np.nan) if wish is None else wish
         params = shared(self.params, account, state)
+        self._memory = self.state, self.ts_open_newest, self._equity_before
         self.state, decision = core.step(self.state, market, view, self.table, external, params)
         self.ts_open_newest = market.ts_close - self._span_ns
         self._equity_before = decision.equity
         self._venue_mark_px = np.array([state.mark_px(symbol) for symbol in self.symbols])  # equity is valued at these
         return decision, view
+
+    def take_back(self) -> None:
+        """Forget the newest decision, as if its bar had not closed yet: it could not be recorded."""
+        self.state, self.ts_open_newest, self._equity_before = self._memory
 
     def detail(
         self,

@@ -6,6 +6,7 @@ Start: clock → filters → reconcile → stops verified → strategies. Until 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 from collections.abc import Awaitable, Callable
@@ -24,11 +25,12 @@ from engine.runtime.evidence_desk import EvidenceDesk, measure_yesterday
 from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.kernels import compile_once, load_kernels
 from engine.runtime.ladder import Capital
-from engine.runtime.loop import Loop, cancelled
+from engine.runtime.loop import Loop
 from engine.runtime.restore import close_ended_practice, manual_parts
 from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status, why_restricted
+from engine.runtime.sweeping import risk_sweep
 from engine.runtime.upkeep import drill_when_due, follow_ladder
 from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
@@ -236,7 +238,7 @@ class Engine:
         add(loop.screen.orders, "interval", seconds=0.1, id="publish-orders")
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
         add(self.publish_status, "interval", seconds=1, id="publish-status")
-        add(loop.risk_sweep, "interval", seconds=1, id="risk-sweep")
+        add(lambda: risk_sweep(loop), "interval", seconds=1, id="risk-sweep")
         add(loop.dead_man.refresh, "interval", seconds=2, id="dead-man")
         add(self.connection.tick, "interval", seconds=1, id="connection")
         add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")
@@ -285,6 +287,7 @@ class Engine:
             self.loop.incident("warning", "storage", "The record can be written again; what had to wait is written.")
         except StorageError:
             return
+        await self.loop.decide_owed()
 
     async def _guard(self, work: Any, name: str) -> None:
         try:
@@ -381,3 +384,11 @@ def _on_event_loop(work: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
             await result
 
     return run
+
+
+async def cancelled(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task and wait until it has ended."""
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task

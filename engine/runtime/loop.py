@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from engine.domain import (
     BookTop,
     Decision,
     Fill,
-    KillLevel,
     MarketTrade,
     MarkPrice,
     OrderUpdate,
@@ -106,7 +104,7 @@ class Loop:
         self.last_decision: dict[str, Any] | None = None
         self.next_decision_id = 1 + store.rows("SELECT coalesce(max(decision_id), 0) AS n FROM decisions")[0]["n"]
         self._bars_due: dict[int, set[str]] = {}
-        self._decided_ts_open = 0
+        self._decided_ts_open = self._owed_ts_open = 0
         self._deciding = asyncio.Lock()
         self._incident_id = store.rows("SELECT coalesce(max(incident_id), 0) AS n FROM incidents")[0]["n"]
         self.storage_trouble: str | None = None
@@ -217,6 +215,11 @@ class Loop:
         """Take up, after a restart, which bar was decided on last."""
         self._decided_ts_open = max(self._decided_ts_open, ts_open)
 
+    async def decide_owed(self) -> None:
+        """Decide, with the prices of now, on a bar whose decision could not be recorded; not if a newer bar closed."""
+        owed, self._owed_ts_open = self._owed_ts_open, 0
+        await self.decide(owed)
+
     async def _fill_gap(self, ts_open: int) -> None:
         """Let the sleeves see the bars that a lost connection swallowed."""
         assert self.decider is not None
@@ -254,7 +257,9 @@ class Loop:
             await asyncio.wrap_future(self.store.append_ahead("decisions", [row]))
         except StorageError as error:
             self.on_storage_error(str(error))
-            return  # an unrecorded decision is not acted on
+            decider.take_back()  # an unrecorded decision is not acted on; ``decide_owed`` makes it anew
+            self._decided_ts_open, self._owed_ts_open = ts_open - 1, ts_open
+            return
         if epoch == self.executor.kill_epoch:
             self._act(decider, decision, decision_id, market.close_px)
         self.last_decision = {key: row[key] for key in ("decision_id", "ts_close", "summary", "n_orders")}
@@ -313,35 +318,6 @@ class Loop:
         """Return cash plus unrealised profit at mark prices; NaN when unknown."""
         return self.account.cash + self.account.unrealized({s: self.market.mark_px(s) for s in self.account.positions})
 
-    async def risk_sweep(self) -> None:
-        """Watch the limits between decisions: at the drawdown limit halt, at the daily limit flatten.
-
-        A position close to its liquidation is cut.
-        """
-        if self.liquidation.sweep():
-            self.executor.spawn(self.reconcile())  # brings the new liquidation prices
-        equity = self.equity_now()
-        if self.decider is None or not math.isfinite(equity) or self.phase not in ("trading", "reducing"):
-            return
-        book = self.decider.state.book[0]
-        peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])
-        drawdown = 1.0 - equity / peak if peak > 0 else 0.0
-        day_loss = 1.0 - equity / day_open if day_open > 0 else 0.0
-        if (
-            self.config.use_gate_drawdown
-            and drawdown >= self.config.max_total_drawdown
-            and self.kill.level < KillLevel.HALT
-        ):
-            limit = self.config.max_total_drawdown
-            self.incident("critical", "risk", sentences.drawdown_reached(drawdown, limit))
-            await self.kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
-            return
-        over = self.config.use_gate_daily_loss and day_loss >= self.config.max_daily_loss
-        if over and self.account.open_positions():
-            self.incident("critical", "risk", sentences.day_loss_reached(day_loss, self.config.max_daily_loss))
-            await self.kill.cancel_entries()
-            await self.kill.close_positions()
-
     def _on_stopped(self, fill: Fill) -> None:
         side = -1 if fill.qty > 0 else 1
         self.worker.forget(fill.symbol)
@@ -386,11 +362,3 @@ class Loop:
         known, self.storage_trouble = self.storage_trouble, sentence
         if known is None:  # the incident is written with everything else as soon as there is room
             self.incident("critical", "storage", sentences.not_writable(sentence))
-
-
-async def cancelled(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task and wait until it has ended."""
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task

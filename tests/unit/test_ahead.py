@@ -193,3 +193,24 @@ def test_closed_database_refuses_promises(tmp_path):
     store.close()
     with pytest.raises(StorageError, match="closed"):
         store.append_ahead("metrics", [row(1)])
+
+
+def test_a_waiter_that_was_cancelled_does_not_end_the_writer(log):
+    with log._file_lock:  # the writer holds the rows and cannot write them yet
+        given_up = log.append("metrics", [row(1)])
+        while not log._busy:
+            threading.Event().wait(0.001)
+        assert given_up.cancel()
+    log.append("metrics", [row(2)]).result(5)
+    assert [part.rows[0]["ts"] for part in read_ahead(log.path, 0)] == [1, 2]
+
+
+def test_a_cancelled_wait_for_the_database_leaves_its_writer_alive(tmp_path):
+    store = Database(tmp_path / "x.duckdb")
+    try:
+        cancelled = [store.append_durable("metrics", [row(index)]).cancel() for index in range(20)]
+        assert any(cancelled)
+        store.append_durable("metrics", [row(99)]).result(5)
+        assert names(store) == [*range(20), 99]
+    finally:
+        store.close()
