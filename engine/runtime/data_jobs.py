@@ -197,12 +197,13 @@ def carry_out(
 
 def _work(kind: str, home: str, text: str, sender: Connection, cancelled: Event) -> None:
     """Carry out one request in this process and send what became of it; a person reads the error."""
-    sent_at = 0.0
+    sent_at, sent_share = 0.0, -1.0
 
     def report(share: float, said: str) -> None:
-        nonlocal sent_at
-        if time.monotonic() - sent_at > SENT_EVERY_S:
-            sent_at = time.monotonic()
+        nonlocal sent_at, sent_share
+        # words without progress say why there is none: a person must see them
+        if share == sent_share or time.monotonic() - sent_at > SENT_EVERY_S:
+            sent_at, sent_share = time.monotonic(), share
             sender.send(("progress", {"progress": share, "message": said}))
 
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,6 +19,9 @@ from engine.venues.public import PublicData, public_data, venue_named
 
 Progress = Callable[[float, str], None]
 Cancelled = Callable[[], bool]
+
+CANCEL_S = 0.2
+"""How often a download looks whether it was cancelled, also while it waits for an answer."""
 
 
 async def download(
@@ -34,7 +39,7 @@ async def download(
     progress : callable
         Called with the finished share, 0 to 1, and a sentence.
     cancelled : callable
-        Asked after every page; True ends the download, keeping what has arrived.
+        Asked all the time; True ends the download, keeping what has arrived.
 
     Returns
     -------
@@ -50,22 +55,40 @@ async def download(
     CommandRefused
         Cancelled, or the same download runs in another process.
     """
-    venue = venue_named(request.venue)
+    work = asyncio.ensure_future(_downloaded(home, request, progress))
+    while not work.done():
+        await asyncio.wait((work,), timeout=CANCEL_S)
+        if cancelled() and not work.done():
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            raise CommandRefused("The download was cancelled. What has arrived is kept: start it again to go on.")
+    return work.result()
+
+
+async def _downloaded(home: Path, request: DownloadRequest, progress: Progress) -> Manifest:
+    venue, done = venue_named(request.venue), 0.0
+
+    def told(said: str) -> None:
+        progress(done, said)
+
     with own_folder(home, request) as folder:
         start_ms, end_ms = span_of(folder, request)
         step = INTERVAL_S.get(request.interval, 0) * 1000
-        async with public_data(request.venue, request.base_url) as source:
+        async with public_data(request.venue, request.base_url, told) as source:
             if request.kind == "candles":
                 source.check_interval(request.interval)
             names = [await source.listed(symbol) for symbol in request.symbols]
             for i, (symbol, name) in enumerate(zip(request.symbols, names, strict=True)):
 
                 def report(share: float, said: str, i: int = i) -> None:
-                    progress(0.97 * (i + share) / len(names), said)
+                    nonlocal done
+                    done = 0.97 * (i + share) / len(names)
+                    told(said)
 
                 parts = Parts(folder / symbol, request.kind)
                 first = max(start_ms, source.first_listed_ms(name) // max(step, 1) * max(step, 1))
-                await _fetch(source, request, name, parts, (first, end_ms), report, cancelled)
+                await _fetch(source, request, name, parts, (first, end_ms), report)
         series, changes = assembled(folder, request)
         interval_s = INTERVAL_S[request.interval] if request.kind == "candles" else 0
         findings = [finding.as_row() for one in series for finding in examined(one, request.kind, interval_s)]
@@ -81,7 +104,7 @@ async def download(
 
 async def _fetch(
     source: PublicData, request: DownloadRequest, name: str, parts: Parts, span: tuple[int, int],
-    report: Progress, cancelled: Cancelled,
+    report: Progress,
 ) -> None:  # fmt: skip
     first, end = span
     step = INTERVAL_S[request.interval] * 1000 if request.kind == "candles" else 0
@@ -102,6 +125,3 @@ async def _fetch(
         parts.add(rows, cursor, last=cursor >= end - step)
         until = datetime.fromtimestamp(min(cursor, end) / 1e3, UTC)
         report(min((cursor - first) / max(end - first, 1), 1.0), f"{name}: {n_rows:,} rows, up to {until:%Y-%m-%d}")
-        if cancelled():
-            parts.flush(cursor)
-            raise CommandRefused("The download was cancelled. What has arrived is kept: start it again to go on.")

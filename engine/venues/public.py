@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
+import aiohttp
 import ccxt
 import ccxt.async_support
 
@@ -21,13 +23,18 @@ from engine.venues.troubles import plain
 T = TypeVar("T")
 Candle = tuple[int, float, float, float, float, float]  # open time ms, open, high, low, close, volume
 Rate = tuple[int, float]  # settlement ms, fraction
+Told = Callable[[str], None]
 
 TRIES = 5
+UNMET_TRIES = 2
+"""Of a venue that has not answered once, not even with a refusal: there is no network, and a person waits."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+FIRST_TIMEOUT_MS = 10_000  # of the first request: most of what is not there is known by then
 TIMEOUT_MS = 20_000
 MINUTE_MS = 60_000
 LONGEST_SCHEDULE_MS = 8 * 3_600_000  # between two settlements
+NO_CONNECTION = (aiohttp.ClientConnectionError, socket.gaierror)
 BLOCKED = re.compile(r"\b(451|403)\b")
 
 
@@ -78,12 +85,16 @@ class PublicData:
         Keeps to the venue's rate limit; of Aster through the engine's own budget of request weight.
     pause : callable
         Waits between tries, seconds.
+    told : callable
+        Called with a sentence before each wait that a person would wonder about.
     """
 
     def __init__(
-        self, venue: PublicVenue, client: Any, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self, venue: PublicVenue, client: Any, pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        told: Told = lambda said: None,
     ) -> None:  # fmt: skip
-        self.venue, self._client, self._pause = venue, client, pause
+        self.venue, self._client, self._pause, self._told = venue, client, pause, told
+        self._met = False  # whether the venue has answered once
         self._rate_window_ms = (venue.rates - 1) * LONGEST_SCHEDULE_MS
 
     async def listed(self, symbol: str) -> str:
@@ -94,6 +105,8 @@ class PublicData:
         DataError
             The venue does not list it, with the most similar names that it lists.
         """
+        if not self._met:
+            self._told(f"asking {self.venue.name} what it lists")
         markets = await self._asked(self._client.load_markets)
         wanted = symbol.upper()
         names: dict[str, str] = {}
@@ -195,27 +208,58 @@ class PublicData:
 
     async def _asked(self, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Ask, and again after a pause when the trouble may pass."""
-        for pause_s in (*_pauses(), None):
+        tried, pauses = 0, list(_pauses())
+        while True:
+            tried += 1
             try:
-                with using(Priority.UI):
-                    return await call(*args, **kwargs)
-            except ccxt.OperationFailed as error:
-                if BLOCKED.search(str(error)) and not isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-                    raise DataError(
-                        f"{self.venue.name} refuses requests from this place ({plain(error)}). Choose another venue"
-                    ) from error
-                trouble: Exception = error
+                found = await self._answer(call, *args, **kwargs)
             except Unreachable as error:
-                trouble = error
-            except ccxt.BaseError as error:
-                raise DataError(f"{self.venue.name} refused the request: {plain(error)}") from error
-            if pause_s is None:
-                break
-            await self._pause(pause_s)
-        raise Unreachable(
-            f"{self.venue.name} did not answer {TRIES} times, the last time with: {plain(trouble)}. Check the network, "
-            "or set HTTPS_PROXY. What was downloaded is kept: start the same download again, and it goes on from there."
-        ) from trouble
+                tries = TRIES if self._met else UNMET_TRIES
+                if tried >= tries:
+                    raise Unreachable(self._advice(str(error), tried)) from error
+                pause_s = pauses[tried - 1]
+                self._told(f"{self.venue.name} gave no answer ({error}); try {tried + 1} of {tries} in {pause_s:g} s")
+                await self._pause(pause_s)
+            else:
+                self._met = True
+                return found
+
+    async def _answer(self, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Ask once. Raises Unreachable when the trouble may pass, DataError when it will not."""
+        try:
+            with using(Priority.UI):
+                return await call(*args, **kwargs)
+        except ccxt.OperationFailed as error:
+            if BLOCKED.search(str(error)) and not isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+                raise DataError(
+                    f"{self.venue.name} refuses requests from this place ({plain(error)}). Choose another venue"
+                ) from error
+            self._met |= not _unanswered(error)
+            raise Unreachable(_reason(error)) from error
+        except ccxt.BaseError as error:
+            raise DataError(f"{self.venue.name} refused the request: {plain(error)}") from error
+        finally:
+            self._client.timeout = TIMEOUT_MS
+
+    def _advice(self, reason: str, tries: int) -> str:
+        went = f"did not answer {tries} times, the last time with" if self._met else "cannot be reached"
+        return (
+            f"{self.venue.name} {went}: {reason}. Check the network, or set HTTPS_PROXY. What was downloaded is kept: "
+            "start the same download again, and it goes on from there."
+        )
+
+
+def _unanswered(error: Exception) -> bool:
+    """Return whether an error says that nothing came back at all."""
+    return isinstance(error, ccxt.RequestTimeout) or isinstance(error.__cause__, NO_CONNECTION)
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong. Of a failed connection ccxt's own text has the address only, its cause the reason."""
+    cause = error.__cause__
+    if isinstance(cause, NO_CONNECTION) and str(cause):
+        return str(cause)
+    return "no answer in time" if isinstance(error, ccxt.RequestTimeout) else plain(error)
 
 
 def _pauses() -> Iterator[float]:
@@ -232,7 +276,9 @@ def venue_named(name: str) -> PublicVenue:
 
 
 @asynccontextmanager
-async def public_data(name: str, base_url: str | None = None) -> AsyncIterator[PublicData]:
+async def public_data(
+    name: str, base_url: str | None = None, told: Told = lambda said: None
+) -> AsyncIterator[PublicData]:
     """Open a venue's public history.
 
     Parameters
@@ -241,11 +287,14 @@ async def public_data(name: str, base_url: str | None = None) -> AsyncIterator[P
         Of ``VENUES``.
     base_url : str or None
         Another server that speaks the venue's protocol, such as the practice exchange for ``aster``.
+    told : callable
+        Called with a sentence before each wait.
     """
     venue = venue_named(name)
     client = _aster(base_url) if venue.ccxt_id == "aster" else _stock(venue, base_url)
+    client.timeout = FIRST_TIMEOUT_MS
     try:
-        yield PublicData(venue, client)
+        yield PublicData(venue, client, told=told)
     finally:
         await client.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp.web
 
 HOUR_MS = 3_600_000
@@ -15,6 +17,8 @@ class FakeBybit:
         self.n_bars, self.holes = n_bars, holes
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.faults: list[int] = []  # HTTP status of the next answers
+        self.silent_after: int | None = None  # pages of candles; further ones are not answered
+        self._closing = asyncio.Event()
         self.base_url = ""
         self.schedule = 8  # hours between settlements
 
@@ -29,6 +33,7 @@ class FakeBybit:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closing.set()
         await self._runner.cleanup()
 
     def count(self, path: str) -> int:
@@ -39,6 +44,8 @@ class FakeBybit:
         self.asked.append((path, query))
         if path == "kline" and self.faults:
             return aiohttp.web.Response(text="<html>upstream</html>", status=self.faults.pop(0))
+        if path == "kline" and self.silent_after is not None and self.count(path) > self.silent_after:
+            await self._closing.wait()
         rows = {"instruments-info": self._instruments, "kline": self._klines, "funding/history": self._rates}
         return aiohttp.web.json_response({"retCode": 0, "retMsg": "OK", "result": rows[path](query), "time": 0})
 

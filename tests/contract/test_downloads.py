@@ -58,13 +58,15 @@ async def test_candles_arrive_page_by_page_from_the_listing_on(tmp_path, bybit):
 
 
 async def test_a_download_goes_on_where_it_was_broken_off(tmp_path, bybit):
-    request = asked(bybit)
-    pages = iter([False, True])
+    request, said = asked(bybit), []
+    bybit.silent_after = 2  # pages; the third is never answered
     with pytest.raises(CommandRefused, match="What has arrived is kept"):
-        await download(tmp_path, request, cancelled=lambda: next(pages))
+        await download(tmp_path, request, lambda share, sentence: said.append(sentence), lambda: len(said) == 3)
+    assert said[0] == "asking Bybit what it lists"
+    assert said[2].startswith("BTC/USDT:USDT: 1,998 rows")
     (left,) = unfinished(tmp_path)
     assert (left["rows"], left["request"]["name"]) == (1998, "perp")
-    before = bybit.count("kline")
+    before, bybit.silent_after = bybit.count("kline"), None
     await download(tmp_path, request)
     assert bybit.count("kline") - before == 1  # only the page that was missing
     (series,) = store.load(tmp_path, "perp")[1]
@@ -87,8 +89,13 @@ async def test_no_server_at_all(tmp_path):
     class Nobody:
         base_url = "http://127.0.0.1:9"
 
-    with pytest.raises(Unreachable, match="Check the network"):
-        await download(tmp_path, asked(Nobody))
+    said = []
+    with pytest.raises(Unreachable, match=r"Bybit cannot be reached: Cannot connect to host 127.0.0.1:9.*Check the"):
+        await download(tmp_path, asked(Nobody), lambda share, sentence: said.append(sentence))
+    assert said[0] == "asking Bybit what it lists"
+    assert said[1].startswith("Bybit gave no answer (Cannot connect to host 127.0.0.1:9")
+    assert said[1].endswith("try 2 of 2 in 0 s")
+    assert len(said) == 2  # whoever never answered is not asked five times
 
 
 async def test_refusals_name_what_there_is(tmp_path, bybit):
@@ -106,7 +113,8 @@ async def test_refusals_name_what_there_is(tmp_path, bybit):
 
 
 async def test_an_unfinished_download_can_be_thrown_away(tmp_path, bybit):
-    with pytest.raises(CommandRefused):
+    bybit.silent_after = 0
+    with pytest.raises(CommandRefused):  # a venue that does not answer is not waited for
         await download(tmp_path, asked(bybit), cancelled=lambda: True)
     discard(tmp_path, unfinished(tmp_path)[0]["key"])
     assert unfinished(tmp_path) == []
