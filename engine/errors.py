@@ -8,6 +8,7 @@ WorkstationError
 │   ├── Unreachable        may heal; nothing was sent, or it was a read
 │   ├── Rejected           will not heal; carries the venue's code
 │   └── StateUnknown       the order may exist: look it up, do not send again
+├── ModelError             a model that cannot be loaded, does not fit its features, or learned nothing usable
 ├── CommandRefused         a person's command that cannot be done, with what to do instead
 ├── EngineRunning          another engine owns this data folder
 └── InvariantBroken        our bug: stop trading, keep the record
@@ -78,6 +79,10 @@ class Rejected(VenueError):
 
 class StateUnknown(VenueError):
     """An order was sent and no trustworthy answer came back."""
+
+
+class ModelError(WorkstationError):
+    """A model that cannot be used."""
 
 
 class CommandRefused(WorkstationError):
