@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 TEST_WORKERS ?= 2
 PY     := $(VENV)/bin/python
+COMPILE = { $(PY) -m engine.runtime.precompile step compile_kernels; \
+            $(PY) -m engine.runtime.precompile simulate compile_scans; }
+# what the tests import is compiled once, also where the environment asks not to keep it
+test: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: run test lint clean
 
@@ -21,13 +25,19 @@ lint: $(VENV)/.installed-dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
+# pip compiles one file after the other; compileall does it on every core.
 $(VENV)/.installed: $(VENV)/bin/python requirements.txt pyproject.toml
-	$(PY) -m pip install --quiet -r requirements.txt
-	$(PY) -m pip install --quiet --no-deps -e .
+	$(PY) -m pip install --quiet --no-compile -r requirements.txt
+	$(PY) -m pip install --quiet --no-compile --no-deps -e .
+	-$(PY) -m compileall -q -j 0 $(VENV)/lib > /dev/null
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(PY) -m pip install --quiet -r requirements-dev.txt
+# The kernels need numpy and numba alone: they compile on one core while pip works on another.
+$(VENV)/.installed-dev: $(VENV)/bin/python requirements.txt requirements-dev.txt pyproject.toml
+	$(PY) -m pip install --quiet $$(grep -E '^(numpy|numba)==' requirements.txt)
+	$(COMPILE) & \
+		$(PY) -m pip install --quiet --no-compile -r requirements-dev.txt && \
+		$(PY) -m pip install --quiet --no-compile --no-deps -e . && wait
 	touch $@
 
 clean:
