@@ -11,6 +11,7 @@ import numpy as np
 from engine.domain import F8
 from models.forecast import HORIZONS, QUANTILE_LEVELS, Learnable, Progress
 from models.tabular import (
+    KNOWN_SHARE,
     TARGET_CLIP,
     RowForecaster,
     Scaler,
@@ -50,8 +51,8 @@ class BaseRate(RowForecaster):
         return losses | {"seconds": time.perf_counter() - started}
 
     def rows(self, features: np.ndarray) -> tuple[F8, F8]:
-        """Return the same forecast for every row (...) that has any known feature."""
-        known = np.isfinite(features).any(axis=-1)
+        """Return the same forecast for every row (...) whose features are known enough."""
+        known = np.isfinite(features).mean(axis=-1) >= KNOWN_SHARE
         return (
             np.where(known[..., None, None], self.quantile, np.nan),
             np.where(known[..., None], self.prob_up, np.nan),
@@ -175,6 +176,13 @@ class Linear(RowForecaster):
         self.scaler = Scaler(tensors["center"], tensors["scale"])
         self.slope, self.logit_slope = tensors["slope"], tensors["logit_slope"]
         self.residual_quantile = tensors["residual_quantile"]
+
+
+def make_persistence() -> Persistence:
+    """Return the forecaster that looks at the last bar's return alone."""
+    from models.features import NAMES
+
+    return Persistence(NAMES.index("ret_1"))
 
 
 def _with_one(inputs: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.domain import F8
-from models.forecast import MEDIAN, QUANTILE_LEVELS
+from models.forecast import HORIZONS, MEDIAN, QUANTILE_LEVELS
 
 LOW, HIGH = QUANTILE_LEVELS.index(0.1), QUANTILE_LEVELS.index(0.9)
 """The ends of the 80 % interval."""
@@ -60,11 +60,14 @@ def position_by_horizon(quantile: np.ndarray, prob_up: np.ndarray, threshold: fl
 
 
 def position_from(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
-    """Return one wish a symbol: the mean of what each known horizon wishes.
+    """Return one wish a symbol: the mean of what each known horizon wishes, weighed by its length.
+
+    wish = sum h * wish_h / sum h over the known horizons
 
     Parameters
     ----------
     quantile : (..., H, Q)
+        Of the horizons ``HORIZONS``.
     prob_up : (..., H)
     threshold : float
 
@@ -76,10 +79,11 @@ def position_from(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = 
 
     Notes
     -----
-    Horizons are weighted equally, so none is fitted; a long and a short horizon that disagree cancel.
+    Acting on a horizon costs a trade about once in its length, so what a bar of it costs falls with its length: that,
+    and nothing fitted, weighs the horizons. A long and a short horizon that disagree pull against each other.
     """
     wish = position_by_horizon(quantile, prob_up, threshold)
-    known = np.isfinite(wish)
-    total = np.where(known, wish, 0.0).sum(axis=-1)
-    count = known.sum(axis=-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    weight = np.where(np.isfinite(wish), np.array(HORIZONS[: wish.shape[-1]], dtype=np.float64), 0.0)
+    total = np.where(weight > 0.0, wish * weight, 0.0).sum(axis=-1)
+    known = weight.sum(axis=-1)
+    return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0.0)

@@ -42,3 +42,27 @@ def made_up(n_bars: int = 1500, n_symbols: int = 3, drift: float = 0.0, seed: in
 def always(share: float, losses: dict[str, float]) -> bool:
     """Progress of somebody who never cancels."""
     return True
+
+
+class Broken:
+    """A learner that fails on purpose."""
+
+    name = "broken"
+
+    def fit(self, *args: object) -> dict[str, float]:
+        raise RuntimeError("broken on purpose")
+
+
+class Holder:
+    """A policy that is always long."""
+
+    name = "holder"
+
+    def fit(self, *args: object) -> dict[str, float]:
+        return {"seconds": 0.0}
+
+    def weights(self, data: Learnable, rows: slice) -> np.ndarray:
+        return np.ones(data.panel.close_px[rows].shape)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+        return {}, {}

@@ -49,9 +49,10 @@ def test_unknown_horizons_are_left_out_and_all_unknown_stays_unknown() -> None:
     assert np.isnan(position_by_horizon(forecast(np.nan), np.array([[0.6]]))[0, 0])
 
 
-def test_opposite_horizons_cancel() -> None:
-    quantile = np.concatenate([forecast(0.03), forecast(-0.03)], axis=1)
-    assert position_from(quantile, np.array([[0.6, 0.4]]))[0] == 0.0
+def test_longer_horizons_count_more_because_they_cost_less() -> None:
+    quantile = np.concatenate([forecast(0.03), forecast(-0.03)], axis=1)  # 1 bar up, 2 bars down
+    expected = math.tanh(GAIN * 0.03) * (1 - 2) / 3
+    assert position_from(quantile, np.array([[0.6, 0.4]]))[0] == pytest.approx(expected)
 
 
 def test_no_forecast_leaves_the_bounds() -> None:

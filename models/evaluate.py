@@ -1,0 +1,222 @@
+"""Judges every learner by walk-forward: what it knew of directions and ranges, and what that earned after costs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.domain import F8, NS_PER_DAY
+from models.catalogue import BASE, ENTRIES, entry_of, source_hash, version_of
+from models.conformal import adapted
+from models.ensemble import Skill, Weights, combine, skill_of, weights_from
+from models.forecast import HORIZONS, Learnable, Prediction
+from models.policy import Policy
+from models.position import position_from
+from models.tallies import Tally, day_index, reliability, tallies
+from models.walkforward import (
+    Month,
+    Task,
+    fit_reports,
+    gathered,
+    gathered_wish,
+    keep_learnable,
+    kept_learnable,
+    months_done,
+    run_task,
+)
+
+__all__ = ["ENSEMBLE", "Judged", "Plan", "Policy", "judge_all", "learn_all", "prepared"]
+
+ENSEMBLE = "ensemble"
+RECORD_DAYS = 730
+"""The ensemble weighs members by their forecasts of so many days before a month."""
+
+SLOWEST_FIRST = ("transformer", "lstm", "agents", "sac", "ppo", "a2c", "boosting")
+REPORT_S = 30.0
+
+
+class Plan(NamedTuple):
+    """What is evaluated and where its parts are kept."""
+
+    names: tuple[str, ...]  # of learners; the base rate is always among them
+    seeds: int
+    steps: tuple[Month, ...]
+    folder: Path  # of this data; holds the dataset and a folder for each learner and seed
+    n_jobs: int
+
+    @property
+    def rows(self) -> slice:
+        """The judged bars."""
+        return slice(self.steps[0].test.start, self.steps[-1].test.stop)
+
+    def seeds_of(self, name: str) -> range:
+        """Return the seeds of a learner: one where nothing is random."""
+        if name == ENSEMBLE:
+            return range(max((len(self.seeds_of(member)) for member in self.names), default=1))
+        return range(self.seeds if entry_of(name).has_randomness else 1)
+
+    def task(self, name: str, seed: int) -> Task:
+        """Return the work of one learner with one seed; a learner without randomness has one seed for all."""
+        seed = seed if entry_of(name).has_randomness else 0
+        return Task(name, seed, self.folder / f"{name}-{seed}-{version_of(name)}")
+
+
+class Judged(NamedTuple):
+    """What is found out about one learner with one seed."""
+
+    name: str
+    seed: int
+    tallies: dict[str, Tally]  # empty for a policy
+    reliability: list[list[dict[str, float]]]  # empty for a policy
+    wish: F8  # (T', N) what the position rule or the policy wants on the judged bars
+    weights: dict[str, Any]  # of an ensemble: by member the share (months, H), the base rate's as base-rate
+
+
+def prepared(data: Learnable, names: Iterable[str], seeds: int, steps: list[Month], cache: Path, n_jobs: int) -> Plan:
+    """Keep the data where workers find it and return the plan.
+
+    Folders are named by what forecasts depend on: the data, the steps, and the code of inputs and learners. So a killed
+    run goes on, and a changed one starts afresh.
+    """
+    digest = hashlib.sha256(repr((data.panel.symbols, steps)).encode())
+    for array in (data.panel.ts_close, data.panel.close_px, data.target):
+        digest.update(np.ascontiguousarray(array).data)
+    digest.update(np.ascontiguousarray(np.nan_to_num(data.features).sum(axis=(1, 2), dtype=np.float64)).data)
+    digest.update(source_hash(("models.walkforward",)).encode())
+    folder = cache / digest.hexdigest()[:12]
+    if not (folder / "dataset" / "symbols.json").is_file():
+        keep_learnable(data, folder / "dataset")
+    wanted = [BASE, *(name for name in names if name != BASE)]
+    return Plan(tuple(dict.fromkeys(wanted)), seeds, tuple(steps), folder, n_jobs)
+
+
+def learn_all(plan: Plan) -> dict[str, str]:
+    """Fit and forecast everything that is not there yet, in worker processes; return who failed and why."""
+    tasks = [plan.task(name, seed) for name in plan.names for seed in plan.seeds_of(name)]
+    order = {name: k for k, name in enumerate(SLOWEST_FIRST)}
+    tasks.sort(key=lambda task: (order.get(task.name, len(order)), task.seed))
+    todo = [task for task in tasks if months_done(task.folder, list(plan.steps)) < len(plan.steps)]
+    stop = threading.Event()
+    teller = threading.Thread(target=_tell_progress, args=(plan, tasks, stop), daemon=True)
+    teller.start()
+    try:
+        outcomes = _in_workers(run_task, [(task, plan.folder / "dataset", list(plan.steps)) for task in todo], plan)
+    finally:
+        stop.set()
+        teller.join()
+    return {task.name: f"seed {task.seed}: {why}" for task, why in zip(todo, outcomes, strict=True) if why}
+
+
+def _in_workers(function: Callable[..., Any], arguments: list[tuple[Any, ...]], plan: Plan) -> list[Any]:
+    """Call a function for each tuple of arguments in fresh processes of one thread each, or here for one job."""
+    if plan.n_jobs == 1 or len(arguments) < 2:
+        return [function(*each) for each in arguments]
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        return list(Parallel(n_jobs=plan.n_jobs, batch_size=1)(delayed(function)(*each) for each in arguments))
+
+
+def _tell_progress(plan: Plan, tasks: list[Task], stop: threading.Event) -> None:
+    """Say now and then how many months are done and how long the rest may take."""
+    started, steps = time.time(), list(plan.steps)
+    before = sum(months_done(task.folder, steps) for task in tasks)
+    while not stop.wait(REPORT_S):
+        done = sum(months_done(task.folder, steps) for task in tasks)
+        left = len(tasks) * len(steps) - done
+        rate = (time.time() - started) / max(done - before, 1)
+        print(
+            f"{done} of {done + left} months done, about {left * rate / 60.0:.0f} min left", file=sys.stderr, flush=True
+        )
+
+
+def judge_all(plan: Plan, failed: dict[str, str]) -> dict[str, list[Judged]]:
+    """Judge every learner that has all of its months, then the ensemble of the forecasters."""
+    whole = [name for name in plan.names if name not in failed]
+    work = [(plan, name, seed) for name in whole for seed in plan.seeds_of(name)]
+    found: dict[str, list[Judged]] = {name: [] for name in whole}
+    for judged in _in_workers(judged_learner, work, plan):
+        found[judged.name].append(judged)
+    members = [name for name in whole if name != BASE and not ENTRIES[name].is_policy]
+    if members:
+        skills = {name: [judged.tallies["skill"] for judged in found[name]] for name in members}
+        rounds = [
+            (plan, seed, {name: skills[name][seed if len(skills[name]) > 1 else 0] for name in members})
+            for seed in plan.seeds_of(ENSEMBLE)
+        ]
+        found[ENSEMBLE] = _in_workers(judged_ensemble, rounds, plan)
+    return found
+
+
+def judged_learner(plan: Plan, name: str, seed: int) -> Judged:
+    """Judge one learner with one seed from its kept forecasts."""
+    task, steps = plan.task(name, seed), list(plan.steps)
+    if ENTRIES[name].is_policy:
+        return Judged(name, seed, {}, [], np.asarray(gathered_wish(task.folder, steps), dtype=np.float64), {})
+    data, said = kept_learnable(plan.folder / "dataset"), gathered(task.folder, steps)
+    base = said if name == BASE else gathered(plan.task(BASE, 0).folder, steps)
+    return _judged(name, seed, said, base, data, plan.rows, {})
+
+
+def _judged(
+    name: str, seed: int, said: Prediction, base: Prediction, data: Learnable, rows: slice, weights: dict[str, Any]
+) -> Judged:
+    target, ts_close = np.asarray(data.target[rows]), np.asarray(data.panel.ts_close[rows])
+    last = int(data.panel.ts_close[rows.stop - 1])
+    target = np.where((data.ts_known[rows] <= last)[:, None, :], target, np.nan)
+    issued, _ = adapted(said.quantile, target, ts_close, np.asarray(data.ts_known[rows]))
+    found = tallies(said, issued, base, target, day_index(ts_close))
+    wish = position_from(issued, said.prob_up)
+    return Judged(name, seed, found, reliability(said.prob_up, target), wish, weights)
+
+
+def judged_ensemble(plan: Plan, seed: int, skills: dict[str, Tally]) -> Judged:
+    """Judge the ensemble of one seed, weighed each month by what its members had shown before."""
+    data, steps = kept_learnable(plan.folder / "dataset"), list(plan.steps)
+    base = gathered(plan.task(BASE, 0).folder, steps)
+    said = {name: gathered(plan.task(name, seed).folder, steps) for name in skills}
+    first, ts_close = plan.rows.start, np.asarray(data.panel.ts_close)
+    quantile, prob_up = np.empty_like(base.quantile), np.empty_like(base.prob_up)
+    listed: list[Weights] = []
+    for step in steps:
+        rows = slice(step.test.start - first, step.test.stop - first)
+        weights = weights_from(_skills_before(skills, ts_close, first, step.test.start))
+        members = {name: Prediction(one.quantile[rows], one.prob_up[rows]) for name, one in said.items()}
+        combined = combine(members, Prediction(base.quantile[rows], base.prob_up[rows]), weights)
+        quantile[rows], prob_up[rows] = combined.prediction
+        listed.append(weights)
+    shares = {name: np.stack([weights.member[k] for weights in listed]) for k, name in enumerate(skills)}
+    shares[BASE] = np.stack([weights.base for weights in listed])
+    return _judged(ENSEMBLE, seed, Prediction(quantile, prob_up), base, data, plan.rows, shares)
+
+
+def _skills_before(skills: dict[str, Tally], ts_close: np.ndarray, first: int, row: int) -> dict[str, Skill]:
+    """Return the skills shown on judged days whose outcomes are known when the bar ``row`` closes.
+
+    A day counts once all of its forecasts have outcomes: the longest horizon after its end.
+    """
+    since = day_index(ts_close[first : row + 1])
+    reach = int(-(-HORIZONS[-1] * np.median(np.diff(ts_close[first - 1 : row + 1])) // NS_PER_DAY))
+    until = max(int(since[-1]) - reach, 0)
+    window = slice(max(until - RECORD_DAYS, 0), until)
+    return {name: skill_of(sums[window], counts[window]) for name, (sums, counts) in skills.items()}
+
+
+def seconds_of(plan: Plan, name: str) -> float:
+    """Return the mean seconds of one month's fit and forecast."""
+    folders = [plan.task(name, seed).folder for seed in plan.seeds_of(name)]
+    return float(np.mean([report["seconds"] for folder in folders for report in fit_reports(folder, list(plan.steps))]))
+
+
+def single_threaded() -> None:
+    """Make this process and all it starts use one thread for arithmetic each; call before numpy's first product."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")

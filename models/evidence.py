@@ -1,0 +1,207 @@
+"""The evidence in numbers: figures with intervals and the spread over seeds, results after costs, and the goal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.core.metrics import sharpe_ratio
+from engine.domain import F8
+from models.catalogue import BASE, entry_of
+from models.evaluate import ENSEMBLE, Judged, Plan, seconds_of
+from models.forecast import HORIZONS
+from models.tallies import COVERAGES, drawn_days, intervals, mean_tally, ratio
+from models.trading import DAYS_PER_YEAR, Terms, Traded, traded
+
+GOAL_ACCURACY, GOAL_SHARE = 0.55, 0.2
+WARM_BARS = 2_000
+"""Bars before the judged ones on which volatilities and trails settle."""
+
+MIXED_SHARE = 0.5
+
+
+class Blend(NamedTuple):
+    """A row of the results table that is not a learner."""
+
+    name: str
+    said: str
+    wish: F8
+    share: float
+
+
+def _plain(value: Any) -> Any:
+    """Return plain JSON types; NaN becomes None."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _spread(values: list[float]) -> float:
+    """Return the standard deviation over seeds, NaN for one seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def forecast_figures(judged: list[Judged], drawn: F8) -> dict[str, list[dict[str, float]]]:
+    """Return every figure by horizon: value, 95 % interval over redrawn days, standard deviation over seeds."""
+    found = {}
+    for name in judged[0].tallies:
+        per_seed = [one.tallies[name] for one in judged]
+        ratios = np.stack([ratio(tally) for tally in per_seed])
+        found[name] = [
+            {"value": each.value, "low": each.low, "high": each.high, "spread": _spread(list(ratios[:, h]))}
+            for h, each in enumerate(intervals(mean_tally(per_seed), drawn))
+        ]
+    return found
+
+
+def trading_figures(results: list[Traded], drawn: F8) -> dict[str, Any]:
+    """Return what the wishes earned: the mean over seeds, its spread, and an interval of the Sharpe ratio by days."""
+    days = np.mean([one.daily for one in results], axis=0)
+    drawn = drawn[:, : len(days)]
+    mean = drawn @ days / drawn.sum(axis=1)
+    variance = drawn @ np.square(days) / drawn.sum(axis=1) - mean**2
+    redrawn = mean / np.sqrt(np.maximum(variance, 1e-18)) * math.sqrt(DAYS_PER_YEAR)
+    known = bool(np.any(days != 0.0))
+    found: dict[str, Any] = {
+        name: float(np.mean([getattr(one, name) for one in results]))
+        for name in ("growth", "drawdown", "turnover", "exposure", "costs")
+    }
+    sharpes = [one.sharpe for one in results]
+    found["sharpe"] = {
+        "value": float(np.mean(sharpes)) if known else math.nan,
+        "low": float(np.percentile(redrawn, 2.5)) if known else math.nan,
+        "high": float(np.percentile(redrawn, 97.5)) if known else math.nan,
+        "spread": _spread(sharpes),
+    }
+    found["sharpe_of_mean"] = sharpe_ratio(days, DAYS_PER_YEAR)
+    return found
+
+
+def _terms_of(terms: Terms, rows: slice) -> tuple[Terms, int]:
+    """Return the terms on the judged bars and those that warm up, and the first judged bar there."""
+    start = max(rows.start - WARM_BARS, 0)
+    part = {
+        name: column[start : rows.stop] if len(column) > rows.stop - start else column
+        for name, column in terms.bars._asdict().items()
+    }
+    return terms._replace(bars=terms.bars._replace(**part)), rows.start - start
+
+
+def _trade(wish: F8, terms: Terms, first: int, share: float) -> Traded:
+    whole = np.zeros((len(terms.bars.ts_close), wish.shape[1]))
+    whole[first:] = wish
+    return traded(whole, terms, first, share)
+
+
+def evidence(plan: Plan, found: dict[str, list[Judged]], failed: dict[str, str], terms: Terms) -> dict[str, Any]:
+    """Return everything that is known about each learner, the ensemble, and the rule that they must beat.
+
+    Parameters
+    ----------
+    plan : Plan
+    found : dict of name to list of Judged
+        One for each seed.
+    failed : dict of name to str
+        Learners that did not get through, and why: they stay in the table.
+    terms : Terms
+        Of all bars of the data, of which the plan's rows are judged.
+
+    Returns
+    -------
+    dict
+        Plain JSON types; unknown is None.
+    """
+    short, first = _terms_of(terms, plan.rows)
+    n_days = max((len(judged[0].tallies["accuracy"][0]) for judged in found.values() if judged[0].tallies), default=2)
+    drawn = drawn_days(n_days)
+    models = [_row(plan, name, judged, short, first, drawn) for name, judged in found.items()]
+    models += [
+        {"name": name, "said": entry_of(name).said, "failed": why, "weight": _nothing()} for name, why in failed.items()
+    ]
+    nothing = np.zeros((plan.rows.stop - plan.rows.start, terms.bars.close_px.shape[1]))
+    bar = trading_figures([_trade(nothing, short, first, 0.0)], drawn)
+    blends = []
+    if ENSEMBLE in found:
+        results = [_trade(judged.wish, short, first, MIXED_SHARE) for judged in found[ENSEMBLE]]
+        blends.append({"name": "trend + ensemble, half each", **trading_figures(results, drawn)})
+    _write_weights(models, found)
+    return dict(_plain({
+        "horizons": list(HORIZONS),
+        "models": models,
+        "trend": bar,
+        "blends": blends,
+        "goal": goal_of(models),
+        "ensemble_weights": _weights_by_month(plan, found),
+        "intervals": {"block_days": 7, "level": 0.95, "days": n_days},
+    }))  # fmt: skip
+
+
+def _nothing() -> dict[str, list[float]]:
+    return {"mean": [0.0] * len(HORIZONS), "latest": [0.0] * len(HORIZONS)}
+
+
+def _row(plan: Plan, name: str, judged: list[Judged], terms: Terms, first: int, drawn: F8) -> dict[str, Any]:
+    results = [_trade(one.wish, terms, first, 1.0) for one in judged]
+    row: dict[str, Any] = {
+        "name": name,
+        "said": "average by skill before each month" if name == ENSEMBLE else entry_of(name).said,
+        "seeds": len(judged),
+        "is_random": name == ENSEMBLE or entry_of(name).has_randomness,
+        "trading": trading_figures(results, drawn),
+    }
+    if name != ENSEMBLE:
+        row["seconds_a_month"] = seconds_of(plan, name)
+        row["retrain_months"] = entry_of(name).retrain_months
+    if judged[0].tallies:
+        row["figures"] = forecast_figures(judged, drawn)
+        row["reliability"] = judged[0].reliability
+    return row
+
+
+def _write_weights(models: list[dict[str, Any]], found: dict[str, list[Judged]]) -> None:
+    """Put into each forecaster's row what it counted in the ensemble, 0 for those that never did."""
+    shares = [one.weights for one in found.get(ENSEMBLE, [])]
+    for row in models:
+        own = [weights[row["name"]] for weights in shares if row["name"] in weights]
+        if own:
+            row["weight"] = {
+                "mean": np.mean([share.mean(axis=0) for share in own], axis=0),
+                "latest": np.mean([share[-1] for share in own], axis=0),
+            }
+
+
+def _weights_by_month(plan: Plan, found: dict[str, list[Judged]]) -> dict[str, Any]:
+    shares = [one.weights for one in found.get(ENSEMBLE, [])]
+    if not shares:
+        return {}
+    mean = {name: np.mean([weights[name] for weights in shares], axis=0) for name in shares[0]}
+    return {"months": [step.name for step in plan.steps], "share": mean}
+
+
+def goal_of(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return who was right in more than 55 % of at least 20 % of the bars, and whose interval lies above 55 %.
+
+    The share counts as 20 % from 19 % on, because thresholds come from the days before.
+    """
+    name_of_share = f"share_at_{100 * GOAL_SHARE:.0f}"
+    reached, surely = [], []
+    for row in models:
+        figures = row.get("figures")
+        if not figures or row["name"] == BASE:
+            continue
+        for h, horizon in enumerate(HORIZONS):
+            right, share = figures[f"accuracy_at_{100 * GOAL_SHARE:.0f}"][h], figures[name_of_share][h]
+            if share["value"] >= GOAL_SHARE - 0.01 and right["value"] > GOAL_ACCURACY:
+                reached.append(f"{row['name']} at {horizon}")
+                if right["low"] > GOAL_ACCURACY:
+                    surely.append(f"{row['name']} at {horizon}")
+    return {"accuracy": GOAL_ACCURACY, "share": GOAL_SHARE, "reached_by": reached, "surely_by": surely,
+            "looked_at": len(COVERAGES[:1]) * len(HORIZONS) * sum("figures" in row for row in models)}  # fmt: skip

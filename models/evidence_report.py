@@ -1,0 +1,221 @@
+"""The evidence as tables: plain text for a terminal, and a section of docs/results.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
+SHORT_HORIZONS = (1, 4, 24)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a fraction as percent, "unknown" where it is."""
+    return "unknown" if value is None else f"{100.0 * value:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number, "unknown" where it is."""
+    return "unknown" if value is None else f"{value:.{digits}f}"
+
+
+def _ranged(figure: dict[str, Any], form: Any, digits: int) -> str:
+    text = str(form(figure["value"], digits))
+    if figure["low"] is not None:
+        text += f" ({form(figure['low'], digits)} to {form(figure['high'], digits)})"
+    if figure["spread"] is not None:
+        text += f" ± {form(figure['spread'], digits)}"
+    return text
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows)]
+    return "\n".join(lines)
+
+
+def aligned(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table for a terminal."""
+    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    )
+
+
+def summary_rows(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table that has every learner once."""
+    horizons = result["horizons"]
+    at = [horizons.index(horizon) for horizon in SHORT_HORIZONS]
+    head = ["model", "seeds", *(f"right at {horizon}" for horizon in SHORT_HORIZONS), "right when confident, at 1",
+            "IC at 1", "80 % holds", "as issued", "net Sharpe", "turnover a year", "weight"]  # fmt: skip
+    rows = []
+    for row in result["models"]:
+        if "failed" in row:
+            rows.append([row["name"], "0", *["failed"] * (len(head) - 3), "0.0 %"])
+            continue
+        trading = row["trading"]
+        cells = [row["name"], str(row["seeds"])]
+        figures = row.get("figures")
+        if figures is None:
+            cells += ["gives positions", *[""] * 6]
+        else:
+            cells += [percent(figures["accuracy"][h]["value"]) for h in at]
+            right, share = figures["accuracy_at_20"][0], figures["share_at_20"][0]
+            cells.append(f"{percent(right['value'])} of {percent(share['value'], 0)}")
+            cells.append(number(figures["ic"][0]["value"], 3))
+            cells += [percent(_mean(figures[name]), 0) for name in ("inside_80", "issued_80")]
+        weight = row.get("weight")
+        cells += [number(trading["sharpe"]["value"]), number(trading["turnover"], 0)]
+        cells.append("" if weight is None else percent(_mean_of(weight["latest"]), 0))
+        rows.append(cells)
+    for name, trading in [("trend, the bar", result["trend"]), *((row["name"], row) for row in result["blends"])]:
+        cells = [name, "1" if name.endswith("bar") else "", *[""] * 7]
+        rows.append([*cells, number(trading["sharpe"]["value"]), number(trading["turnover"], 0), ""])
+    return head, rows
+
+
+def _mean(figures: list[dict[str, Any]]) -> float | None:
+    return _mean_of([figure["value"] for figure in figures])
+
+
+def _mean_of(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _by_horizon(result: dict[str, Any], name: str, form: Any, digits: int) -> str:
+    head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
+    rows = [
+        [row["name"], *(_ranged(figure, form, digits) for figure in row["figures"][name])]
+        for row in result["models"]
+        if "figures" in row
+    ]
+    return table(head, rows)
+
+
+def _confident(result: dict[str, Any], share: int) -> str:
+    head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
+    rows = []
+    for row in result["models"]:
+        if "figures" not in row:
+            continue
+        pairs = zip(row["figures"][f"accuracy_at_{share}"], row["figures"][f"share_at_{share}"], strict=True)
+        cells = [f"{_ranged(right, percent, 1)}, {percent(chosen['value'], 0)} of bars" for right, chosen in pairs]
+        rows.append([row["name"], *cells])
+    return table(head, rows)
+
+
+def _coverage(result: dict[str, Any]) -> str:
+    head = ["model", *(f"{level} %, {how}" for level in (50, 80, 90, 95) for how in ("as forecast", "as issued"))]
+    rows = [
+        [row["name"], *(percent(_mean(row["figures"][f"{how}_{level}"])) for level in (50, 80, 90, 95)
+                        for how in ("inside", "issued"))]
+        for row in result["models"]
+        if "figures" in row
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _earned(result: dict[str, Any]) -> str:
+    head = ["rule", "net Sharpe ratio", "largest drawdown", "turnover a year", "costs a year", "mean gross weight"]
+    listed = [(row["name"], row["trading"]) for row in result["models"] if "trading" in row]
+    listed += [("trend, the bar", result["trend"]), *((row["name"], row) for row in result["blends"])]
+    rows = [
+        [name, _ranged(one["sharpe"], number, 2), percent(one["drawdown"]), number(one["turnover"], 0),
+         percent(one["costs"]), percent(one["exposure"])]
+        for name, one in listed
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _weights(result: dict[str, Any]) -> str:
+    head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
+    rows = [
+        [row["name"], *(f"{percent(mean, 0)}, {percent(latest, 0)}" for mean, latest in
+                        zip(row["weight"]["mean"], row["weight"]["latest"], strict=True))]
+        for row in result["models"]
+        if "weight" in row
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def goal_sentence(goal: dict[str, Any]) -> str:
+    """Return what is to be said of the goal, once."""
+    asked = f"right in more than {percent(goal['accuracy'], 0)} of at least {percent(goal['share'], 0)} of the bars"
+    if not goal["reached_by"]:
+        return f"The goal, {asked}, was reached by nobody, of {goal['looked_at']} model and horizon pairs looked at."
+    sure = ", ".join(goal["surely_by"]) or "nobody"
+    return (
+        f"The goal, {asked}: reached by {', '.join(goal['reached_by'])} bars, of {goal['looked_at']} model and horizon "
+        f"pairs looked at; with the whole 95 % interval above it: {sure}."
+    )
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the section of docs/results.md, markers included."""
+    config = result["config"]
+    failed = [f"- {row['name']} failed: {row['failed']}" for row in result["models"] if "failed" in row]
+    canaries = ", ".join(f"{name} {verdict}" for name, verdict in result.get("canaries", {}).items()) or "not run"
+    parts = [
+        BEGIN,
+        "## Models",
+        f"Written by `python scripts/evaluate_models.py --data DATA --from {config['from']} --to {config['to']} "
+        f"--write`. Walk-forward over {config['months']} months of {len(config['symbols'])} symbols "
+        f"({', '.join(config['symbols'])}): each month is forecast by models fitted to what was known before it, "
+        f"with {config['seeds']} seeds where something is random. In brackets: 95 % intervals from redrawn blocks of "
+        "7 days, symbols together. After ±: the standard deviation over seeds. Every model that was tried is listed, "
+        "the failed and the useless with weight zero.",
+        *failed,
+        goal_sentence(result["goal"]),
+        f"Canaries: {canaries}.",
+        "### Net of costs",
+        "The position rule of `models/position.py` on the intervals as issued, sized and gated as the trend sleeve "
+        f"is, filled at the next open; {config['costs']}. The bar is the trend rule itself.",
+        _earned(result),
+        "### Direction",
+        _by_horizon(result, "accuracy", percent, 1),
+        "### Direction where the model is confident",
+        "The most confident 20 %, by a threshold taken from the 30 days before:",
+        _confident(result, 20),
+        "The most confident 10 %:",
+        _confident(result, 10),
+        "### Log-loss against the base rate",
+        "Base rate's minus the model's, in thousandths of a nat; above zero is better than the base rate.",
+        _by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2),
+        "### Information coefficient",
+        "Spearman's rank correlation of median and outcome.",
+        _by_horizon(result, "ic", number, 3),
+        "### Interval coverage",
+        "Share of outcomes inside the central intervals, mean over horizons: as the model forecast them, and as issued "
+        "after adaptive conformal calibration.",
+        _coverage(result),
+        "### Weights in the ensemble",
+        "Mean over the months, then the last month.",
+        _weights(result),
+        END,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _thousandths(result: dict[str, Any], name: str) -> dict[str, Any]:
+    def scaled(figure: dict[str, Any]) -> dict[str, Any]:
+        return {key: None if value is None else 1000.0 * value for key, value in figure.items()}
+
+    models = [
+        {**row, "figures": {**row["figures"], name: [scaled(figure) for figure in row["figures"][name]]}}
+        if "figures" in row
+        else row
+        for row in result["models"]
+    ]
+    return {**result, "models": models}
+
+
+def write_section(result: dict[str, Any], path: Path) -> None:
+    """Put the section into a document, in place of the one that is there, else at its end."""
+    text = path.read_text() if path.is_file() else ""
+    section = markdown(result)
+    if BEGIN in text and END in text:
+        before, after = text.split(BEGIN)[0], text.split(END, 1)[1]
+        path.write_text(before + section + after)
+    else:
+        path.write_text(text.rstrip() + "\n\n" + section + "\n")

@@ -1,0 +1,129 @@
+"""The whole evaluation on a made-up market: signals are found, failures stay in the table, a kill costs little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from learnables import HOUR, made_up
+from test_trading import PARAMS  # the trend sleeve of a small book
+
+from engine.core.costs import Costs
+from engine.core.decide import no_limits
+from engine.core.simulate import SimBars
+from models import catalogue
+from models.catalogue import BASE, Entry
+from models.evaluate import ENSEMBLE, Plan, _skills_before, judge_all, learn_all, prepared
+from models.evidence import evidence
+from models.evidence_report import BEGIN, END, aligned, goal_sentence, summary_rows, write_section
+from models.forecast import HORIZONS, Learnable
+from models.trading import Terms
+from models.walkforward import gathered, months, run_task
+
+NAMES = ("linear", "persistence", "broken", "holder")
+N_BARS = 24 * 270
+
+
+@pytest.fixture(scope="module")
+def market() -> Learnable:
+    return made_up(N_BARS, n_symbols=2, drift=0.2)
+
+
+@pytest.fixture(scope="module")
+def plan(market: Learnable, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    catalogue.ENTRIES["broken"] = Entry("learnables", "Broken", "always raises", sources=("tabular",))
+    catalogue.ENTRIES["holder"] = Entry("learnables", "Holder", "always long", True, False, sources=("tabular",))
+    steps = months(market, 0, N_BARS * HOUR)
+    yield prepared(market, NAMES, 2, steps, tmp_path_factory.mktemp("cache"), 1)
+    del catalogue.ENTRIES["broken"], catalogue.ENTRIES["holder"]
+
+
+@pytest.fixture(scope="module")
+def result(plan: Plan, market: Learnable) -> dict:
+    failed = learn_all(plan)
+    panel = market.panel
+    bars = SimBars(
+        panel.ts_close, panel.open_px, panel.close_px, np.zeros((0, 2)), panel.high_px, panel.low_px, panel.volume
+    )
+    terms = Terms(bars, no_limits(2), Costs(0.0, 0.0), PARAMS, None, 10_000.0)
+    found = evidence(plan, judge_all(plan, failed), failed, terms)
+    found["config"] = {
+        "from": "1970-07-01", "to": "1970-09-28", "symbols": list(panel.symbols), "months": len(plan.steps), "seeds": 2,
+        "costs": "free",
+    }  # fmt: skip
+    return found
+
+
+def row(result: dict, name: str) -> dict:
+    return next(each for each in result["models"] if each["name"] == name)
+
+
+def test_months_are_judged_by_what_came_before_them(market: Learnable, plan: Plan) -> None:
+    assert [step.name for step in plan.steps] == ["1970-07", "1970-08", "1970-09"]
+    for step in plan.steps:
+        assert step.train.stop + 24 <= step.valid.start
+        assert step.valid.stop + 24 <= step.test.start
+    part = months(market, 24 * HOUR * 200, 24 * HOUR * 220)  # from and to need not be months
+    assert [step.name for step in part] == ["1970-07", "1970-08"]
+    assert market.panel.ts_close[part[0].test.start] == 24 * HOUR * 200 + HOUR
+    assert market.panel.ts_close[part[-1].test.stop - 1] == 24 * HOUR * 220
+
+
+def test_planted_signal_is_found_and_earns_weight_once_shown(result: dict) -> None:
+    linear, base = row(result, "linear"), row(result, BASE)
+    assert linear["figures"]["accuracy"][0]["low"] > 0.55
+    assert linear["figures"]["log_loss_gain"][0]["low"] > 0.0
+    assert base["figures"]["log_loss_gain"][0]["value"] == 0.0
+    assert linear["figures"]["issued_80"][0]["value"] == pytest.approx(0.8, abs=0.03)
+    weight = result["ensemble_weights"]["share"]
+    assert [sum(share[k][0] for share in weight.values()) for k in range(3)] == pytest.approx([1.0] * 3)
+    assert weight[BASE][0][0] == 1.0  # nobody has a record in the first month
+    assert linear["weight"]["latest"][0] > 0.3
+    assert linear["trading"]["sharpe"]["value"] > 2.0
+
+
+def test_every_name_stays_in_the_table_with_seeds_and_spread(result: dict) -> None:
+    broken = row(result, "broken")
+    assert "on purpose" in broken["failed"]
+    assert broken["weight"]["latest"] == [0.0] * len(HORIZONS)
+    assert row(result, "linear")["seeds"] == 1  # nothing random in it
+    holder = row(result, "holder")
+    assert "figures" not in holder
+    assert holder["trading"]["exposure"] > 0.1
+    text = aligned(*summary_rows(result))
+    assert all(name in text for name in (*NAMES, BASE, ENSEMBLE, "trend, the bar"))
+    assert "The goal" in goal_sentence(result["goal"])
+
+
+def test_section_is_written_once(result: dict, tmp_path: Path) -> None:
+    document = tmp_path / "results.md"
+    document.write_text("# Results\n\nkept\n")
+    for _ in range(2):
+        write_section(result, document)
+    text = document.read_text()
+    assert text.startswith("# Results\n\nkept\n")
+    assert text.count(BEGIN) == text.count(END) == text.count("### Net of costs") == 1
+
+
+def test_a_killed_run_goes_on_and_says_the_same(plan: Plan, result: dict) -> None:
+    task = plan.task("linear", 0)
+    whole = gathered(task.folder, list(plan.steps))
+    last = task.folder / f"{plan.steps[-1].name}.npz"
+    kept = {path: path.stat().st_mtime_ns for path in task.folder.glob("*.npz") if path != last}
+    last.unlink()
+    assert run_task(task, plan.folder / "dataset", list(plan.steps)) == ""
+    np.testing.assert_array_equal(gathered(task.folder, list(plan.steps)).prob_up, whole.prob_up)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_weights_look_only_at_outcomes_that_are_known(plan: Plan, market: Learnable, result: dict) -> None:
+    first, row_of = plan.rows.start, plan.steps[1].test.start
+    n_days = -(-(plan.rows.stop - first) // 24) + 1
+    sums, counts = np.full((n_days, len(HORIZONS)), 1.0), np.ones((n_days, len(HORIZONS)))
+    ts_close = market.panel.ts_close
+    day = int(ts_close[row_of] // (24 * HOUR) - ts_close[first] // (24 * HOUR))
+    sums[day - 1 :] = 1e9  # a day whose last forecasts have no outcome yet, and those after it
+    found = _skills_before({"a": (sums, counts)}, ts_close, first, row_of)["a"]
+    assert found.gain.tolist() == [1.0] * len(HORIZONS)
+    assert found.n_days[0] == day - 1
