@@ -1,0 +1,182 @@
+"""One symbol's forecast in plain sentences, made from numbers alone, each claim with its doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.explain import Drivers, share_interval
+
+MOST_NAMED = 2
+FEWEST_OUTCOMES = 30
+"""Before so many outcomes a share is not written: it would say nothing."""
+
+SMALLEST_DRIVER = 0.0005
+"""A twentieth of a point of probability; smaller shares are not named."""
+
+
+class Record(NamedTuple):
+    """What past forecasts were worth: a share of hits, its 95 % interval, and how many outcomes it is of."""
+
+    share: float
+    low: float
+    high: float
+    count: int
+
+
+class Facts(NamedTuple):
+    """What is known of one symbol's forecast. None and NaN are unknown and are said to be."""
+
+    symbol: str
+    span: str  # of the horizon, in words: "24 hours"
+    prob_up: float
+    median: float  # simple return, fraction
+    low: float  # the ends of the 80 % interval, simple return, fraction
+    high: float
+    base_up: float | None = None  # the share of rises that the base rate states
+    covered: Record | None = None  # past 80 % intervals that held what came
+    direction: Record | None = None  # past forecasts that were right about rise or fall
+    model_share: float | None = None  # of the decision's weight that models have, in [0, 1]
+    prob_spread: float | None = None  # standard deviation of the members' probabilities
+    drivers: Drivers | None = None
+    cases: tuple[int, int] | None = None  # rises, and all of the nearest past cases
+    regime: tuple[str, float] | None = None  # the likeliest regime and its probability
+
+
+def summary_of(facts: Facts) -> list[str]:
+    """Return sentences for a person who trades and does not do statistics.
+
+    Parameters
+    ----------
+    facts : Facts
+
+    Returns
+    -------
+    list of str
+        What is forecast; how sure that is; how such forecasts fared; what drove it; what came before; what it counts.
+        Only what is known is claimed, and what is not is named.
+
+    Examples
+    --------
+    >>> summary_of(Facts("BTCUSDT", "24 hours", 0.52, 0.001, -0.03, 0.033, base_up=0.51))[1]
+    'The 80 % interval runs from −3.0 % to +3.3 % and includes zero: a fall is as possible as a rise.'
+    """
+    if not (math.isfinite(facts.prob_up) and math.isfinite(facts.low) and math.isfinite(facts.high)):
+        return [f"No model has a forecast for {facts.symbol} over {facts.span} now."]
+    told = [
+        _forecast(facts), _interval(facts), _coverage(facts), _direction(facts), _disagreement(facts), _drivers(facts),
+        _cases(facts), _regime(facts), _weight(facts),
+    ]  # fmt: skip
+    return [sentence for sentence in told if sentence]
+
+
+def _forecast(facts: Facts) -> str:
+    said = f"{facts.symbol} over the next {facts.span}: the models give a rise {_percent(facts.prob_up)}"
+    if facts.base_up is None or not math.isfinite(facts.base_up):
+        return f"{said}; how often it rose before is unknown."
+    apart = facts.prob_up - facts.base_up
+    if abs(apart) < 0.01:
+        return f"{said}, which is no more than how often it rose before ({_percent(facts.base_up)})."
+    return f"{said}, {_points(abs(apart))} {'above' if apart > 0 else 'below'} how often it rose before."
+
+
+def _interval(facts: Facts) -> str:
+    runs = f"The 80 % interval runs from {_signed(facts.low)} to {_signed(facts.high)}"
+    if facts.low <= 0.0 <= facts.high:
+        return f"{runs} and includes zero: a fall is as possible as a rise."
+    return f"{runs} and leaves zero out; one outcome in five lies outside such an interval."
+
+
+def _coverage(facts: Facts) -> str:
+    found = facts.covered
+    if found is None or found.count < FEWEST_OUTCOMES:
+        return f"Too few such intervals have been judged ({0 if found is None else found.count}) to say if they hold."
+    fair = found.low <= 0.8 <= found.high
+    verdict = "as stated" if fair else "too narrow" if found.high < 0.8 else "wider than stated"
+    return f"Of {_count(found.count)} such intervals {_percent(found.share)} held what came (stated: 80 %): {verdict}."
+
+
+def _direction(facts: Facts) -> str:
+    found = facts.direction
+    if found is None or found.count < FEWEST_OUTCOMES:
+        return f"Too few forecasts have been judged ({0 if found is None else found.count}) to say if they are right."
+    between = f"{_percent(found.share)} (between {_percent(found.low)} and {_percent(found.high)})"
+    said = f"They were right about the direction {between} of {_count(found.count)} times"
+    if found.low > 0.5:
+        return f"{said}: better than a coin, before costs."
+    return f"{said}: {'worse than a coin' if found.high < 0.5 else 'not told apart from a coin'}."
+
+
+def _disagreement(facts: Facts) -> str:
+    if facts.prob_spread is None or not math.isfinite(facts.prob_spread):
+        return ""
+    against = "more than they differ from one half together" if facts.prob_spread > abs(facts.prob_up - 0.5) else ""
+    return f"The models differ from each other by {_points(facts.prob_spread)}{', ' + against if against else ''}."
+
+
+def _drivers(facts: Facts) -> str:
+    found = facts.drivers
+    if found is None:
+        return ""
+    sure = [
+        (effect, name) for effect, error, name in zip(found.prob, found.prob_error, found.names, strict=True)
+        if abs(effect) > max(2.0 * error, SMALLEST_DRIVER)
+    ]  # fmt: skip
+    if not sure:
+        return "No single input moved the forecast by more than its uncertainty."
+    parts = [
+        f"{word}: {_named([pair for pair in sorted(sure, reverse=up) if (pair[0] > 0) == up][:MOST_NAMED])}"
+        for word, up in (("for a rise", True), ("against it", False))
+        if any((effect > 0) == up for effect, _ in sure)
+    ]
+    return f"What spoke {'; '.join(parts)}."
+
+
+def _named(pairs: Sequence[tuple[float, str]]) -> str:
+    return ", ".join(f"{name.lower()} ({'+' if effect > 0 else '−'}{_points(abs(effect))})" for effect, name in pairs)
+
+
+def _cases(facts: Facts) -> str:
+    if facts.cases is None or facts.cases[1] == 0:
+        return ""
+    rises, count = facts.cases
+    low, high = share_interval(rises, count)
+    doubt = "which tells nothing either way" if low <= 0.5 <= high else "in a few cases that resemble each other"
+    return (
+        f"After the {count} most similar past bars the price rose {rises} times "
+        f"(between {_percent(low, 0)} and {_percent(high, 0)}), {doubt}."
+    )
+
+
+def _regime(facts: Facts) -> str:
+    if facts.regime is None:
+        return ""
+    name, prob = facts.regime
+    unsure = ", so it is not settled" if prob < 0.75 else ""
+    return f"The market looks {name} with a probability of {_percent(prob, 0)}{unsure}."
+
+
+def _weight(facts: Facts) -> str:
+    if facts.model_share is None or not math.isfinite(facts.model_share):
+        return "What the models count in the decision is unknown."
+    if facts.model_share == 0.0:
+        return "The models count 0 % of the decision: it follows the rule alone until they have shown skill."
+    return f"The models count {_percent(facts.model_share, 0)} of the decision, by what they have shown."
+
+
+def _percent(share: float, decimals: int = 1) -> str:
+    return f"{100.0 * share:.{decimals}f} %".replace("-", "−")
+
+
+def _signed(fraction: float) -> str:
+    text = _percent(fraction)
+    return text if text.startswith("−") else f"+{text}"
+
+
+def _points(prob: float) -> str:
+    return f"{100.0 * prob:.1f} points"
+
+
+def _count(count: int) -> str:
+    return f"{count:,}".replace(",", "\u202f")

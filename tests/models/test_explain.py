@@ -1,0 +1,142 @@
+"""Explanations add up, are exact where the forecaster is linear, see only the past, and say their doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from learnables import always, made_up
+
+from engine.errors import DataError, ModelError
+from models.baselines import Linear
+from models.explain import (
+    TOPICS,
+    Drivers,
+    Topic,
+    attention_over_time,
+    columns_of,
+    drivers,
+    nearest_cases,
+    typical_bar,
+)
+from models.features import NAMES
+from models.forecast import HORIZONS, MEDIAN, Prediction
+from models.summary import Facts, Record, summary_of
+
+FLAT = Facts("BTCUSDT", "24 hours", 0.52, 0.001, -0.03, 0.033, base_up=0.515)
+
+
+def wide(drift: float = 0.3):
+    """Fifty inputs of which the fourth leans the returns."""
+    data = made_up(n_bars=700, n_symbols=2, drift=drift)
+    features = np.random.default_rng(2).standard_normal((700, 2, len(NAMES))).astype(np.float32)
+    features[..., 3] = data.features[..., 0]
+    features[:20] = np.nan
+    return data._replace(features=features)
+
+
+class Product:
+    """A forecaster that is not linear: probability moves by the product of two inputs."""
+
+    name = "product"
+
+    def predict(self, data, rows):
+        newest = data.features[rows].astype(float)
+        prob = 0.5 + 0.1 * newest[..., 0] * newest[..., 1]
+        quantile = np.repeat(prob[..., None, None] * np.ones((len(HORIZONS), 1)), 9, axis=-1)
+        return Prediction(quantile, np.repeat(prob[..., None], len(HORIZONS), axis=-1))
+
+
+def test_every_input_belongs_to_one_topic():
+    assert sorted(np.concatenate(columns_of())) == list(range(len(NAMES)))
+    with pytest.raises(ModelError, match="ret_2"):
+        columns_of((Topic("no such", ("ret_2",)),))
+
+
+def test_shares_add_up_and_are_exact_for_a_line():
+    data = wide()
+    model = Linear()
+    model.fit(data, slice(0, 500), slice(524, 690), 0, always)
+    typical, newest = typical_bar(data.features[:500]), data.features[-1:, 0]
+    found = drivers(model, newest, typical, 4)
+    said = model.rows(newest)
+    h = HORIZONS.index(4)
+    assert found.said_median == pytest.approx(said[0][0, h, MEDIAN], abs=1e-6)
+    assert found.typical_prob + found.prob.sum() == pytest.approx(said[1][0, h], abs=1e-6)
+    # a line: what an input adds is its slope times its distance from typical, in whatever order
+    for topic, columns in zip(TOPICS, columns_of(), strict=True):
+        only = np.where(np.isin(np.arange(50), columns), newest, typical).astype(np.float32)
+        alone = model.rows(only)[0][0, h, MEDIAN] - found.typical_median
+        assert found.median[found.names.index(topic.name)] == pytest.approx(alone, abs=1e-5)
+    assert found.names[int(np.abs(found.median).argmax())] == "Return of 24 bars"  # holds the planted input
+
+
+def test_two_inputs_that_work_together_share_what_they_add():
+    topics = (Topic("one", ("ret_1",)), Topic("two", ("ret_4",)), Topic("idle", ("ret_8",)))
+    features = np.ones((1, len(NAMES)), dtype=np.float32)
+    found = drivers(Product(), features, np.zeros(len(NAMES)), 1, topics)
+    # 0.1 x 1 x 1, half each: whichever comes second brings it, and every order comes with its reverse
+    np.testing.assert_allclose(found.prob, [0.05, 0.05, 0.0], atol=1e-9)
+    assert (found.typical_prob, found.said_prob) == (0.5, pytest.approx(0.6))
+
+
+def test_nearest_past_bar_is_found_with_what_came_after_it_and_nothing_later():
+    data = wide()
+    data.features[300, 1] = data.features[-1, 0]  # a double, in another symbol
+    data.features[-5, 0] = data.features[-1, 0]  # a later one, whose outcome is not known
+    found = nearest_cases(data, 0)
+    assert (found.row[0], found.column[0]) == (300, 1)
+    assert found.distance[0] == pytest.approx(0.0, abs=1e-6) and found.distance[1] > 0.3 * found.ordinary  # noqa: PT018
+    close = data.panel.close_px
+    assert found.path[0, 24] == pytest.approx(np.log(close[324, 1] / close[300, 1]) / 0.01)
+    assert found.row.max() <= 699 - 24
+    assert np.diff(np.sort(found.row)).min() >= 24
+    with pytest.raises(DataError, match="no outcome over 24 bars"):
+        nearest_cases(data._replace(features=data.features[:20]), 0)
+
+
+def test_a_network_with_attention_says_where_it_looked():
+    torch = pytest.importorskip("torch")
+    lstm = pytest.importorskip("models.lstm")
+    network = lstm.LstmNetwork(lstm.LSTMConfig(input_size=50, hidden_size=4, num_layers=1, window=8)).eval()
+
+    class Fitted:
+        class _scaler:
+            @staticmethod
+            def inputs(features):
+                return features, None
+
+    Fitted.network = network
+    looked = attention_over_time(Fitted, np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32))
+    assert looked.sum() == pytest.approx(1.0, abs=1e-5)
+    assert (looked[:12] == 0).all() and (looked[12:] > 0).all()  # noqa: PT018
+    assert attention_over_time(Linear(), np.zeros((20, 50))) is None
+    assert torch.is_grad_enabled()
+
+
+def test_summary_tells_the_doubt_next_to_the_claim():
+    said = " ".join(summary_of(FLAT._replace(
+        covered=Record(0.71, 0.68, 0.74, 900), direction=Record(0.508, 0.49, 0.526, 2400), model_share=0.0,
+        prob_spread=0.03, cases=(11, 20), regime=("calm", 0.6),
+    )))  # fmt: skip
+    for words in (
+        "no more than how often it rose before (51.5 %)", "includes zero", "held what came (stated: 80 %): too narrow",
+        "not told apart from a coin", "more than they differ from one half together", "(between 34 % and 74 %)",
+        "tells nothing either way", "so it is not settled", "count 0 % of the decision",
+    ):  # fmt: skip
+        assert words in said, words
+
+
+def test_summary_claims_what_the_numbers_show_and_names_what_is_unknown():
+    drove = Drivers(("Funding rate", "Traded volume"), np.array([0.02, -0.001]), np.array([0.001, 0.002]),
+                    np.zeros(2), 0.5, 0.0, 0.52, 0.0)  # fmt: skip
+    said = " ".join(summary_of(FLAT._replace(
+        prob_up=0.56, low=0.002, direction=Record(0.56, 0.53, 0.59, 2400), drivers=drove, model_share=0.25,
+    )))  # fmt: skip
+    assert "4.5 points above how often it rose before" in said
+    assert "leaves zero out; one outcome in five lies outside" in said
+    assert "better than a coin, before costs" in said
+    assert "What spoke for a rise: funding rate (+2.0 points)." in said  # the other is within its uncertainty
+    assert "Too few such intervals have been judged (0)" in said
+    assert "count 25 % of the decision" in said
+    assert "unknown" in summary_of(FLAT)[-1]
+    assert summary_of(FLAT._replace(prob_up=float("nan"))) == ["No model has a forecast for BTCUSDT over 24 hours now."]
