@@ -215,7 +215,7 @@ def attention_over_time(forecaster: Any, features: np.ndarray) -> F8 | None:
     (W,) float64 or None
         Adds up to 1. Where the network looked, which is not proof of why it answered (Jain & Wallace, 2019).
     """
-    network = getattr(forecaster, "network", None)
+    network: Any = getattr(forecaster, "network", None)
     if not (hasattr(network, "attention") and hasattr(network, "lstm")):
         return None
     import torch

@@ -22,7 +22,7 @@ class Record(NamedTuple):
     share: float
     low: float
     high: float
-    count: int
+    outcomes: int
 
 
 class Facts(NamedTuple):
@@ -90,19 +90,25 @@ def _interval(facts: Facts) -> str:
 
 def _coverage(facts: Facts) -> str:
     found = facts.covered
-    if found is None or found.count < FEWEST_OUTCOMES:
-        return f"Too few such intervals have been judged ({0 if found is None else found.count}) to say if they hold."
+    if found is None or found.outcomes < FEWEST_OUTCOMES:
+        return (
+            f"Too few such intervals have been judged ({0 if found is None else found.outcomes}) to say if they hold."
+        )
     fair = found.low <= 0.8 <= found.high
     verdict = "as stated" if fair else "too narrow" if found.high < 0.8 else "wider than stated"
-    return f"Of {_count(found.count)} such intervals {_percent(found.share)} held what came (stated: 80 %): {verdict}."
+    return (
+        f"Of {_count(found.outcomes)} such intervals {_percent(found.share)} held what came (stated: 80 %): {verdict}."
+    )
 
 
 def _direction(facts: Facts) -> str:
     found = facts.direction
-    if found is None or found.count < FEWEST_OUTCOMES:
-        return f"Too few forecasts have been judged ({0 if found is None else found.count}) to say if they are right."
+    if found is None or found.outcomes < FEWEST_OUTCOMES:
+        return (
+            f"Too few forecasts have been judged ({0 if found is None else found.outcomes}) to say if they are right."
+        )
     between = f"{_percent(found.share)} (between {_percent(found.low)} and {_percent(found.high)})"
-    said = f"They were right about the direction {between} of {_count(found.count)} times"
+    said = f"They were right about the direction {between} of {_count(found.outcomes)} times"
     if found.low > 0.5:
         return f"{said}: better than a coin, before costs."
     return f"{said}: {'worse than a coin' if found.high < 0.5 else 'not told apart from a coin'}."

@@ -95,9 +95,11 @@ def test_nearest_past_bar_is_found_with_what_came_after_it_and_nothing_later():
 
 
 def test_a_network_with_attention_says_where_it_looked():
-    torch = pytest.importorskip("torch")
-    lstm = pytest.importorskip("models.lstm")
-    network = lstm.LstmNetwork(lstm.LSTMConfig(input_size=50, hidden_size=4, num_layers=1, window=8)).eval()
+    import torch
+
+    from models.lstm import LSTMConfig, LstmNetwork
+
+    network = LstmNetwork(LSTMConfig(input_size=50, hidden_size=4, num_layers=1, window=8)).eval()
 
     class Fitted:
         class _scaler:
