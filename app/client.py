@@ -24,6 +24,7 @@ import streamlit as st
 
 from app.data_client import DataCalls
 from app.evidence_client import EvidenceCalls
+from app.model_client import ModelCalls
 from app.research_client import ResearchCalls
 from app.vault_client import VaultCalls
 from engine.errors import CommandRefused, WorkstationError
@@ -84,7 +85,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls):
+class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters

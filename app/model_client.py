@@ -1,0 +1,77 @@
+"""Calls about the models: what they forecast and why, what that was worth, and their training. The contract is here.
+
+Shapes: H horizons in bars, Q quantile levels, L interval levels. A forecast is in units of sigma * sqrt(horizon); the
+simple return is exp(value * sigma * sqrt(horizon)) - 1. ``null`` is unknown. An *estimate* is
+``{"value", "low", "high"}`` with a 95 % interval; ``spread`` beside it is the standard deviation over seeds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+READ_S = 5.0
+EXPLAIN_S = 20.0  # asks the process that runs the models, which may be busy with a bar
+START_S = 10.0
+
+
+class ModelCalls:
+    """Mixed into ``EngineClient``."""
+
+    def models(self) -> dict[str, Any]:
+        """Return what models there are and what they have shown.
+
+        ``horizons`` [H]; ``bar_s``; ``symbols``; ``share``: what the models count in a decision, 0 to 1; ``why``: a
+        sentence on that share. ``models``: a row each with ``name``, ``said`` (what it is, in words), ``version``,
+        ``role`` (champion, challenger, retired, baseline), ``ts_trained`` and ``ts_expires`` ns, ``weight`` [H],
+        ``why_weight``, ``failed`` (a sentence or null), ``figures`` and ``sharpe`` (an estimate, net of costs, a year).
+        ``figures``: by name a list [H] of estimates: ``accuracy``, ``log_loss_gain`` (base rate's minus its own),
+        ``ic``, ``issued_50`` to ``issued_95``; those of ``accuracy`` have ``count``. ``reliability`` [H] of lists of
+        ``{"stated", "came", "count"}`` is the ensemble's. ``trend_sharpe``: the estimate of the rule to beat.
+        ``coverage``: ``levels`` [L] and ``points``, rows of ``[ts_ms, share held, …]``, one share a level, rolling.
+        ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, needed, verdict``; ``evidence`` is
+        how many times likelier the record is if the challenger is better. ``drift``: rows of ``topic, feature, psi,
+        verdict`` (steady, shifted, unlike), and ``drift_words``. ``offer``: ``{"symbols", "bars", "minutes", "why"}`` of
+        a training that would make sense now, or null. ``training``: the newest run's ``run_id, status, progress,
+        message, seconds_left, reason`` and ``curves``, rows of ``{"name", "seed", "points": [[step, train, valid]]}``;
+        null before the first.
+        """
+        return self._ask("models", timeout_s=READ_S)
+
+    def model_forecast(self, symbol: str) -> dict[str, Any]:
+        """Return the newest forecast of one symbol.
+
+        ``ts_close`` ns, ``close_px``, ``sigma`` of one bar, ``levels`` [Q], ``quantile`` [H][Q], ``prob_up`` [H],
+        ``base_up`` [H], ``prob_spread`` [H]. ``members``: rows of ``name, prob_up [H], median [H], weight [H], fresh``.
+        ``agents``: rows of ``name, vote`` (wish, -1 to 1), ``low``, ``high`` (90 % of its action distribution),
+        ``seeds, weight, sharpe`` (an estimate). ``regimes``: ``{"names", "points": [[ts_ms, probability, …]],
+        "changes": [ts_ms]}`` or null. Raises ``CommandRefused`` while there is none, with the reason.
+        """
+        return self._command("models.forecast", READ_S, symbol=symbol)
+
+    def explain_forecast(self, symbol: str, model: str, horizon: int) -> dict[str, Any]:
+        """Return why one model said what it said of a symbol's newest bar.
+
+        ``drivers``: rows of ``topic, points`` (added to the probability of a rise, fraction) and ``error``; with
+        ``typical_prob`` and ``said_prob``. ``attention``: weights of the last bars, oldest first, or null. ``cases``:
+        rows of ``ts_close, symbol, distance`` and ``path`` (log returns in sigmas of one bar since, 0 first), with
+        ``ordinary_distance``. ``summary``: sentences. Raises ``CommandRefused`` where there is nothing to explain.
+        """
+        return self._command("models.explain", EXPLAIN_S, symbol=symbol, model=model, horizon=horizon)
+
+    def start_training(self, key: str, *, reason: str = "a person asked for it") -> dict[str, Any]:
+        """Begin the training that ``offer`` describes and return ``{"run_id"}``."""
+        return self._command("models.train", START_S, reason=reason, idempotency_key=key)
+
+    def cancel_training(self, run_id: str, key: str) -> dict[str, Any]:
+        """Stop a training; the models in force stay."""
+        return self._command("models.cancel", START_S, run_id=run_id, idempotency_key=key)
+
+    def promote_model(self, version: str, reason: str, key: str, *, actor: str = "desk") -> dict[str, Any]:
+        """Put a challenger into force although its evidence may not suffice. Recorded with the reason."""
+        return self._command(
+            "models.promote", START_S, version=version, reason=reason, actor=actor, idempotency_key=key
+        )  # fmt: skip
+
+    def roll_models_back(self, reason: str, key: str, *, actor: str = "desk") -> dict[str, Any]:
+        """Put the champion before this one back into force."""
+        return self._command("models.rollback", START_S, reason=reason, actor=actor, idempotency_key=key)
