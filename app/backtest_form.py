@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
+from app.grid_form import asked_of_grid, grid_form
 from app.run_config import (
     COSTS,
     HISTORY_INTERVALS,
@@ -22,9 +23,7 @@ from app.run_config import (
     missing,
     parameters,
 )
-from app.sweeps import grid_of
 
-GRID_EXAMPLE = "fast = 5:50:5\nslow = 60, 120, 240"
 NO_FUNDING = "not charged"
 TYPED = ("path", "file", "free", "interval", "start", "end", "cash", "symbols", "dataset", "funding")
 
@@ -97,10 +96,7 @@ def _parameters(form: dict[str, Any], in_force: dict[str, Any], datasets: list[d
         rates = {NO_FUNDING: NO_FUNDING} | dataset_names(datasets, "funding")
         st.selectbox("Funding rates", list(rates), format_func=rates.get, key="backtest.funding",
                      help="A stored data set of real rates; not charged: the result says so")  # fmt: skip
-    with st.expander("Parameter grid: a sweep"):
-        st.text_area("One name = values a line", key="backtest.grid", height=90, placeholder=GRID_EXAMPLE,
-                     help="Values as 5, 10, 20 or as first:last:step. Filled in: every combination is run and counted "
-                     "as a trial")  # fmt: skip
+    grid_form()
     return specs
 
 
@@ -136,15 +132,14 @@ def _start(client: EngineClient, *, form: dict[str, Any], entered: list[Paramete
     form["funding"] = "" if form["funding"] == NO_FUNDING else form["funding"]
     typed = {spec.name: held[f"backtest.{form['strategy']}.{spec.name}"] for spec in entered}
     config = build_config(form, typed)
-    held["backtest.refusal"] = missing(config)
+    kind, more, lacking = asked_of_grid(held)
+    held["backtest.refusal"] = missing(config) or lacking
     if held["backtest.refusal"]:
         return
     # One key until the run it started is over: a double click finds the same run, not a second one.
     key = held.setdefault("backtest.key", new_key())
     try:
-        grid = grid_of(held.get("backtest.grid") or "")
-        kind = "sweep" if grid else "backtest"
-        held["backtest.run_id"] = client.start_run(config | ({"grid": grid} if grid else {}), key, kind=kind)["run_id"]
+        held["backtest.run_id"] = client.start_run(config | more, key, kind=kind)["run_id"]
     except CommandRefused as error:
         held["backtest.refusal"] = str(error)
         held.pop("backtest.key")

@@ -11,7 +11,9 @@ from app.performance import parsed
 from app.tables import Column, Figure
 from engine.domain import NS_PER_MS
 
-SHOWN_KINDS = ("backtest", "sweep")
+SHOWN_KINDS = ("backtest", "sweep", "walkforward")
+WITH_EQUITY = ("backtest", "walkforward")
+RESUMABLE = ("sweep", "walkforward")  # what they had finished is kept
 COMPARED = 4  # curves on one chart
 FINISHED = frozenset({"done", "failed", "cancelled"})
 

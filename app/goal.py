@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from app.backtests import WITH_EQUITY
 from app.charts import ACCENT, DOWN, MUTED, UP, dress
 from app.formats import UNKNOWN, is_known, number, percent
 from app.performance import utc_times
@@ -26,10 +27,10 @@ def first_date(today: date) -> date:
 
 
 def source_names(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, str]:
-    """Return what a record can be taken from: the account, then every finished backtest."""
+    """Return what a record can be taken from: the account, then every finished run that has an equity curve."""
     names = {ACCOUNT: "This account"}
     if len(runs):
-        for run in rows[rows["status"] == "done"].to_dict("records"):
+        for run in rows[(rows["status"] == "done") & rows["kind"].isin(WITH_EQUITY)].to_dict("records"):
             names[run["run_id"]] = f"{run['strategy']} · {run['symbols'] or UNKNOWN} · {run['run_id']}"
     return names
 

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import backtests, report_view, run_charts, sweep_view, widgets
-from app.client import CommandRefused, EngineClient, EngineUnavailable
+from app import backtests, report_view, run_charts, sweep_view, walkforward_view, widgets
+from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
 
 POLL_S = 0.5
 HONESTY = ("luck", "drawdown", "stress", "comparison", "walk_forward", "canaries", "certificate")
@@ -49,13 +49,17 @@ def progress(client: EngineClient, run_id: str) -> None:
     button_at.button("Cancel", key="backtest.cancel", on_click=_cancel, args=(client, run_id), width="stretch")
 
 
-def finished(rows: pd.DataFrame, opened: list[str]) -> list[dict[str, Any]]:
-    """Return the opened runs that have a result, in the order opened; say why of the others."""
+def finished(client: EngineClient, rows: pd.DataFrame, opened: list[str]) -> list[dict[str, Any]]:
+    """Return the opened runs that have a result, in the order opened; say why of the others, and offer to go on."""
     by_id = {row["run_id"]: row for row in rows.to_dict("records")}
     found = [by_id[run_id] for run_id in opened if run_id in by_id]
     for row in found:
         if row["status"] == "failed":
             st.error(f"Run {row['run_id']} failed. {row['error'] or ''}", icon=":material/block:")
+        if row["status"] in ("failed", "cancelled") and row["kind"] in backtests.RESUMABLE:
+            st.button(f"Resume {row['run_id']}", icon=":material/resume:", key=f"backtest.resume.{row['run_id']}",
+                      on_click=_resume, args=(client, row["run_id"]),
+                      help="What was finished of it is kept; the rest is computed")  # fmt: skip
     return [row for row in found if row["status"] == "done"]
 
 
@@ -67,8 +71,9 @@ def newest_finished(rows: pd.DataFrame) -> list[str]:
 def result(client: EngineClient, run: dict[str, Any]) -> None:
     """Show one finished run: what to believe of it first, then the curve, the doubts, every trade and every setting."""
     run_id = run["run_id"]
-    if run["kind"] == "sweep":
-        sweep_view.sweep(backtests.run_name(run), run_id, _load(client, run_id))
+    of_kind = {"sweep": sweep_view.sweep, "walkforward": walkforward_view.walk_forward}.get(run["kind"])
+    if of_kind is not None:
+        of_kind(backtests.run_name(run), run_id, _load(client, run_id))
         return
     answer, report = _load(client, run_id), _report(client, run_id)
     st.subheader(backtests.run_name(run))
@@ -101,7 +106,7 @@ def comparison(client: EngineClient, runs: list[dict[str, Any]]) -> None:
         st.caption(f"The first {backtests.COMPARED} of {len(runs)} chosen runs are compared.")
     runs = [run for run in runs if run["kind"] == "backtest"][: backtests.COMPARED]
     if not runs:
-        widgets.empty("Sweeps are looked at one at a time.")
+        widgets.empty("Sweeps and walk-forwards are looked at one at a time.")
         return
     answers = {run["run_id"]: _load(client, run["run_id"]) for run in runs}
     st.subheader(" against ".join(backtests.run_name(run) for run in runs))
@@ -208,6 +213,18 @@ def _result_of(_client: EngineClient, home: str, run_id: str) -> dict[str, Any]:
 @st.cache_data(max_entries=8, show_spinner="Writing the report")
 def _report_of(_client: EngineClient, home: str, run_id: str) -> dict[str, Any]:
     return _client.run_report(run_id)
+
+
+def _resume(client: EngineClient, run_id: str) -> None:
+    held = st.session_state
+    try:
+        held["backtest.run_id"] = client.resume_run(run_id, held.setdefault("backtest.key", new_key()))["run_id"]
+        held["backtest.refusal"] = None
+    except CommandRefused as error:
+        held["backtest.refusal"] = str(error)
+        held.pop("backtest.key")
+    except EngineUnavailable as error:
+        held["backtest.refusal"] = f"Unknown whether {run_id} goes on ({error.reason}) Try again: it cannot run twice."
 
 
 def _cancel(client: EngineClient, run_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,16 @@ from app.formats import signed, tick_decimals
 from app.performance import drawdown, known_points, rebased, thin_index
 
 MOST_MARKERS = 150  # more arrows than that hide the curve
+SPLIT = "out of sample →"
 WORDED_TRADES = 12  # more than that and the words overlap
 
 
 def backtest_spec(
-    points: Any, trades: pd.DataFrame | None = None, split_ms: int | None = None, exposure: Any = None
+    points: Any,
+    trades: pd.DataFrame | None = None,
+    split_ms: int | None = None,
+    exposure: Any = None,
+    marks: Sequence[tuple[int, str]] = (),
 ) -> list[dict[str, Any]]:
     """Describe equity above drawdown, and exposure below them, for streamlit-lightweight-charts.
 
@@ -30,14 +36,17 @@ def backtest_spec(
         First moment of the out-of-sample part, marked on the curve.
     exposure : (E, 3), optional
         ``[[ts_ms, gross, net], …]`` as multiples of equity; left out when the run did not keep it.
+    marks : sequence of (ms, words), optional
+        Moments that are marked on the curve.
     """
     table = known_points(points)
     falls = drawdown(table[:, 1])
     kept = thin_index(table[:, 1])
     # Both panels get the same times: the component keeps them in step by position, not by date.
     seconds, kept = _unique_seconds(table[kept, 0], kept)
+    told = [*marks, *([] if split_ms is None else [(split_ms, SPLIT)])]
     top = {
-        "type": "Area", "data": _series(seconds, table[kept, 1]), "markers": _markers(trades, split_ms, seconds),
+        "type": "Area", "data": _series(seconds, table[kept, 1]), "markers": _markers(trades, told, seconds),
         "options": {"lineColor": ACCENT, "topColor": "rgba(76, 141, 255, 0.28)",
                     "bottomColor": "rgba(76, 141, 255, 0.02)", "lineWidth": 2,
                     "priceFormat": _format(2 if table[:, 1].max(initial=0.0) < 1_000 else 0)},
@@ -154,11 +163,12 @@ def _series(seconds: np.ndarray, values: np.ndarray) -> list[dict[str, float]]:
     return [{"time": int(t), "value": round(float(v), 6)} for t, v in zip(seconds, values, strict=True)]
 
 
-def _markers(trades: pd.DataFrame | None, split_ms: int | None, seconds: np.ndarray) -> list[dict[str, Any]]:
-    marks = []
-    if split_ms is not None and len(seconds):
-        marks.append({"time": _nearest(seconds, split_ms // 1000), "position": "aboveBar", "color": MUTED,
-                      "shape": "square", "text": "out of sample →"})  # fmt: skip
+def _markers(trades: pd.DataFrame | None, told: Sequence[tuple[int, str]], seconds: np.ndarray) -> list[dict[str, Any]]:
+    marks = [
+        {"time": _nearest(seconds, at_ms // 1000), "position": "aboveBar", "color": MUTED, "shape": "square",
+         "text": words}
+        for at_ms, words in told if len(seconds)
+    ]  # fmt: skip
     if trades is not None and len(trades) and {"ts_exit", "pnl"} <= set(trades.columns) and len(seconds):
         closed = trades.dropna(subset=["ts_exit", "pnl"])
         closed = closed if len(closed) <= MOST_MARKERS else closed.iloc[:0]

@@ -30,7 +30,7 @@ with result_at:
         rows, backtests.RUN_COLUMNS, key="backtest.runs", name="run_id", chosen=results.newest_finished(rows),
         several=True, max_rows=6,
     )  # fmt: skip
-    shown = results.finished(rows, opened)
+    shown = results.finished(client, rows, opened)
     if len(shown) > 1:
         results.comparison(client, shown)
     elif shown:

@@ -27,7 +27,7 @@ from engine.research.honesty import Run, count_trials, panel_of
 from engine.research.loading import BarTable, cut, load_bars, load_funding, select
 from engine.research.origin import origin_of
 from engine.research.sensitivity import sensitivity
-from engine.research.simulation import harsher, has_volume, scan_again, scan_of
+from engine.research.simulation import harsher, has_volume, in_market, scan_of
 from engine.research.trades import RoundTrip, round_trips
 from engine.research.user_scan import repaints, scan_user
 from engine.settings import Environment
@@ -205,15 +205,16 @@ def trial_key(config: BacktestConfig, resolved: Resolved, bars: BarTable) -> str
 
 
 def _harsher(
-    config: BacktestConfig, resolved: Resolved, bars: BarTable, funding: F8 | None, wish: F8
+    config: BacktestConfig, resolved: Resolved, bars: BarTable, funding: F8 | None, cancelled: Cancelled | None
 ) -> Callable[[float, int], SimResult]:
     """Return a function that runs the rule again with costs times a factor and fills some bars later.
 
-    A user's strategy is not asked again: its recorded wishes are carried out under the other conditions.
+    A user's file is loaded anew and asked at every bar: it sees the account that the other conditions give it.
     """
 
     def rerun(factor: float, delay: int) -> SimResult:
-        return scan_again(bars, funding, resolved, config.cash, wish, harsher(resolved.market, factor, delay))
+        other = in_market(resolved, harsher(resolved.market, factor, delay), bars.interval_s)
+        return _simulate(bars, funding, config, other, lambda share: None, cancelled)[0]
 
     return rerun
 
@@ -285,7 +286,7 @@ def run_backtest(
     _stop_if(cancelled)
     trials = count_trials(run, whole, trial_key(config, resolved, bars))
     honesty = panel_of(
-        run, trials, _harsher(config, resolved, bars, funding, wish), config.panel,
+        run, trials, _harsher(config, resolved, bars, funding, cancelled), config.panel,
         lambda share: report(CHECKED_SHARE + (1.0 - CHECKED_SHARE) * share),
     )  # fmt: skip
     run.metrics.update({"deflated_sharpe": honesty["deflated_sharpe"]["value"], "pbo": honesty["pbo"]["value"]})

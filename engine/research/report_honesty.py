@@ -147,6 +147,8 @@ def drawdown(result: dict[str, Any]) -> Section:
 def stress(result: dict[str, Any]) -> Section:
     """Return the same rule with doubled costs and later fills."""
     words = ["If a small change of conditions ends the profit, it was the conditions' profit."]
+    if _of_file(result):
+        words.append("The strategy's file is run anew under each: it sees the account that it then has.")
     return _rows_section(result, "stress", "Harsher conditions", "Same rule, worse conditions", words)
 
 
@@ -217,8 +219,17 @@ def sensitivity(result: dict[str, Any]) -> Section:
         ])  # fmt: skip
     columns = ["Assumption", "Changed to", "Sharpe, per year", "Moved by", "Growth a year", "Drawdown",
                "Final equity, USDT"]  # fmt: skip
-    return Section("sensitivity", "What it hangs on", ["One assumption is changed at a time; the worst is first."],
-                   [Table("", columns, rows, "", (0, 1))])  # fmt: skip
+    words = ["One assumption is changed at a time; the worst is first."]
+    if _of_file(result):
+        words.append(
+            "The strategy's file is not run again here: the weights that it gave are carried out under each. A file "
+            "that looks at its own position or equity might have decided otherwise."
+        )
+    return Section("sensitivity", "What it hangs on", words, [Table("", columns, rows, "", (0, 1))])
+
+
+def _of_file(result: dict[str, Any]) -> bool:
+    return str((result.get("config") or {}).get("strategy") or "").endswith(".py")
 
 
 def _worst_first(row: dict[str, Any]) -> tuple[bool, float]:

@@ -49,6 +49,13 @@ def harsher(market: Market, factor: float, delay: int) -> Market:
     return market._replace(**priced, delay_bars=market.delay_bars + delay)
 
 
+def in_market(resolved: Resolved, market: Market, interval_s: int) -> Resolved:
+    """Return a configuration with other assumptions about costs and the venue."""
+    return resolved._replace(
+        costs=market.costs(interval_s), assumptions=market.assumptions(interval_s), market=market
+    )  # fmt: skip
+
+
 def scan_again(
     bars: BarTable, funding: F8 | None, resolved: Resolved, cash: float, wish: F8, market: Market
 ) -> SimResult:
@@ -65,11 +72,7 @@ def scan_again(
         The recorded weights of a user's strategy, which is not asked again; not read for a built-in one.
     market : Market
     """
-    interval_s = bars.interval_s
-    other = resolved._replace(
-        costs=market.costs(interval_s), assumptions=market.assumptions(interval_s), market=market
-    )  # fmt: skip
-    scan = scan_of(bars, funding, other, cash)
+    scan = scan_of(bars, funding, in_market(resolved, market, bars.interval_s), cash)
     if resolved.params.sleeve == Sleeve.EXTERNAL:
         scan.external_weight[:] = wish
     scan.advance(len(bars.ts_open))

@@ -10,11 +10,13 @@ import numpy as np
 
 from engine.core.simulate import SimResult
 from engine.domain import F8
+from engine.errors import DataError
 from engine.research.figures import DAYS_PER_YEAR, Stretch, ratios
 from engine.research.loading import BarTable
 
 HOLDS = (("BTC hold", ("BTC", "XBT")), ("ETH hold", ("ETH",)))
 RATIOS = ("cagr", "sharpe", "sortino", "calmar", "max_drawdown", "cvar_95")
+FIGURES = ("final_equity", "total_return", *RATIOS)
 STRESSES = {"costs x 2": (2.0, 0), "delay + 1 bar": (1.0, 1)}
 """Name, factor on every cost of a fill, bars that every fill comes later."""
 
@@ -30,6 +32,10 @@ def _told(bars: BarTable, equity: F8, cash: float, paid: dict[str, float]) -> di
     return {"final_equity": final, "total_return": final / cash - 1.0} | {n: found[n] for n in RATIOS} | paid
 
 
+def _unknown(why: str) -> dict[str, Any]:
+    return dict.fromkeys(FIGURES, math.nan) | {"why": why}
+
+
 def stress_rows(bars: BarTable, cash: float, rerun: Rerun) -> list[dict[str, Any]]:
     """Return the figures of the rule with doubled costs and with fills one bar later.
 
@@ -38,10 +44,15 @@ def stress_rows(bars: BarTable, cash: float, rerun: Rerun) -> list[dict[str, Any
     bars : BarTable
     cash : float, quote currency
     rerun : Rerun
+        Its ``DataError`` becomes a row of NaN with the reason.
     """
     rows = []
     for name, (factor, delay) in STRESSES.items():
-        result = rerun(factor, delay)
+        try:
+            result = rerun(factor, delay)
+        except DataError as error:  # a user's file that fails on the account that it then has
+            rows.append({"name": name} | _unknown(str(error)))
+            continue
         paid = {"fees": float(np.sum(result.fills.fee)), "slippage": float(np.sum(result.fills.slippage))}
         rows.append({"name": name} | _told(bars, result.track.equity, cash, paid))
     return rows
@@ -108,15 +119,13 @@ def comparison_rows(
         Fractions of notional.
     """
     rows = []
-    names = ("final_equity", "total_return", *RATIOS)
     for name, starts in HOLDS:
         column = next((i for i, symbol in enumerate(bars.symbols) if symbol.startswith(starts)), None)
         if column is None or not np.isfinite(bars.close_px[:, column]).any():
-            why = f"the run has no bars of {starts[0]}"
-            rows.append({"name": name} | dict.fromkeys(names, math.nan) | {"why": why})
+            rows.append({"name": name} | _unknown(f"the run has no bars of {starts[0]}"))
             continue
         rates = None if funding is None else funding[:, column]
         equity, paid = hold_equity(bars.open_px[:, column], bars.close_px[:, column], rates, cash, fee, slippage)
         rows.append({"name": name} | _told(bars, equity, cash, paid))
-    nothing = dict.fromkeys(names, 0.0) | {"final_equity": cash, "sharpe": math.nan, "sortino": math.nan}
+    nothing = dict.fromkeys(FIGURES, 0.0) | {"final_equity": cash, "sharpe": math.nan, "sortino": math.nan}
     return [*rows, {"name": "cash"} | nothing | {"calmar": math.nan}]

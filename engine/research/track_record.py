@@ -83,6 +83,7 @@ def record_of_backtest(result: dict[str, Any], *, out_of_sample: bool = True) ->
     split_ms = (result.get("out_of_sample") or {}).get("first_ts_ms")
     late = [point for point in points if split_ms is not None and point[0] >= split_ms]
     use_late = out_of_sample and len(late) >= 2
+    walked = result.get("kind") == "walkforward"  # every point of it was decided on parameters from earlier bars
     table = np.array(late if use_late else points, dtype=np.float64)
     ts_ms, equity = table[:, 0].astype(np.int64), table[:, 1]
     returns, step = daily_returns(ts_ms, equity)
@@ -90,11 +91,11 @@ def record_of_backtest(result: dict[str, Any], *, out_of_sample: bool = True) ->
     name = f"{config.get('strategy') or 'backtest'} on {', '.join((config.get('symbols') or ['?'])[:4])}"
     trials = result.get("trials")
     caveats = ["A backtest is a story about the past; live results are usually worse."]
-    if not use_late:
+    if not use_late and not walked:
         caveats.append("The whole run is used, with the part on which the strategy was chosen: this flatters.")
     if isinstance(trials, int) and trials > 1:
         caveats.append(f"{trials} variants were tried on this data; the one that is looked at is seldom the worst.")
-    part = "out of sample" if use_late else "whole run"
+    part = "walk-forward" if walked else "out of sample" if use_late else "whole run"
     return TrackRecord(
         returns, step, f"backtest, {name}, {part}", "backtest", tuple(caveats), int(ts_ms[0]), int(ts_ms[-1])
     )

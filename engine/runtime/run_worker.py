@@ -59,7 +59,8 @@ def _walk_forward(request: dict[str, Any], report: Report, stop: Callable[[], bo
 
     config = WalkForwardConfig(**_fields("walkforward", request))
     found = run_walk_forward(config, report, stop).to_json(CURVE_POINTS)
-    return found, found["metrics"] | {"n_folds": len(found["folds"]), "trials": found["trials"]}
+    told = {"n_folds": len(found["folds"]), "trials": found["trials"]}
+    return found, found["metrics"] | told | {"deflated_sharpe": found["deflated_sharpe"]["value"]}
 
 
 WORK = {"backtest": _backtest, "sweep": _sweep, "walkforward": _walk_forward}
