@@ -51,9 +51,14 @@ def gains(quantile: np.ndarray, prob_up: np.ndarray, base: Prediction, target: F
     """
     direction = log_loss(base.prob_up, target) - log_loss(prob_up, target)
     plain = pinball_loss(base.quantile, target)
-    known = np.isfinite(plain)
-    scale = float(plain[known].mean()) if known.any() else 1.0
-    return 0.5 * (direction / np.log(2.0) + (plain - pinball_loss(quantile, target)) / max(scale, 1e-12))
+    return gains_of(direction, plain - pinball_loss(quantile, target), plain)
+
+
+def gains_of(log_loss_gain: F8, pinball_gain: F8, base_pinball: F8) -> F8:
+    """Return ``gains`` where the losses are known already."""
+    known = np.isfinite(base_pinball)
+    scale = float(base_pinball[known].mean()) if known.any() else 1.0
+    return 0.5 * (log_loss_gain / np.log(2.0) + pinball_gain / max(scale, 1e-12))
 
 
 def daily_sums(values: np.ndarray, day: np.ndarray) -> tuple[F8, F8]:

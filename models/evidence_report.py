@@ -210,12 +210,17 @@ def _thousandths(result: dict[str, Any], name: str) -> dict[str, Any]:
     return {**result, "models": models}
 
 
+def section_of(path: Path) -> str:
+    """Return the section that a document holds, markers included; empty where there is none."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if BEGIN not in text or END not in text:
+        return ""
+    return BEGIN + text.split(BEGIN, 1)[1].split(END, 1)[0] + END
+
+
 def write_section(result: dict[str, Any], path: Path) -> None:
     """Put the section into a document, in place of the one that is there, else at its end."""
-    text = path.read_text() if path.is_file() else ""
-    section = markdown(result)
-    if BEGIN in text and END in text:
-        before, after = text.split(BEGIN)[0], text.split(END, 1)[1]
-        path.write_text(before + section + after)
-    else:
-        path.write_text(text.rstrip() + "\n\n" + section + "\n")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    present, section = section_of(path), markdown(result)
+    written = text.replace(present, section) if present else text.rstrip() + "\n\n" + section + "\n"
+    path.write_text(written, encoding="utf-8")

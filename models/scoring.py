@@ -52,14 +52,19 @@ def pinball_loss(quantile: np.ndarray, target: np.ndarray) -> F8:
     >>> pinball_loss(np.zeros((1, 9)), np.array([1.0])).tolist()
     [0.5]
     """
-    level = np.asarray(QUANTILE_LEVELS)
-    over = np.asarray(target, dtype=np.float64)[..., None] - np.asarray(quantile, dtype=np.float64)
-    return np.maximum(level * over, (level - 1.0) * over).mean(axis=-1)
+    target = np.asarray(target, dtype=np.float64)
+    total = np.zeros(target.shape)
+    for k, level in enumerate(QUANTILE_LEVELS):  # by level: years of forecasts at once would not fit into a cache
+        over = target - quantile[..., k]
+        total += np.maximum(level * over, (level - 1.0) * over)
+    return total / len(QUANTILE_LEVELS)
 
 
 def inside(quantile: np.ndarray, target: np.ndarray) -> F8:
     """Return for each interval of ``INTERVALS`` whether the target lies in it: (..., 4), 1, 0, or NaN if unknown."""
     target = np.asarray(target, dtype=np.float64)
     columns = [(target >= quantile[..., low]) & (target <= quantile[..., high]) for low, high in INTERVALS.values()]
-    known = np.isfinite(target) & np.isfinite(quantile).all(axis=-1)
+    known = np.isfinite(target)
+    for k in range(quantile.shape[-1]):
+        known &= np.isfinite(quantile[..., k])
     return np.where(known[..., None], np.stack(columns, axis=-1).astype(np.float64), np.nan)

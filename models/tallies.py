@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.domain import F8, I8, NS_PER_DAY
-from models.ensemble import daily_sums, gains
+from models.ensemble import daily_sums, gains_of
 from models.forecast import MEDIAN, Prediction
 from models.scoring import INTERVALS, inside, log_loss, pinball_loss
 
@@ -57,7 +57,7 @@ def thresholds(prob_up: np.ndarray, day: I8) -> F8:
         past = lean[starts[d - CONFIDENCE_DAYS] : starts[d]].reshape(-1, prob_up.shape[2])
         past = past[np.isfinite(past).all(axis=1)]
         if len(past) >= 50:
-            out[d] = np.quantile(past, levels, axis=0).T
+            out[d] = np.quantile(np.ascontiguousarray(past.T), levels, axis=1).T
     return out
 
 
@@ -100,7 +100,7 @@ def tallies(said: Prediction, issued: np.ndarray, base: Prediction, target: F8, 
         within = inside(quantile, target)
         found |= {f"{name}_{100 * level:.0f}": within[..., k] for k, level in enumerate(INTERVALS)}
     found["ic"] = rank_products(said.quantile[..., MEDIAN], target)
-    found["skill"] = gains(said.quantile, said.prob_up, base, target)
+    found["skill"] = gains_of(found["log_loss_gain"], found["pinball_gain"], plain)
     return {name: daily_sums(values, day) for name, values in found.items()}
 
 

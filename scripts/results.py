@@ -28,6 +28,7 @@ from engine.research.loading import cut, load_bars, load_funding
 from engine.research.outlook import NAMES, outlook
 from engine.research.outlook_check import checks, coverage, daily_returns
 from engine.research.report import formatted
+from models.evidence_report import section_of
 
 HORIZONS = ("4,12,36,108", "12,36,108", "24,72,216", "72,216,648", "120,360,1080")
 VOLATILITY_HOURS, BANDS, TARGETS = ("72", "168", "336"), ("0.05", "0.1"), ("0.1", "0.2", "0.4")
@@ -261,7 +262,8 @@ def main() -> int:
         print(f"cannot run: {error}", file=sys.stderr)
         return 2
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text.rstrip() + "\n", encoding="utf-8")
+    models = section_of(options.out)  # written by scripts/evaluate_models.py, which takes much longer
+    options.out.write_text("\n\n".join(part for part in (text.rstrip(), models) if part) + "\n", encoding="utf-8")
     print(f"written to {options.out}")
     return 0
 

@@ -16,7 +16,7 @@ from models import catalogue
 from models.catalogue import BASE, Entry
 from models.evaluate import ENSEMBLE, Plan, _skills_before, judge_all, learn_all, prepared
 from models.evidence import evidence
-from models.evidence_report import BEGIN, END, aligned, goal_sentence, summary_rows, write_section
+from models.evidence_report import BEGIN, END, aligned, goal_sentence, section_of, summary_rows, write_section
 from models.forecast import HORIZONS, Learnable
 from models.trading import Terms
 from models.walkforward import gathered, months, run_task
@@ -104,6 +104,8 @@ def test_section_is_written_once(result: dict, tmp_path: Path) -> None:
     text = document.read_text()
     assert text.startswith("# Results\n\nkept\n")
     assert text.count(BEGIN) == text.count(END) == text.count("### Net of costs") == 1
+    assert text.rstrip().endswith(section_of(document))
+    assert section_of(tmp_path / "absent.md") == ""
 
 
 def test_a_killed_run_goes_on_and_says_the_same(plan: Plan, result: dict) -> None:
