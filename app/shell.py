@@ -16,6 +16,7 @@ PAGES = {
     "portfolio": "Portfolio",
     "backtest": "Backtest",
     "data": "Data",
+    "insights": "AI Insights",
     "goal": "Goal",
     "journal": "Journal",
     "health": "Health",

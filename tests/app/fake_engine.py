@@ -35,6 +35,7 @@ from fake_books import (
 from fake_data import FakeData
 from fake_health import INCIDENT_COLUMNS, FakeHealth
 from fake_market import TICK, FakeMarket
+from fake_models import FakeModels
 from fake_research import FakeResearch
 
 from engine.settings import SystemConfig
@@ -57,7 +58,7 @@ class _Auth(fl.ServerMiddlewareFactory):
             raise fl.FlightUnauthenticatedError("bad token")
 
 
-class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, fl.FlightServerBase):
+class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, fl.FlightServerBase):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
         self.home, self.mode, self.ticking = Path(home), mode, ticking
         self.token = secrets.token_hex(16)
@@ -67,6 +68,7 @@ class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, fl.FlightServe
         self.books_empty = empty
         self.begin_health(empty=empty)
         self.begin_data(empty=empty)
+        self.begin_models(empty=empty)
         self.config = SystemConfig()
         self.started_ns = time.time_ns()
         self.engine_id = secrets.token_hex(4)

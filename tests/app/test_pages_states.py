@@ -1,4 +1,4 @@
-"""Portfolio, Backtest, Goal, Journal, Settings and Health each tell a value, nothing and the unknown apart."""
+"""Every page but the desk tells a value, nothing and the unknown apart."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ EMPTY_SENTENCES = {
     "settings": "No change recorded yet",
     "health": "No drill yet",
     "goal": "Not enough evidence: the record holds 0 daily returns",
+    "insights": "No model has been trained yet",
 }
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
@@ -22,7 +23,9 @@ VALUE_SENTENCES = {
     "settings": "Applied from the next decision on",
     "health": "flat in 0.91",
     "goal": "is fewer than 1 in 2,000 paths: practically impossible",
+    "insights": "In the past 78.0",
 }
+TITLES = {"insights": "AI Insights"}
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def test_engine_that_is_down_is_unknown_and_not_empty(home, name):
     assert not script.exception
     said = texts(script)
     assert "unknown since" in said
-    assert script.title[0].value == name.capitalize()
+    assert script.title[0].value == TITLES.get(name, name.capitalize())
     assert EMPTY_SENTENCES[name] not in said
     assert "0.00" not in said
     assert not script.dataframe

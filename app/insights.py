@@ -1,0 +1,290 @@
+"""How the AI Insights page writes what the engine says of models: rows, headline numbers, sentences. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from app.formats import UNKNOWN, age, is_known, moment, number, percent, signed, signed_percent
+from app.tables import Column, Figure
+from engine.domain import INTERVAL_S, NS_PER_S
+
+ROLE_WORD = {"champion": "in force", "challenger": "challenger", "retired": "retired", "baseline": "baseline"}
+ENDED = ("done", "failed", "cancelled", "lost")
+INTERVALS = {0.95: (0, 8), 0.9: (1, 7), 0.8: (2, 6), 0.5: (3, 5)}  # which quantiles bound the central intervals
+NO_MODEL = "No model has been trained yet"
+
+MODEL_COLUMNS = (
+    Column("name", "Model", "text", "", 105),
+    Column("role", "Role", "text", "In force: what it says is used as far as its weight goes", 85),
+    Column("weight", "Weight", "figure", "What it counts among the models and the base rate at this horizon", 70),
+    Column("accuracy", "Direction right, %", "figure", "Out of sample, with its 95 % interval; a coin has 50 %", 130),
+    Column("gain", "Log-loss against base rate", "figure", "Hundredths of a nat; above zero is better", 165),
+    Column("ic", "Rank correlation", "figure", "Of forecast and outcome (information coefficient); 0 is none", 140),
+    Column("held", "80 % interval held, %", "figure", "Share of outcomes inside what was stated as 80 %", 140),
+    Column("sharpe", "Sharpe, net, per year", "figure", "Of its position rule, after costs; not annual return", 140),
+    Column("why", "Why this weight", "text", "", "large"),
+)
+MEMBER_COLUMNS = (
+    Column("name", "Model", "text", "", 110),
+    Column("prob_up", "Rise, %", "figure", "Its probability of a rise over the chosen horizon", 90),
+    Column("median", "Middle forecast", "figure", "Half of its outcomes lie above", 120),
+    Column("weight", "Weight", "figure", "", 80),
+    Column("state", "State", "verdict", "A stale or absent forecast is left out", 110),
+)
+AGENT_COLUMNS = (
+    Column("name", "Agent", "text", "", 80),
+    Column("vote", "Wish, −1 to 1", "figure", "Wholly short to wholly long; not an order", 110),
+    Column("between", "9 of 10 of its actions", "figure", "Between the 5 % and 95 % of its action distribution", 160),
+    Column("seeds", "Seeds", "count", "Separately trained copies behind the vote", 60),
+    Column("sharpe", "Sharpe, net, per year", "figure", "Out of sample, after costs, with its 95 % interval", 150),
+    Column("weight", "Weight", "figure", "", 80),
+)
+DRIFT_COLUMNS = (
+    Column("state", "State", "verdict", "", 100),
+    Column("topic", "What", "text", "", 230),
+    Column("feature", "Input", "text", "Its name in the documentation of the inputs", 130),
+    Column("psi", "PSI", "number", "Population stability index; above 0.25 is unlike what was trained on", 80),
+)
+CHALLENGE_COLUMNS = (
+    Column("champion", "In force", "text", "", 140),
+    Column("challenger", "Challenger, in shadow", "text", "", 160),
+    Column("since", "Since, UTC", "text", "", 150),
+    Column("outcomes", "Judged", "count", "Outcomes that both have forecast", 80),
+    Column("evidence", "Evidence", "figure", "How many times likelier the record is if the challenger is better", 150),
+    Column("verdict", "Verdict", "text", "", "large"),
+)
+
+
+def horizon_names(overview: dict[str, Any]) -> dict[int, str]:
+    """Return every horizon in bars with its length in words."""
+    return {bars: age(bars * overview["bar_s"]) if bars * overview["bar_s"] < 3_600 else _hours(
+        bars * overview["bar_s"]) for bars in overview["horizons"]}  # fmt: skip
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3_600:g} h"
+
+
+def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
+    """Return the numbers to look at first, each with its doubt below it."""
+    models = [row for row in overview["models"] if row["role"] != "baseline"]
+    best = max(models, key=lambda row: row["weight"][at] if row["weight"] else 0.0, default=None)
+    trusted = [row for row in models if row["weight"] and row["weight"][at] > 0]
+    right = figure_of(best, "accuracy", at) if best else None
+    held = figure_of(best, "issued_80", at) if best else None
+    expires = min((row["ts_expires"] for row in trusted if is_known(row["ts_expires"])), default=None)
+    left = UNKNOWN if expires is None else age((expires - now_ns) / NS_PER_S) if expires > now_ns else "expired"
+    return [
+        Figure("Models count in decisions", percent(overview["share"], 0), overview["why"]),
+        Figure("Models with weight", f"{len(trusted)} of {len(models)}", "At the chosen horizon"),
+        Figure(f"Direction right, {best['name']}" if best else "Direction right", _share(right),
+               "Out of sample, of the model that counts most", _range(right)),
+        Figure("80 % interval held", _share(held), "Share of outcomes inside it", _range(held)),
+        Figure("First to expire, in", left, "Older models are no longer acted on"),
+    ]  # fmt: skip
+
+
+def figure_of(row: dict[str, Any], name: str, at: int) -> dict[str, Any] | None:
+    """Return a model's estimate of a figure at a horizon; None where there is none."""
+    values = (row.get("figures") or {}).get(name)
+    found = values[at] if values and at < len(values) else None
+    return found if found and is_known(found.get("value")) else None
+
+
+def model_rows(overview: dict[str, Any], at: int) -> pd.DataFrame:
+    """Return the scoreboard at one horizon: every model, those that failed and those without skill too."""
+    rows = []
+    for row in overview["models"]:
+        weight = row["weight"][at] if row.get("weight") else None
+        rows.append({
+            "name": row["name"], "role": ROLE_WORD.get(row["role"], row["role"]), "weight": percent(weight, 0),
+            "accuracy": _estimate(figure_of(row, "accuracy", at), 100, 1),
+            "gain": _estimate(figure_of(row, "log_loss_gain", at), 100, 2, sign=True),
+            "ic": _estimate(figure_of(row, "ic", at), 1, 3, sign=True),
+            "held": _estimate(figure_of(row, "issued_80", at), 100, 1),
+            "sharpe": _estimate(row.get("sharpe"), 1, 2, sign=True),
+            "why": f"{'failed: ' + row['failed'] if row.get('failed') else row.get('why_weight') or UNKNOWN}",
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=[column.name for column in MODEL_COLUMNS])
+
+
+def bar_to_clear(overview: dict[str, Any]) -> str:
+    """Say what the plain rule earns, because that is what a model has to beat."""
+    found = overview.get("trend_sharpe")
+    if not found or not is_known(found.get("value")):
+        return "What the plain trend rule earns on the same bars has not been measured yet."
+    return (
+        f"The plain trend rule has a net Sharpe ratio of {number(found['value'])} a year on the same bars "
+        f"({_range(found)}): a model that earns less than that has no reason to be there, whatever its accuracy."
+    )
+
+
+def member_rows(overview: dict[str, Any], said: dict[str, Any], at: int) -> pd.DataFrame:
+    """Return what each model says of a symbol at one horizon."""
+    scale = sigma_at(said, overview["horizons"][at])
+    rows = [{
+        "name": row["name"], "prob_up": percent(row["prob_up"][at], 1),
+        "median": signed_percent(simple_return(row["median"][at], scale)), "weight": percent(row["weight"][at], 0),
+        "state": "▲ fresh" if row["fresh"] else "▼ left out",
+    } for row in said["members"]]  # fmt: skip
+    return pd.DataFrame(rows, columns=[column.name for column in MEMBER_COLUMNS])
+
+
+def disagreement(said: dict[str, Any], at: int) -> str:
+    """Say how far the models are from each other, against how far they are from a coin."""
+    spread, prob = said["prob_spread"][at], said["prob_up"][at]
+    if not is_known(spread):
+        return "Fewer than two models have a forecast: whether they agree is unknown."
+    lean = abs(prob - 0.5)
+    verdict = "more than they are away from a coin: there is no agreement" if spread > lean else "less than they are " \
+        "away from a coin"  # fmt: skip
+    return f"The models differ by {points(spread)} points, {verdict} ({points(lean)} points)."
+
+
+def agent_rows(said: dict[str, Any]) -> pd.DataFrame:
+    """Return what each trading agent wishes, with the spread of its own actions and its record."""
+    rows = [{
+        "name": row["name"].upper(), "vote": signed(row["vote"]),
+        "between": f"{number(row['low'])} to {number(row['high'])}", "seeds": row["seeds"],
+        "sharpe": _estimate(row.get("sharpe"), 1, 2, sign=True), "weight": percent(row["weight"], 0),
+    } for row in said["agents"]]  # fmt: skip
+    return pd.DataFrame(rows, columns=[column.name for column in AGENT_COLUMNS])
+
+
+def drift_rows(overview: dict[str, Any]) -> pd.DataFrame:
+    """Return every input's drift, the worst first."""
+    word = {"steady": "▲ steady", "shifted": "○ shifted", "unlike": "▼ unlike"}
+    rows = [row | {"state": word.get(row["verdict"], UNKNOWN)} for row in overview["drift"]]
+    rows.sort(key=lambda row: -row["psi"] if is_known(row["psi"]) else math.inf)
+    return pd.DataFrame(rows, columns=[column.name for column in DRIFT_COLUMNS])
+
+
+def challenge_rows(overview: dict[str, Any]) -> pd.DataFrame:
+    """Return challengers beside the models they would replace."""
+    rows = [row | {
+        "since": moment(row["since_ns"]),
+        "evidence": f"{number(row['evidence'], 1)} of {number(row['needed'], 0)} needed",
+    } for row in overview["challenges"]]  # fmt: skip
+    return pd.DataFrame(rows, columns=[column.name for column in CHALLENGE_COLUMNS])
+
+
+def explainable(overview: dict[str, Any]) -> list[str]:
+    """Return the models that can be asked for reasons, the one that counts most first."""
+    usable = [row for row in overview["models"] if row["role"] != "baseline" and not row.get("failed")]
+    return [row["name"] for row in sorted(usable, key=lambda row: -max(row["weight"] or [0.0]))]
+
+
+def interval_name(bar_s: float) -> str:
+    """Return the engine's name of a length of bars: 3600 s is ``1h``."""
+    return next((name for name, seconds in INTERVAL_S.items() if seconds == bar_s), f"{bar_s:g}s")
+
+
+def fan_caption(overview: dict[str, Any], said: dict[str, Any], at: int, no_candles: bool) -> str:
+    """Say what the fan shows at the chosen horizon, and how such fans fared."""
+    scale = sigma_at(said, overview["horizons"][at])
+    low, high = (simple_return(said["quantile"][at][side], scale) for side in INTERVALS[0.8])
+    held = [figure_of(row, "issued_80", at) for row in overview["models"] if row["role"] == "champion"]
+    known = next((found for found in held if found), None)
+    fared = f"In the past {percent(known['value'], 1)} of outcomes lay inside such 80 % intervals ({_range(known)})" \
+        if known else "How often outcomes lay inside such intervals is not known yet"  # fmt: skip
+    parts = [
+        f"Over {horizon_names(overview)[overview['horizons'][at]]}: rise {percent(said['prob_up'][at], 1)}, before "
+        f"{percent(said['base_up'][at], 1)}; 80 % interval {signed_percent(low)} to {signed_percent(high)}",
+        fared, f"forecast of {moment(said['ts_close'])} UTC",
+    ]  # fmt: skip
+    return ". ".join([*parts, "The candles are not stored yet"] if no_candles else parts) + "."
+
+
+def drivers_caption(answer: dict[str, Any]) -> str:
+    """Say what the bars add up to, and what they do not show."""
+    return (
+        f"From {percent(answer['typical_prob'], 1)} for a typical bar to {percent(answer['said_prob'], 1)} for this "
+        "one; whiskers are two standard errors. It shows what this model made of its inputs, not what moves the market."
+    )
+
+
+def regime_sentence(regimes: dict[str, Any]) -> str:
+    """Say which regime is the likeliest now, and that it is not certain."""
+    if not regimes["points"]:
+        return "No bar has been judged yet."
+    name, prob = max(zip(regimes["names"], regimes["points"][-1][1:], strict=True), key=lambda pair: pair[1])
+    alarms = len(regimes["changes"])
+    return (
+        f"Now {name} with {percent(prob, 0)}, judged by the bars up to each moment alone, as it was seen then. "
+        f"Dashed: {alarms} alarm{'' if alarms == 1 else 's'} that the market's behaviour changed."
+    )
+
+
+def offer_sentence(offer: dict[str, Any]) -> str:
+    """Say what a training would do and how long it takes."""
+    return (
+        f"{offer['why']} Training on {number(offer['symbols'], 0)} symbols and {number(offer['bars'], 0)} bars takes "
+        f"about {number(max(offer['minutes'], 1.0), 0)} minutes in a process of its own; trading goes on meanwhile. "
+        "What is learned gets weight only as far as it shows skill out of sample."
+    )
+
+
+def training_line(run: dict[str, Any]) -> str:
+    """Say where a training stands."""
+    left = f" · about {age(run['seconds_left'])} left" if is_known(run.get("seconds_left")) else ""
+    return f"{run['status'].capitalize()} · {run['message'] or 'starting'}{left} · because {run['reason']}"
+
+
+def case_sentence(answer: dict[str, Any], at_bar: int) -> str:
+    """Say what happened after the nearest past cases, and how alike they really are."""
+    cases = [row for row in answer["cases"] if len(row["path"]) > at_bar]
+    if not cases:
+        return "No past bar with a known outcome is there to compare with."
+    rises = sum(row["path"][at_bar] > 0 for row in cases)
+    near = min(row["distance"] for row in cases)
+    return (
+        f"After the {len(cases)} most similar past bars the price rose {rises} times and fell {len(cases) - rises} "
+        f"times. The nearest is {number(near)} away where a past bar picked at random is "
+        f"{number(answer['ordinary_distance'])} away (in standard deviations an input): "
+        f"{'alike' if near < 0.5 * answer['ordinary_distance'] else 'not very alike'}."
+    )
+
+
+def sigma_at(said: dict[str, Any], horizon: int) -> float:
+    """Return the standard deviation of the log return over a horizon, as the engine knows it now."""
+    return float(said["sigma"]) * math.sqrt(horizon)
+
+
+def simple_return(value: float | None, scale: float) -> float | None:
+    """Return the simple return of a forecast in units of ``scale``; None stays unknown."""
+    return math.exp(value * scale) - 1.0 if is_known(value) else None
+
+
+def points(prob: float | None) -> str:
+    """Write a difference of probabilities in percentage points, without the unit."""
+    return number(None if not is_known(prob) else 100.0 * prob, 1)
+
+
+def _share(found: dict[str, Any] | None) -> str:
+    return percent(found["value"], 1) if found else UNKNOWN
+
+
+def _range(found: dict[str, Any] | None) -> str | None:
+    if not found or not (is_known(found.get("low")) and is_known(found.get("high"))):
+        return None
+    if abs(found["value"]) <= 1 and "count" in found:
+        return f"{percent(found['low'], 1)} to {percent(found['high'], 1)}, of {number(found['count'], 0)}"
+    return f"{number(found['low'])} to {number(found['high'])}, 95 %"
+
+
+def _estimate(found: dict[str, Any] | None, times: float, decimals: int, *, sign: bool = False) -> str:
+    if not found or not is_known(found.get("value")):
+        return UNKNOWN
+    value = found["value"] * times
+    text = signed(value, decimals) if sign and _is_sure(found) else number(value, decimals)
+    if not (is_known(found.get("low")) and is_known(found.get("high"))):
+        return text
+    return f"{text} ({number(found['low'] * times, decimals)} … {number(found['high'] * times, decimals)})"
+
+
+def _is_sure(found: dict[str, Any]) -> bool:
+    """Whether the interval leaves zero out: only then is a sign coloured."""
+    return is_known(found.get("low")) and is_known(found.get("high")) and (found["low"] > 0 or found["high"] < 0)

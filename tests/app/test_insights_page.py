@@ -1,0 +1,187 @@
+"""The AI Insights page: every claim with its doubt, models without skill in the table, commands once a click."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from fake_actions import refuse
+from fake_models import HOUR_NS, OFFER, FakeModels, estimate
+from page_engine import PageEngine, page, texts
+
+from app import insights, insights_charts
+
+SAID_AT = 5
+
+
+class Books(FakeModels):
+    """The fake's answers without an engine around them."""
+
+    def __init__(self) -> None:
+        self.market = type("Market", (), {"px": {"BTCUSDT": 60_000.0}})()
+        self.begin_models(empty=False)
+
+
+@pytest.fixture(scope="module")
+def books():
+    return Books()
+
+
+@pytest.fixture(scope="module")
+def overview(books):
+    return books.act_models({})
+
+
+@pytest.fixture(scope="module")
+def said(books):
+    return books.act_models_forecast({"symbol": "BTCUSDT"})
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    running = PageEngine(tmp_path).start()
+    yield running
+    running.stop()
+
+
+def sent(engine, name):
+    return [body for action, body in engine.calls if action == name]
+
+
+@pytest.mark.parametrize(("view", "words"), [
+    ("Why", "the 80 % interval includes zero"),
+    ("Scoreboard", "a model that earns less than that has no reason to be there"),
+    ("Calibration", "a stated 55 % came 55 times in 100"),
+    ("Regimes", "1 alarm that the market's behaviour changed"),
+    ("Agents", "one without evidence has no weight"),
+    ("Drift", "The last 7 days against the bars of the training."),
+])  # fmt: skip
+def test_every_view_is_shown_from_a_link(engine, view, words):
+    script = page("insights", view=view).run()
+    assert not script.exception
+    assert words in texts(script)
+
+
+def test_first_training_is_offered_with_its_time_runs_and_is_cancelled(engine):
+    engine.models_ready = False
+    script = page("insights").run()
+    assert "takes about 12 minutes" in texts(script)
+    script.button(key="insights.train").click().run()
+    script.run()
+    assert len(sent(engine, "models.train")) == 1  # a rerun starts nothing
+    assert len(script.get("plotly_chart")) == 1
+    script.button(key="insights.cancel.train-1").click().run()
+    assert [body["run_id"] for body in sent(engine, "models.cancel")] == ["train-1"]
+    assert "cancelled by a person" in texts(script)
+
+
+def test_promotion_and_rollback_need_a_reason(engine):
+    script = page("insights", view="Training").run()
+    script.text_input(key="insights.promote_reason").set_value("because")
+    script.button(key="insights.promote").click().run()
+    assert "at least 20 characters" in texts(script)
+    script.text_input(key="insights.rollback_reason").set_value("its intervals are far too narrow")
+    script.button(key="insights.rollback").click().run()
+    assert [body["reason"] for body in sent(engine, "models.rollback")] == ["its intervals are far too narrow"]
+    assert "The models before are in force." in texts(script)
+
+
+def test_refusal_is_shown_in_words_and_the_rest_stays(engine):
+    def behind(body):
+        raise refuse("The models have not answered since 12:00:01.")
+
+    engine.act_models_forecast = behind
+    script = page("insights").run()
+    assert not script.exception
+    said = texts(script)
+    assert "have not answered since 12:00:01" in said
+    assert "Models with weight 1 of 3" in said
+
+
+def test_scoreboard_keeps_those_without_skill_and_those_that_failed(overview):
+    rows = insights.model_rows(overview, SAID_AT).set_index("name")
+    assert rows.loc["lstm", "weight"].startswith("0")
+    assert rows.loc["lstm", "why"] == "no skill shown: its loss is not below the base rate's"
+    assert rows.loc["linear", "accuracy"] == "52.4 (51.4 … 53.4)"
+    assert rows.loc["transformer", ["accuracy", "why"]].tolist() == [
+        "—", "failed: seed 1: its loss became infinite"
+    ]  # fmt: skip
+    # only what its interval separates from zero gets a sign's arrow
+    assert rows.loc["lstm", "sharpe"] == "−0.40 (−1.30 … 0.50)"
+    assert rows.loc["linear", "ic"].startswith("▲ +0.048 (0.028")
+
+
+def test_headline_is_of_the_model_that_counts_most_and_dashes_without_one(overview):
+    figures = insights.headline(overview, SAID_AT, overview["models"][0]["ts_expires"] - 2 * HOUR_NS)
+    assert [figure.value.replace("\u202f", " ") for figure in figures] == [
+        "25 %",
+        "1 of 3",
+        "52.4 %",
+        "78.0 %",
+        "2 h 0 min",
+    ]
+    assert figures[2].change.replace("\u202f", " ") == "51.4 % to 53.4 %, of 2 400"
+    bare = insights.headline(overview | {"models": [], "share": None}, SAID_AT, 0)
+    assert [figure.value for figure in bare] == ["—", "0 of 0", "—", "—", "—"]
+    expired = insights.headline(overview, SAID_AT, overview["models"][0]["ts_expires"] + 1)
+    assert expired[-1].value == "expired"
+
+
+def test_fan_is_the_engines_quantiles_in_prices(overview, said):
+    bars = pd.DataFrame({"ts_open": [said["ts_close"] - HOUR_NS], "open_px": [1.0], "high_px": [2.0], "low_px": [0.5],
+                         "close_px": [1.5]})  # fmt: skip
+    traces = {trace.name: trace for trace in insights_charts.fan_figure(bars, said, overview).data}
+    # 24 bars ahead, 97.5 %: (1.96 + 0.05) sigmas of 0.6 % times the root of 24
+    assert traces["95\u202f% of outcomes"].y[-1] == pytest.approx(60_000 * math.exp(2.01 * 0.006 * math.sqrt(24)))
+    assert traces["middle"].y[0] == 60_000
+    assert traces["no change"].y[1] == 60_000
+    assert (traces["middle"].x[-1] - traces["middle"].x[0]).total_seconds() == 24 * 3600
+
+
+def test_disagreement_is_held_against_the_lean(said):
+    assert "less than they are" in insights.disagreement(said, SAID_AT)
+    close = said | {"prob_up": [0.51] * 6}
+    assert "there is no agreement" in insights.disagreement(close, SAID_AT)
+    assert "unknown" in insights.disagreement(said | {"prob_spread": [None] * 6}, SAID_AT)
+
+
+def test_regime_behind_the_price_changes_where_the_likeliest_does(said):
+    regimes = {"names": ["calm", "stormy"], "changes": [],
+               "points": [[k, p, 1 - p] for k, p in enumerate((0.9, 0.8, 0.3, 0.2, 0.6))]}  # fmt: skip
+    assert insights_charts._stretches(regimes["points"]) == [(0, 2, 0), (2, 4, 1)]
+    assert insights.regime_sentence(regimes).startswith("Now calm with 60")
+
+
+def test_drivers_and_attention_are_drawn_with_their_uncertainty():
+    rows = [{"topic": "a", "points": -0.02, "error": 0.004}, {"topic": "b", "points": 0.01, "error": None}]
+    bars = insights_charts.drivers_figure(rows).data[0]
+    assert (list(bars.y), list(bars.x)) == (["b", "a"], [1.0, -2.0])
+    assert list(bars.error_x.array) == [0.0, pytest.approx(0.8)]
+    looked = insights_charts.attention_figure([0.0, 0.0, 0.25, 0.75], 3600).data[0]
+    assert (list(looked.x), list(looked.y)) == ([-1.0, 0.0], [0.25, 0.75])
+
+
+def test_similar_bars_say_how_alike_they_are():
+    answer = {
+        "ordinary_distance": 1.0,
+        "cases": [{"path": [0, 1.0], "distance": 0.9}, {"path": [0, -1.0], "distance": 1.0}],
+    }
+    said = insights.case_sentence(answer, 1)
+    assert "rose 1 times and fell 1 times" in said
+    assert "not very alike" in said
+    assert "No past bar" in insights.case_sentence({"cases": []}, 1)
+
+
+def test_calibration_error_bars_are_wide_where_counts_are_few():
+    bins = [{"stated": 0.5, "came": 0.5, "count": 100}, {"stated": 0.6, "came": 0.6, "count": 10_000}]
+    reach = insights_charts.reliability_figure(bins).data[1].error_y.array
+    assert reach[0] == pytest.approx(1.96 * 0.05)
+    assert reach[1] == pytest.approx(1.96 * math.sqrt(0.24) / 100)
+
+
+def test_offer_and_bar_to_clear_in_words():
+    assert "10 symbols and 20\u202f000 bars takes about 12 minutes" in insights.offer_sentence(OFFER)
+    assert "1.60 a year" in insights.bar_to_clear({"trend_sharpe": estimate(1.6, 0.6)})
+    assert "has not been measured" in insights.bar_to_clear({"trend_sharpe": None})
