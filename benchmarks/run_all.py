@@ -31,6 +31,7 @@ QUICK = {
     "sweep": ["--repeats", "2"],
     "backtest": ["--bars", "200000", "--repeats", "2"],
     "decision_latency": ["--decisions", "40"],
+    "inference": ["--bars", "120"],
     "ingest": ["--seconds", "5"],
     "tick_to_pixel": ["--seconds", "8"],
     "kill_switch": ["--repeats", "1"],
@@ -66,6 +67,15 @@ def decision_latency(r: dict[str, Any]) -> list[Row]:
         ("the same when every symbol trades, last order, p99 ms", r["all_symbols"]["last_request"]["p99"], "",
          f"order spacing {r['all_symbols']['spacing_floor_ms']} ms"),
     ]  # fmt: skip
+
+
+def inference(r: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = [("LSTM and Transformer, one bar of 50 symbols, p99 ms", r["both_p99_ms_50_symbols"], "< 20", "")]
+    for name, figures in r["models"].items():
+        streaming, window = figures["50"]["streaming_ms"]["wall"], figures["50"]["window_ms"]["wall"]
+        rows.append((f"{name}, p50 ms", streaming["p50"], "", f"64 bars read anew {window['p50']} ms"))
+    worst = r["largest_batch_stream_difference"]
+    return [*rows, ("largest difference of batch and stream, sigma", f"{worst:.1e}", f"≤ {r['tolerance']}", "")]
 
 
 def ingest(r: dict[str, Any]) -> list[Row]:
@@ -111,6 +121,7 @@ SUMMARIES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "startup": startup,
     "tick_to_pixel": tick_to_pixel,
     "decision_latency": decision_latency,
+    "inference": inference,
     "kill_switch": kill_switch,
     "ingest": ingest,
     "backtest": backtest,

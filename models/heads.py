@@ -16,7 +16,8 @@ class QuantileHead(nn.Module):
     """Turn hidden states (B, T, D) into quantiles (B, T, H, Q) and logits of the probability up (B, T, H).
 
     The median is a plain output. Each further quantile is the one nearer the median plus or minus softplus(output), so
-    quantiles can never cross, whatever the weights are.
+    quantiles can never cross, whatever the weights are. Of the deviation from the base rate only the share ``trust``
+    is said, per horizon: training leaves it at one, and ``set_trust`` lowers it to what the validation rows bear out.
 
     Parameters
     ----------
@@ -26,10 +27,17 @@ class QuantileHead(nn.Module):
         H, how many horizons are answered.
     """
 
+    base_quantile: Tensor  # (H, Q)
+    base_logit: Tensor  # (H,)
+    trust: Tensor  # (2, H)
+
     def __init__(self, width: int, n_horizons: int) -> None:
         super().__init__()
         self.n_horizons = n_horizons
         self.linear = nn.Linear(width, n_horizons * (N_LEVELS + 1))
+        self.register_buffer("base_quantile", torch.zeros(n_horizons, N_LEVELS))
+        self.register_buffer("base_logit", torch.zeros(n_horizons))
+        self.register_buffer("trust", torch.ones(2, n_horizons))  # of the quantiles, of the logits
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return quantiles in sigma units (B, T, H, Q) and logits (B, T, H)."""
@@ -39,11 +47,15 @@ class QuantileHead(nn.Module):
         falls = fn.softplus(raw[..., :MEDIAN])
         above = median + rises.cumsum(-1)
         below = median - falls.flip(-1).cumsum(-1).flip(-1)
-        return torch.cat([below, median, above], -1), raw[..., N_LEVELS]
+        quantile = torch.cat([below, median, above], -1)
+        return (
+            torch.lerp(self.base_quantile.expand_as(quantile), quantile, self.trust[0, :, None]),
+            torch.lerp(self.base_logit.expand_as(raw[..., N_LEVELS]), raw[..., N_LEVELS], self.trust[1]),
+        )
 
     @torch.no_grad()
-    def start_from(self, quantile: np.ndarray, prob_up: np.ndarray) -> None:
-        """Begin as the base rate: the same forecast at every bar, from which training has to earn every deviation.
+    def set_base(self, quantile: np.ndarray, prob_up: np.ndarray) -> None:
+        """Take the base rate from which deviations are measured, and trust them fully until ``set_trust``.
 
         Parameters
         ----------
@@ -52,18 +64,53 @@ class QuantileHead(nn.Module):
         prob_up : (H,) float in (0, 1)
             Share of the training targets above zero.
         """
-        gaps = np.maximum(np.diff(quantile, axis=1), 1e-3)
-        raw = np.concatenate(
-            [
-                np.log(np.expm1(gaps[:, :MEDIAN])),
-                quantile[:, MEDIAN : MEDIAN + 1],
-                np.log(np.expm1(gaps[:, MEDIAN:])),
-                np.log(prob_up / (1.0 - prob_up))[:, None],
-            ],
-            axis=1,
-        )
-        self.linear.bias.copy_(torch.as_tensor(raw.ravel(), dtype=torch.float32))
+        self.base_quantile.copy_(torch.as_tensor(quantile))
+        self.base_logit.copy_(torch.as_tensor(np.log(prob_up / (1.0 - prob_up))))
+        self.trust.fill_(1.0)
+
+    @torch.no_grad()
+    def start_as_base(self) -> None:
+        """Begin as the base rate: the same forecast at every bar, from which training has to earn every deviation."""
+        gaps = self.base_quantile.diff(dim=-1).clamp(min=1e-3).expm1().log()
+        median = self.base_quantile[:, MEDIAN : MEDIAN + 1]
+        raw = torch.cat([gaps[:, :MEDIAN], median, gaps[:, MEDIAN:], self.base_logit[:, None]], -1)
+        self.linear.bias.copy_(raw.flatten())
         self.linear.weight.mul_(0.1)
+
+    @torch.no_grad()
+    def set_trust(self, quantile: Tensor, logit: Tensor, target: Tensor) -> None:
+        """Say of each deviation from the base rate only as much as would have been best on the rows given.
+
+        Parameters
+        ----------
+        quantile : (..., H, Q) tensor
+            Said of these rows while ``trust`` was one.
+        logit : (..., H) tensor
+        target : (..., H) tensor, NaN where unknown
+            A horizon without a known target is not trusted at all.
+
+        Notes
+        -----
+        The shares are those of 0, 0.1 ... 1 with the smallest pinball loss and cross-entropy, for each horizon by
+        itself: the slope of Cox (1958), "Two further applications of a model for binary regression", kept in [0, 1].
+        """
+        shares = torch.linspace(0.0, 1.0, 11)
+        for h in range(self.n_horizons):
+            losses = torch.stack(
+                [
+                    torch.stack(
+                        forecast_losses(
+                            torch.lerp(
+                                self.base_quantile[h].expand_as(quantile[..., h, :]), quantile[..., h, :], share
+                            ),
+                            torch.lerp(self.base_logit[h].expand_as(logit[..., h]), logit[..., h], share),
+                            target[..., h],
+                        )
+                    )
+                    for share in shares.to(logit.device)
+                ]
+            )  # (11, 2)
+            self.trust[:, h] = shares[losses.argmin(0).cpu()].to(self.trust.device)
 
 
 class CausalNetwork(nn.Module):

@@ -81,7 +81,7 @@ class NeuralForecaster:
         train_rows, valid_rows = self._rows(data, train), self._rows(data, valid)
         bars = data.features[train]
         scaler = Scaler.of(bars[:: max(1, len(bars) // SCALER_BARS)])
-        network = self._start(train_rows.target, seed) if is_first else self.network
+        network = self._untrained(seed) if is_first else self.network
         losses = fit_network(
             network,
             lambda features: scaler.inputs(features)[0],
@@ -149,18 +149,10 @@ class NeuralForecaster:
         self.warm_up_bars = self.training.sequence
         self._network = network.eval()
 
-    def _start(self, target: np.ndarray, seed: int) -> CausalNetwork:
-        """An untrained network that forecasts the base rate."""
+    def _untrained(self, seed: int) -> CausalNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = self.build()
-        flat = target.reshape(-1, target.shape[-1])
-        known = np.isfinite(flat).sum(axis=0)
-        if not known.all():
-            raise ModelError("no training target is known for some horizon: give the model more bars")
-        prob_up = ((flat > 0).sum(axis=0) + 1.0) / (known + 2.0)
-        network.head.start_from(np.nanquantile(flat, QUANTILE_LEVELS, axis=0).T, prob_up)
-        return network
+            return self.build()
 
     def _rows(self, data: Learnable, rows: slice) -> Rows:
         start, _, _ = rows.indices(len(data.features))

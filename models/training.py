@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ModelError
-from models.forecast import Cancelled, Progress
-from models.heads import forecast_losses
+from models.forecast import QUANTILE_LEVELS, Cancelled, Progress
+from models.heads import CausalNetwork, forecast_losses
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class TrainingConfig:
     burn_in: int = 64
     batch: int = 32
     steps_per_epoch: int = 12
-    epochs_first: int = 12
+    epochs_first: int = 8
     epochs_after: int = 2
-    learning_rate_first: float = 1e-3
+    learning_rate_first: float = 5e-4
     learning_rate_after: float = 3e-4
     warm_up_steps: int = 6
     weight_decay: float = 0.05
@@ -77,12 +77,15 @@ class Rows(NamedTuple):
 CHUNK = 256
 """Bars that are shown to a network at a time when it forecasts many."""
 
+BASE_BARS = 8192
+"""The base rate is taken from about this many bars at most, evenly spread: a later fit must not take long."""
+
 Scale = Callable[[np.ndarray], np.ndarray]
 """Turns features (..., F) into inputs: float32, no NaN."""
 
 
 def fit_network(
-    network: nn.Module,
+    network: CausalNetwork,
     scale: Scale,
     train: Rows,
     valid: Rows,
@@ -113,7 +116,7 @@ def fit_network(
     -------
     dict
         ``train_pinball_loss``, ``train_log_loss`` (mean of the last epoch), ``valid_pinball_loss``, ``valid_log_loss``
-        (of the weights that were kept; absent without validation targets), ``epochs``, ``seconds``.
+        (as kept, after ``QuantileHead.set_trust``; absent without validation targets), ``epochs``, ``seconds``.
 
     Raises
     ------
@@ -139,7 +142,7 @@ class _Training:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: CausalNetwork,
         scale: Scale,
         train: Rows,
         valid: Rows,
@@ -148,6 +151,9 @@ class _Training:
         seed: int,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network.head.set_base(*_base_rate(train.target))
+        if is_first:
+            network.head.start_as_base()
         self.network, self.average = network.to(self.device), copy.deepcopy(network).to(self.device)
         self.scale, self.train, self.valid, self.config, self.is_first = scale, train, valid, config, is_first
         self.rng = np.random.default_rng(seed)
@@ -177,6 +183,8 @@ class _Training:
                 worse += 1
         if best_weights is not None:
             self.network.load_state_dict(best_weights)
+        if best is not None:
+            best = self._calibrate()
         self.network.cpu().eval()
         named = dict(zip(("train_pinball_loss", "train_log_loss"), map(float, train_losses), strict=True))
         if best is not None:
@@ -243,11 +251,19 @@ class _Training:
         """Return (pinball, log loss) of the average on the validation rows, None where no target of theirs is known."""
         if not np.isfinite(self.valid.target).any():
             return None
+        return np.array([float(loss) for loss in forecast_losses(*self._said(self.average))])
+
+    def _said(self, network: CausalNetwork) -> tuple[Tensor, Tensor, Tensor]:
+        """Return quantiles, logits and targets of the validation rows, (N, R, H, ...)."""
         first = max(0, self.valid.start - self.config.sequence)  # bars before them fill the memory
         features = self.valid.features[first : self.valid.start + len(self.valid.target)]
-        quantile, logit = run_network(self.average.eval(), self.scale, features, self.valid.start - first, self.device)
-        target = self._tensor(self.valid.target.swapaxes(0, 1))
-        return np.array([float(loss) for loss in forecast_losses(quantile, logit, target)])
+        said = run_network(network.eval(), self.scale, features, self.valid.start - first, self.device)
+        return *said, self._tensor(self.valid.target.swapaxes(0, 1))
+
+    def _calibrate(self) -> np.ndarray:
+        """Let the network say only what the validation rows bear out; return its losses on them."""
+        self.network.head.set_trust(*self._said(self.network))
+        return np.array([float(loss) for loss in forecast_losses(*self._said(self.network))])
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -301,6 +317,16 @@ def _choices(target: np.ndarray, length: int, scored_from: int) -> tuple[np.ndar
     if not len(starts):
         raise ModelError("no target of the training rows is known: give the model more bars, or bars with fewer gaps")
     return starts, symbols
+
+
+def _base_rate(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return quantiles (H, Q) of the known targets, and the share above zero (H,), of evenly spread bars."""
+    flat = target[:: max(1, len(target) // BASE_BARS)].reshape(-1, target.shape[-1])
+    count = np.isfinite(flat).sum(axis=0)
+    if not count.all():
+        raise ModelError("no training target is known for some horizon: give the model more bars")
+    prob_up = ((flat > 0).sum(axis=0) + 1.0) / (count + 2.0)  # inside (0, 1) even where all went one way
+    return np.nanquantile(flat, QUANTILE_LEVELS, axis=0).T, prob_up
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -103,10 +103,27 @@ def test_quantiles_never_cross_and_start_as_the_base_rate() -> None:
     quantile, _ = head(torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1)))
     assert (quantile.diff(dim=-1) >= 0).all()
     wanted = np.array([np.linspace(-2, 2, len(QUANTILE_LEVELS)), np.linspace(-1, 3, len(QUANTILE_LEVELS)) ** 3])
-    head.start_from(wanted, np.array([0.5, 0.6]))
+    head.set_base(wanted, np.array([0.5, 0.6]))
+    head.start_as_base()
     quantile, logit = head(torch.zeros(1, 1, 4))
     np.testing.assert_allclose(quantile[0, 0].detach().numpy(), wanted, atol=1e-5)
     np.testing.assert_allclose(torch.sigmoid(logit)[0, 0].detach().numpy(), [0.5, 0.6], atol=1e-6)
+
+
+def test_only_what_the_judged_rows_bear_out_is_said() -> None:
+    head = QuantileHead(4, 2)
+    flat = np.tile(np.linspace(-2.0, 2.0, len(QUANTILE_LEVELS)), (2, 1))
+    head.set_base(flat, np.array([0.5, 0.5]))
+    target = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    said = head.base_quantile + 2.0 * target[..., None].sign()  # knows the direction
+    logit = torch.stack([3.0 * target[:, 0].sign(), -3.0 * target[:, 1].sign()], -1)  # right, and always wrong
+    head.set_trust(said, logit, target)
+    np.testing.assert_allclose(head.trust[1].numpy(), [1.0, 0.0])
+    assert (head.trust[0] > 0.0).all()
+    _, logit = head(torch.zeros(1, 4))
+    assert float(logit.detach()[0, 1]) == 0.0  # the base rate's
+    head.set_trust(said, logit.expand(4000, 2), torch.full_like(target, torch.nan))
+    assert (head.trust == 0.0).all()
 
 
 def test_losses_by_hand() -> None:
@@ -141,7 +158,9 @@ def test_a_later_fit_starts_from_the_weights_and_keeps_them_unless_it_finds_bett
     losses = model.fit(noise, TRAIN, VALID, 2, always)
     after = model.state()[0]
     assert losses["epochs"] == 1
-    assert all((before[name] == after[name]).all() for name in before if name.startswith("network."))
+    assert all(
+        (before[name] == after[name]).all() for name in before if name.startswith("network.") and ".head." not in name
+    )
     model.fit(data, TRAIN, slice(0, 0), 2, always)
     assert any((before[name] != model.state()[0][name]).any() for name in before)
 
