@@ -20,8 +20,9 @@ from models.training import TrainingConfig
 from models.transformer import TransformerConfig, TransformerForecaster
 
 SHORT = TrainingConfig(
-    sequence=48, burn_in=8, batch=12, steps_per_epoch=10, epochs_first=3, epochs_after=1, learning_rate_first=1e-2
-)
+    sequence=48, burn_in=8, batch=12, steps_per_epoch=8, epochs_first=2, epochs_after=1, learning_rate_first=2e-2,
+    warm_up_steps=2, averaging=0.8,
+)  # fmt: skip
 TRAIN, VALID, TEST = slice(0, 900), slice(924, 1100), slice(1124, 1470)
 BUILDERS = ("lstm", "transformer")
 
