@@ -48,9 +48,13 @@ class QuantileHead(nn.Module):
         above = median + rises.cumsum(-1)
         below = median - falls.flip(-1).cumsum(-1).flip(-1)
         quantile = torch.cat([below, median, above], -1)
+        return self.tempered(quantile, raw[..., N_LEVELS])
+
+    def tempered(self, quantile: Tensor, logit: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is said when only the share ``trust`` of each deviation from the base rate is."""
         return (
             torch.lerp(self.base_quantile.expand_as(quantile), quantile, self.trust[0, :, None]),
-            torch.lerp(self.base_logit.expand_as(raw[..., N_LEVELS]), raw[..., N_LEVELS], self.trust[1]),
+            torch.lerp(self.base_logit.expand_as(logit), logit, self.trust[1]),
         )
 
     @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import json
 import os
@@ -23,20 +22,12 @@ from safetensors.numpy import save as tensors_to
 
 from engine.domain import NS_PER_DAY
 from engine.errors import ModelError
+from models.catalogue import build
 from models.forecast import Panel
 
 TENSORS, MANIFEST = "model.safetensors", "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LIBRARIES = ("numpy", "torch", "scikit-learn", "stable-baselines3", "safetensors")
-
-KINDS = {
-    "base-rate": "models.baselines:BaseRate",
-    "linear": "models.baselines:Linear",
-    "boosting": "models.boosting:Boosting",
-    "lstm": "models.lstm:LstmForecaster",
-    "transformer": "models.transformer:TransformerForecaster",
-}
-"""What can be loaded: a learner's name, and the module and class that is imported when it is asked for."""
 
 
 class Keepable(Protocol):
@@ -58,7 +49,7 @@ class Training:
     name, version : str
         Letters, digits, dot, dash and underscore. A version is written once.
     kind : str
-        The learner's name in ``KINDS``.
+        The learner's name in ``models.catalogue``.
     interval : str
         Length of the bars, such as ``1h``.
     symbols : tuple of str
@@ -240,11 +231,13 @@ def load_model(
     ------
     ModelError
         If anything differs from the manifest, with what was found, what was expected and what to do.
+    ConfigError
+        If the catalogue has no such kind.
 
     Notes
     -----
     Nothing is unpickled: tensors are read as safetensors (numbers and shapes only), the rest as JSON, and code is only
-    what ``KINDS`` names.
+    what ``models.catalogue`` names.
     """
     manifest = read_manifest(home, name, version)
     if manifest.features_hash != features_hash:
@@ -272,20 +265,6 @@ def load_model(
     model = build(manifest.kind)
     model.load(tensors, manifest.settings)
     return Loaded(model, manifest)
-
-
-def build(kind: str) -> Any:
-    """Return an unfitted learner by its name in ``KINDS``; its module is imported now.
-
-    Raises
-    ------
-    ModelError
-        If there is no such kind.
-    """
-    if kind not in KINDS:
-        raise ModelError(f"there is no model of the kind {kind!r}; there are {', '.join(sorted(KINDS))}")
-    module, _, name = KINDS[kind].partition(":")
-    return getattr(importlib.import_module(module), name)()
 
 
 def list_models(home: Path) -> list[Listed]:

@@ -52,9 +52,9 @@ class TrainingConfig:
     sequence: int = 256
     burn_in: int = 64
     batch: int = 32
-    steps_per_epoch: int = 12
-    epochs_first: int = 8
-    epochs_after: int = 2
+    steps_per_epoch: int = 16
+    epochs_first: int = 6
+    epochs_after: int = 1
     learning_rate_first: float = 5e-4
     learning_rate_after: float = 3e-4
     warm_up_steps: int = 6
@@ -262,8 +262,11 @@ class _Training:
 
     def _calibrate(self) -> np.ndarray:
         """Let the network say only what the validation rows bear out; return its losses on them."""
-        self.network.head.set_trust(*self._said(self.network))
-        return np.array([float(loss) for loss in forecast_losses(*self._said(self.network))])
+        quantile, logit, target = self._said(self.network)
+        self.network.head.set_trust(quantile, logit, target)
+        with torch.inference_mode():
+            losses = forecast_losses(*self.network.head.tempered(quantile, logit), target)
+        return np.array([float(loss) for loss in losses])
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -124,7 +124,7 @@ def test_without_manifest_it_does_not_load(stored: Path) -> None:
         ({"surprise": 1}, r"unknown keys \['surprise'\]"),
         ({"seed": "7"}, "says seed = '7'; expected int"),
         ({"name": "other"}, "holds the manifest of other v1"),
-        ({"kind": "os.system"}, "there is no model of the kind 'os.system'"),
+        ({"kind": "os.system"}, "there is no model 'os.system'"),
         ({"tensors_sha256": "0" * 64}, "are not those of its manifest"),
     ],
 )
