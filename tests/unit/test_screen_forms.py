@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from app import backtests, report_view, run_config, settings_form
+from engine.research.run_params import Market, RunParams, market_of
 from engine.settings import SystemConfig
 
 FORM = {"source": "history", "path": "", "symbols": ["BTCUSDT"], "interval": "1h", "strategy": "trend", "file": "",
@@ -26,6 +27,20 @@ def test_config_is_in_the_engines_units():
     config = run_config.build_config(FORM, {"volatility_target": 15.0, "fee": 4.0, "trend_horizons_hours": "4, 12"})
     assert config["params"] == {"volatility_target": 0.15, "fee": 0.0004, "trend_horizons_hours": [4.0, 12.0]}
     assert (config["start"], config["end"], config["cash"], config["path"]) == ("2026-01-01", None, 5_000.0, None)
+
+
+def test_cost_fields_reach_the_market_model():
+    untouched = {spec.name: spec.default for spec in run_config.COSTS}  # as the form starts, empty fields empty
+
+    def market(**typed) -> Market:
+        shown = {spec.name: untouched[spec.name] and untouched[spec.name] * spec.scale for spec in run_config.COSTS}
+        return market_of(RunParams(**run_config.build_config(FORM, shown | typed)["params"]), has_volume=True)
+
+    started = market()
+    assert (started.spread_vol, started.impact, started.slippage) == (0.01, 1.0, 0.0001)
+    typed = market(spread_vol=0.05, impact=3.0, maker_share=20.0, fee=5.0)
+    assert (typed.spread_vol, typed.impact, typed.maker_share, typed.fee) == (0.05, 3.0, 0.2, 0.0005)
+    assert market(slippage=2.0)[3:6] == (0.0002, 0.0, 0.0)  # a fixed distance takes the model's place
 
 
 def test_users_strategy_sends_its_file_and_its_own_parameters():
