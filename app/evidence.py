@@ -48,6 +48,11 @@ def certificate_sentence(found: dict[str, Any], now_ns: int) -> tuple[str, str]:
     return f"**None** for {name}: it has not been shown that it decides live as it does in a backtest.{why}", "none"
 
 
+def making_words(found: dict[str, Any], now_ns: int) -> str:
+    """Return what the button says while a certificate is made: for how long it has been."""
+    return f"Certifying … {age(max(now_ns - found['running_since'], 0) / NS_PER_S)}"
+
+
 def certificate_details(found: dict[str, Any]) -> str:
     """Return how it was made, in one line; empty without a certificate."""
     tape, paths = found.get("tape"), found.get("paths")

@@ -156,6 +156,7 @@ def test_a_certificate_is_asked_for_once_a_click(engine):
     script.run()
     assert len(sent(engine, "certificate.start")) == 1
     assert script.button(key="health.certify").disabled
+    assert script.button(key="health.certify").label.startswith("Certifying … ")
 
 
 def test_without_evidence_the_page_says_so_and_unknown_is_not_none(engine):
