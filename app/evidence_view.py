@@ -25,7 +25,8 @@ def certificate(client: EngineClient) -> None:
         {"good": st.success, "bad": st.error, "none": st.info}[tone](sentence)
     busy = found.get("running_since") is not None
     button.button(
-        evidence.making_words(found, status["now_ns"]) if busy else "Certify", icon=":material/verified:", disabled=busy, width="stretch",
+        evidence.making_words(found, status["now_ns"]) if busy else "Certify", icon=":material/verified:",
+        disabled=busy, width="stretch",
         key="health.certify", on_click=_certify, args=(client,),
         help="Plays one tape through backtest, paper and live at throw-away exchanges and compares every decision.",
     )  # fmt: skip

@@ -81,7 +81,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
     gap = (config.get("purge_days") or 0) + (config.get("embargo_days") or 0)
     told = (
         f"Each fold chooses the best of {number(result.get('n_trials'), 0)} sets by {_word(config.get('choose_by'))} "
-        f"{begin}, leaves {gap:g} days out, and trades the {number(config.get('test_days'), 0)} days after. One "
+        f"{begin}, leaves {gap:g} d out, and trades the {number(config.get('test_days'), 0)} days after. One "
         "account goes through all folds."
     )
     return [told, *(str(sentence) for sentence in result.get("doubts") or [])]

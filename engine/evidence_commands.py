@@ -35,7 +35,7 @@ def certify(
     home = data_folder(data_dir)
     config = _config(home, strategy, named_values(param or []), symbols)
     if not as_json:
-        console.print(f"One tape through backtest, paper and live: {config.strategy}. This takes a minute, longer on a busy machine.")
+        console.print(f"One tape through backtest, paper and live: {config.strategy}. It takes a minute or several.")
     log_to_stderr()
     issued = certify_now(home, config)
     with contextlib.suppress(WorkstationError), _records(home) as stores:

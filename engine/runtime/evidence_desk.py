@@ -90,7 +90,7 @@ class EvidenceDesk:
 
     async def _start(self, body: dict[str, Any]) -> dict[str, Any]:
         if self._since is not None:
-            raise CommandRefused("A certificate is being made already. It takes a minute, more on a busy machine; wait for its outcome.")
+            raise CommandRefused("A certificate is being made already. Wait for its outcome: a minute, or several.")
         config = self._chosen(body)
         self._since, self._trouble = self._engine.loop.clock.now(), ""
         self._engine.store.audit(str(body.get("actor") or "desk"), "certificate.start", {"strategy": config.strategy})

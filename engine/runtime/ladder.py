@@ -106,7 +106,7 @@ def parity(home: Path, config: SystemConfig) -> tuple[bool, str]:
     if found is None:
         return False, (
             f"This version of {config.strategy} ({version[:8]}) has no certificate: make one on the Health page or "
-            "with python -m engine certify. It takes a minute, more on a busy machine."
+            "with python -m engine certify. It takes a minute or several."
         )
     if found["status"] != "pass":
         first = (found.get("sentences") or ["no difference was named"])[0]

@@ -86,7 +86,7 @@ def test_finished_walk_forward_shows_what_was_traded_and_each_choice(engine, mon
     assert figures["Sharpe traded, per year"] == ("0.80", f"{percent(0.25, 0)} of what was chosen on")
     assert figures["More than luck"] == (percent(0.42, 0), "21 trials on this data")
     said = texts(script)
-    assert "best of 6 sets by sharpe on 100 days, leaves 1 days out, and trades the 30 days after" in said
+    assert "best of 6 sets by sharpe on 100 days, leaves 1 d out, and trades the 30 days after" in said
     assert "It kept 25 % of the Sharpe ratio" in said
     table = next(frame.value for frame in script.dataframe if "in_sample_sharpe" in frame.value.columns)
     assert table["fast"].tolist() == ["5", "5", "cash", "20"]
