@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -46,7 +47,8 @@ DRIFT_COLUMNS = (
     Column("state", "State", "verdict", "", 100),
     Column("topic", "What", "text", "", 230),
     Column("feature", "Input", "text", "Its name in the documentation of the inputs", 130),
-    Column("psi", "PSI", "number", "Population stability index; above 0.25 is unlike what was trained on", 80),
+    Column("psi", "Shift", "number", "Population stability index of the newest bars against the training", 80),
+    Column("usual", "Usual, at most", "number", "19 of 20 equally long stretches of the training stayed below", 110),
 )
 CHALLENGE_COLUMNS = (
     Column("champion", "In force", "text", "", 140),
@@ -81,8 +83,8 @@ def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
         Figure("Models count in decisions", percent(overview["share"], 0), overview["why"]),
         Figure("Models with weight", f"{len(trusted)} of {len(models)}", "At the chosen horizon"),
         Figure(f"Direction right, {best['name']}" if best else "Direction right", _share(right),
-               "Out of sample, of the model that counts most", _range(right)),
-        Figure("80 % interval held", _share(held), "Share of outcomes inside it", _range(held)),
+               "Out of sample, of the model that counts most", _share_range(right)),
+        Figure("80 % interval held", _share(held), "Share of outcomes inside it", _share_range(held)),
         Figure("First to expire, in", left, "Older models are no longer acted on"),
     ]  # fmt: skip
 
@@ -188,8 +190,9 @@ def fan_caption(overview: dict[str, Any], said: dict[str, Any], at: int, no_cand
     low, high = (simple_return(said["quantile"][at][side], scale) for side in INTERVALS[0.8])
     held = [figure_of(row, "issued_80", at) for row in overview["models"] if row["role"] == "champion"]
     known = next((found for found in held if found), None)
-    fared = f"In the past {percent(known['value'], 1)} of outcomes lay inside such 80 % intervals ({_range(known)})" \
-        if known else "How often outcomes lay inside such intervals is not known yet"  # fmt: skip
+    fared = "How often outcomes lay inside such intervals is not known yet"
+    if known:
+        fared = f"In the past {percent(known['value'], 1)} of outcomes lay inside ({_share_range(known)})"
     parts = [
         f"Over {horizon_names(overview)[overview['horizons'][at]]}: rise {percent(said['prob_up'][at], 1)}, before "
         f"{percent(said['base_up'][at], 1)}; 80 % interval {signed_percent(low)} to {signed_percent(high)}",
@@ -267,12 +270,15 @@ def _share(found: dict[str, Any] | None) -> str:
     return percent(found["value"], 1) if found else UNKNOWN
 
 
-def _range(found: dict[str, Any] | None) -> str | None:
+def _range(found: dict[str, Any] | None, write: Callable[[float], str] = number) -> str | None:
     if not found or not (is_known(found.get("low")) and is_known(found.get("high"))):
         return None
-    if abs(found["value"]) <= 1 and "count" in found:
-        return f"{percent(found['low'], 1)} to {percent(found['high'], 1)}, of {number(found['count'], 0)}"
-    return f"{number(found['low'])} to {number(found['high'])}, 95 %"
+    of = f", of {number(found['count'], 0)}" if is_known(found.get("count")) else ", 95 %"
+    return f"{write(found['low'])} to {write(found['high'])}{of}"
+
+
+def _share_range(found: dict[str, Any] | None) -> str | None:
+    return _range(found, lambda share: percent(share, 1))
 
 
 def _estimate(found: dict[str, Any] | None, times: float, decimals: int, *, sign: bool = False) -> str:

@@ -157,5 +157,5 @@ def drift(overview: dict[str, Any]) -> None:
         widgets.empty("The inputs have not been compared with those of the training yet.")
         return
     widgets.table(rows, insights.DRIFT_COLUMNS, key="insights.drift", max_rows=18)
-    st.caption(f"{overview['drift_words']} Above 0.25 an input is unlike what the models know, and what they say about "
-               "it is worth less; from 0.1 on it has shifted.")  # fmt: skip
+    st.caption(f"{overview['drift_words']} Shifted: more than usual; unlike: more than in any equally long stretch of "
+               "the training, so what models say is worth less.")  # fmt: skip

@@ -30,8 +30,8 @@ class ModelCalls:
         ``coverage``: ``levels`` [L] and ``points``, rows of ``[ts_ms, share held, …]``, one share a level, rolling.
         ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, needed, verdict``; ``evidence`` is
         how many times likelier the record is if the challenger is better. ``drift``: rows of ``topic, feature, psi,
-        verdict`` (steady, shifted, unlike), and ``drift_words``. ``offer``: ``{"symbols", "bars", "minutes", "why"}``
-        of a training that would make sense now, or null. ``training``, the newest run: ``run_id, status, progress,
+        usual, verdict`` (steady, shifted, unlike), and ``drift_words``. ``offer`` of a training that would make sense
+        now: ``symbols, bars, minutes, why``, or null. ``training``, the newest run: ``run_id, status, progress,
         message, seconds_left, reason`` and ``curves``, rows of ``{"name", "seed", "points": [[step, train, valid]]}``;
         null before the first.
         """

@@ -71,8 +71,9 @@ class FakeModels:
             "reliability": [bins for _ in HORIZONS], "offer": None,
             "challenges": [{"champion": "linear-1", "challenger": "linear-2", "since_ns": time.time_ns() - 9 * HOUR_NS,
                             "outcomes": 120, "evidence": 1.7, "needed": 20.0, "verdict": "not enough evidence yet"}],
-            "drift": [{"topic": "Funding rate", "feature": "funding", "psi": 0.31, "verdict": "unlike"},
-                      {"topic": "Traded volume", "feature": "rel_volume", "psi": 0.04, "verdict": "steady"}],
+            "drift": [{"topic": "Funding rate", "feature": "funding", "psi": 0.31, "usual": 0.12, "verdict": "unlike"},
+                      {"topic": "Traded volume", "feature": "rel_volume", "psi": 0.04, "usual": 0.3,
+                       "verdict": "steady"}],
             "drift_words": "The last 7 days against the bars of the training.",
         }  # fmt: skip
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from learnables import always, made_up
 
 from engine.errors import DataError, ModelError
+from models.answers import drift_answer, explanation, model_answer
 from models.baselines import Linear
 from models.explain import (
     TOPICS,
@@ -142,3 +145,49 @@ def test_summary_claims_what_the_numbers_show_and_names_what_is_unknown():
     assert "count 25 % of the decision" in said
     assert "unknown" in summary_of(FLAT)[-1]
     assert summary_of(FLAT._replace(prob_up=float("nan"))) == ["No model has a forecast for BTCUSDT over 24 hours now."]
+
+
+def test_answer_for_the_screen_is_plain_and_whole():
+    data = wide()
+    model = Linear()
+    model.fit(data, slice(0, 500), slice(524, 690), 0, always)
+    answer = explanation(model, data, 0, 4, FLAT)
+    assert json.loads(json.dumps(answer)) == answer
+    moved = sum(row["points"] for row in answer["drivers"])
+    assert answer["typical_prob"] + moved == pytest.approx(answer["said_prob"], abs=1e-6)
+    assert answer["attention"] is None
+    assert len(answer["cases"]) == 20 and len(answer["cases"][0]["path"]) == 25  # noqa: PT018
+    assert any("most similar past bars" in sentence for sentence in answer["summary"])
+
+
+def test_an_input_that_moved_is_told_from_one_that_always_moves():
+    rng = np.random.default_rng(4)
+    trained = rng.standard_normal((1200, 2, len(NAMES)))
+    trained[..., 1] = np.repeat(rng.standard_normal(12), 100)[:, None]  # slow: every stretch is unlike the whole
+    trained[..., 2] = np.nan
+    recent = rng.standard_normal((100, 2, len(NAMES)))
+    recent[..., 0] += 2.0
+    recent[..., 1] = 0.1
+    recent[..., 2] = np.nan
+    rows = {row["feature"]: row for row in drift_answer(trained, recent)}
+    assert rows[NAMES[0]]["verdict"] == "unlike"
+    assert rows[NAMES[1]]["verdict"] != "unlike" and rows[NAMES[1]]["psi"] > 0.25  # noqa: PT018
+    assert NAMES[2] not in rows
+    others = [rows[name]["verdict"] for name in NAMES[3:]]
+    assert others.count("steady") > 0.8 * len(others)
+    with pytest.raises(DataError, match="compare fewer bars"):
+        drift_answer(trained[:300], recent)
+
+
+def test_why_a_model_counts_follows_its_record():
+    skill = [{"value": 0.004, "low": 0.001, "high": 0.007}] + [{"value": -0.001, "low": -0.003, "high": 0.001}] * 5
+    row = {"name": "linear", "said": "a line", "figures": {"skill": skill}, "weight": {"latest": [0.3, 0, 0, 0, 0, 0]}}
+    assert (
+        model_answer(row)["why_weight"]
+        == "better than the base rate by 0.40 % at best, beyond doubt at 1 of 6 horizons"
+    )
+    without = row | {"weight": {"latest": [0.0] * 6}, "figures": {"skill": skill[1:]}}
+    assert model_answer(without)["why_weight"].startswith("no skill")
+    failed = {"name": "sac", "said": "an agent", "failed": "seed 0: no memory", "weight": {"latest": [0.0] * 6}}
+    assert model_answer(failed)["why_weight"] == "not judged: its training failed"
+    assert model_answer({"name": "x", "said": ""})["why_weight"] == "not judged yet"
