@@ -22,11 +22,10 @@ MODEL_COLUMNS = (
     Column("role", "Role", "text", "In force: what it says is used as far as its weight goes", 85),
     Column("weight", "Weight", "figure", "What it counts among the models and the base rate at this horizon", 70),
     Column("accuracy", "Direction right, %", "figure", "Out of sample, with its 95 % interval; a coin has 50 %", 130),
-    Column("gain", "Log-loss against base rate", "figure", "Hundredths of a nat; above zero is better", 165),
+    Column("gain", "Log-loss gain, 0.01 nat", "figure", "Base rate's loss minus its own; above zero is better", 165),
     Column("ic", "Rank correlation", "figure", "Of forecast and outcome (information coefficient); 0 is none", 140),
     Column("held", "80 % interval held, %", "figure", "Share of outcomes inside what was stated as 80 %", 140),
     Column("sharpe", "Sharpe, net, per year", "figure", "Of its position rule, after costs; not annual return", 140),
-    Column("why", "Why this weight", "text", "", "large"),
 )
 MEMBER_COLUMNS = (
     Column("name", "Model", "text", "", 110),
@@ -102,15 +101,25 @@ def model_rows(overview: dict[str, Any], at: int) -> pd.DataFrame:
     for row in overview["models"]:
         weight = row["weight"][at] if row.get("weight") else None
         rows.append({
-            "name": row["name"], "role": ROLE_WORD.get(row["role"], row["role"]), "weight": percent(weight, 0),
+            "name": row["name"],
+            "role": "failed" if row.get("failed") else ROLE_WORD.get(row["role"], row["role"]),
+            "weight": percent(weight, 0),
             "accuracy": _estimate(figure_of(row, "accuracy", at), 100, 1),
             "gain": _estimate(figure_of(row, "log_loss_gain", at), 100, 2, sign=True),
             "ic": _estimate(figure_of(row, "ic", at), 1, 3, sign=True),
             "held": _estimate(figure_of(row, "issued_80", at), 100, 1),
             "sharpe": _estimate(row.get("sharpe"), 1, 2, sign=True),
-            "why": f"{'failed: ' + row['failed'] if row.get('failed') else row.get('why_weight') or UNKNOWN}",
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in MODEL_COLUMNS])
+
+
+def weight_lines(overview: dict[str, Any], at: int) -> list[str]:
+    """Return a line a model: what it is, what it counts at a horizon, and why so much or so little."""
+    return [
+        f"**{row['name']}** ({row['said']}) counts {percent(row['weight'][at] if row.get('weight') else None, 0)}: "
+        + (f"failed, {row['failed']}." if row.get("failed") else f"{row.get('why_weight') or 'no reason is known'}.")
+        for row in overview["models"]
+    ]
 
 
 def bar_to_clear(overview: dict[str, Any]) -> str:
@@ -149,7 +158,7 @@ def disagreement(said: dict[str, Any], at: int) -> str:
 def agent_rows(said: dict[str, Any]) -> pd.DataFrame:
     """Return what each trading agent wishes, with the spread of its own actions and its record."""
     rows = [{
-        "name": row["name"].upper(), "vote": signed(row["vote"]),
+        "name": row["name"].upper(), "vote": signed(row["vote"]).lstrip("▲▼± "),
         "between": f"{number(row['low'])} to {number(row['high'])}", "seeds": row["seeds"],
         "sharpe": _estimate(row.get("sharpe"), 1, 2, sign=True), "weight": percent(row["weight"], 0),
     } for row in said["agents"]]  # fmt: skip

@@ -97,6 +97,8 @@ def scoreboard(overview: dict[str, Any], at: int) -> None:
         "Everything out of sample; in brackets the 95 % interval. One that includes a coin's 50 %, or zero, shows no "
         f"skill. {insights.bar_to_clear(overview)}"
     )
+    st.subheader("Why these weights")
+    st.markdown("\n".join(f"- {line}" for line in insights.weight_lines(overview, at)))
 
 
 def calibration(overview: dict[str, Any], at: int) -> None:

@@ -60,7 +60,7 @@ def summary_of(facts: Facts) -> list[str]:
     Examples
     --------
     >>> summary_of(Facts("BTCUSDT", "24 hours", 0.52, 0.001, -0.03, 0.033, base_up=0.51))[1]
-    'The 80 % interval runs from −3.0 % to +3.3 % and includes zero: a fall is as possible as a rise.'
+    'The 80 % interval runs from −3.0 % to +3.3 % and includes zero: it may rise or fall.'
     """
     if not (math.isfinite(facts.prob_up) and math.isfinite(facts.low) and math.isfinite(facts.high)):
         return [f"No model has a forecast for {facts.symbol} over {facts.span} now."]
@@ -84,7 +84,7 @@ def _forecast(facts: Facts) -> str:
 def _interval(facts: Facts) -> str:
     runs = f"The 80 % interval runs from {_signed(facts.low)} to {_signed(facts.high)}"
     if facts.low <= 0.0 <= facts.high:
-        return f"{runs} and includes zero: a fall is as possible as a rise."
+        return f"{runs} and includes zero: it may rise or fall."
     return f"{runs} and leaves zero out; one outcome in five lies outside such an interval."
 
 

@@ -109,7 +109,7 @@ class FakeModels:
                         {"topic": "Hour and weekday", "points": 0.0002, "error": 0.001}],
             "typical_prob": 0.513, "said_prob": 0.52, "attention": [0.1, 0.2, 0.7] if body["model"] == "lstm" else None,
             "cases": cases, "ordinary_distance": 1.4,
-            "summary": [f"{body['symbol']}: the 80 % interval includes zero: a fall is as possible as a rise."],
+            "summary": [f"{body['symbol']}: the 80 % interval includes zero: it may rise or fall."],
         }  # fmt: skip
 
     def act_models_train(self, body):

@@ -103,11 +103,11 @@ def test_refusal_is_shown_in_words_and_the_rest_stays(engine):
 def test_scoreboard_keeps_those_without_skill_and_those_that_failed(overview):
     rows = insights.model_rows(overview, SAID_AT).set_index("name")
     assert rows.loc["lstm", "weight"].startswith("0")
-    assert rows.loc["lstm", "why"] == "no skill shown: its loss is not below the base rate's"
+    lines = insights.weight_lines(overview, SAID_AT)
+    assert "counts 0\u202f%: no skill shown: its loss is not below the base rate's." in lines[1]
+    assert lines[3].endswith("failed, seed 1: its loss became infinite.")
     assert rows.loc["linear", "accuracy"] == "52.4 (51.4 … 53.4)"
-    assert rows.loc["transformer", ["accuracy", "why"]].tolist() == [
-        "—", "failed: seed 1: its loss became infinite"
-    ]  # fmt: skip
+    assert rows.loc["transformer", ["accuracy", "role"]].tolist() == ["—", "failed"]
     # only what its interval separates from zero gets a sign's arrow
     assert rows.loc["lstm", "sharpe"] == "−0.40 (−1.30 … 0.50)"
     assert rows.loc["linear", "ic"].startswith("▲ +0.048 (0.028")
