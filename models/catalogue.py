@@ -42,6 +42,9 @@ ENTRIES: dict[str, Entry] = {
 }  # fmt: skip
 """In the order of tables: plain ones first."""
 
+RECORDS = {"ensemble": Entry("models.sets", "EnsembleRecord", "what each member counts")}
+"""What the registry keeps besides learners."""
+
 
 def available() -> list[str]:
     """Return the names whose modules are installed."""
@@ -56,8 +59,8 @@ def entry_of(name: str) -> Entry:
 
 
 def build(name: str) -> Any:
-    """Return a fresh Forecaster, or a Policy where the entry says so."""
-    entry = entry_of(name)
+    """Return a fresh Forecaster, a Policy where the entry says so, or an empty record."""
+    entry = RECORDS.get(name) or entry_of(name)
     return getattr(importlib.import_module(entry.module), entry.factory)()
 
 

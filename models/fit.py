@@ -1,0 +1,218 @@
+"""One training: every learner judged on bars it has not seen, weighed by that, taught the newest bars, and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.domain import NS_PER_DAY
+from engine.errors import ModelError
+from models.catalogue import ENTRIES, available, build, entry_of
+from models.conformal import adapted
+from models.ensemble import Skill, combine, skill_of, weights_from
+from models.features import feature_hash
+from models.forecast import HORIZONS, Cancelled, Learnable, Prediction
+from models.registry import Manifest, Training, hash_of_panel, save_model
+from models.sets import BASE, ENSEMBLE, EnsembleRecord
+from models.tallies import day_index, tallies
+
+TRAIN_SHARE, VALID_SHARE = 0.7, 0.1
+"""Shares of the bars that are learned from and that decide when to stop; the rest judges, unseen."""
+
+FEWEST_DAYS_OF_BARS = 160
+"""A fifth of them judges, and before 30 judged days nobody can be said to have skill."""
+EXPIRES_AFTER_DAYS = 60
+EXPECTED_S = {"lstm": 150.0, "transformer": 210.0, "boosting": 60.0}
+"""What one training takes on a core of an AMD EPYC, both fits together; it hardly depends on the number of bars."""
+OTHERS_S = 5.0
+
+Report = Callable[[str, float, dict[str, float]], bool]
+"""Told which learner is at work, the share of the whole training that is done, and the newest losses; False cancels."""
+
+
+class TrainedSet(NamedTuple):
+    """What a training gave."""
+
+    models: dict[str, Any]  # by learner, the base rate among them
+    record: EnsembleRecord
+    metrics: dict[str, dict[str, dict[str, float]]]  # by learner and for the ensemble, from the judged bars alone
+    losses: dict[str, dict[str, float]]
+    judged: slice
+    failed: dict[str, str]  # learners that did not get through, and why
+
+
+def forecasters(names: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the learners of a training, the base rate first; by default all that forecast.
+
+    Raises
+    ------
+    ConfigError
+        A name that there is not, or that gives positions and not forecasts.
+    """
+    wanted = names or tuple(name for name in available() if not ENTRIES[name].is_policy)
+    for name in wanted:
+        if entry_of(name).is_policy:
+            raise ModelError(f"{name} gives positions and not forecasts: it is not part of an ensemble of forecasts")
+    return tuple(dict.fromkeys((BASE, *wanted)))
+
+
+def expected_seconds(names: tuple[str, ...]) -> float:
+    """Return about how long a training takes, seconds of one core."""
+    return sum(EXPECTED_S.get(name, OTHERS_S) for name in names)
+
+
+def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report) -> TrainedSet:
+    """Train every learner and find out what each is worth.
+
+    Each learns from the first 70 % of the bars, stops by the next 10 % and is judged by the rest. Then it goes on to
+    learn from the newest bars too, because it will be used on what follows them. It never starts from a set in force:
+    that one has seen the judged bars.
+
+    Parameters
+    ----------
+    data : Learnable
+    names : tuple of str
+        As ``forecasters`` gives them.
+    seed : int
+    report : Report
+
+    Returns
+    -------
+    TrainedSet
+        A learner that fails is left out with its reason; the others go on.
+
+    Raises
+    ------
+    Cancelled
+        A person cancelled.
+    ModelError
+        Too few bars, or the base rate itself could not be learned.
+    """
+    train, valid, judged = _parts(data)
+    done, whole = 0.0, expected_seconds(names)
+    models: dict[str, Any] = {}
+    said: dict[str, Prediction] = {}
+    losses: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        cost = EXPECTED_S.get(name, OTHERS_S) / whole
+        try:
+            model = build(name)
+            model.fit(data, train, valid, seed, _within(report, name, done, 0.8 * cost))
+            said[name] = model.predict(data, judged)
+            again = _within(report, name, done + 0.8 * cost, 0.2 * cost)
+            losses[name] = model.fit(data, slice(train.start, judged.start), judged, seed, again)
+            models[name] = model
+        except ModelError as error:
+            failed[name] = str(error)
+            said.pop(name, None)
+        done += cost
+    if BASE not in models:
+        raise ModelError(f"the base rate could not be learned: {failed.get(BASE)}")
+    record, metrics = _judge(data, judged, said)
+    return TrainedSet(models, record, metrics, losses, judged, failed)
+
+
+def _parts(data: Learnable) -> tuple[slice, slice, slice]:
+    n_bars = len(data.panel.ts_close)
+    days = (data.panel.ts_close[-1] - data.panel.ts_close[0]) / NS_PER_DAY if n_bars else 0.0
+    if days < FEWEST_DAYS_OF_BARS:
+        raise ModelError(
+            f"{days:.0f} days of bars are too few to learn from and to be judged by: give at least "
+            f"{FEWEST_DAYS_OF_BARS}. Import a data set, or let the engine gather history."
+        )
+    first, second = round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars)
+    return slice(0, first), slice(first, second), slice(second, n_bars)
+
+
+def _within(report: Report, name: str, begin: float, share: float) -> Callable[[float, dict[str, float]], bool]:
+    return lambda done, losses: report(name, begin + share * done, losses)
+
+
+def _judge(
+    data: Learnable, judged: slice, said: dict[str, Prediction]
+) -> tuple[EnsembleRecord, dict[str, dict[str, dict[str, float]]]]:
+    ts_close, ts_known = data.panel.ts_close[judged], data.ts_known[judged]
+    target = np.where((ts_known <= ts_close[-1])[:, None, :], data.target[judged], np.nan)
+    day, base = day_index(ts_close), said[BASE]
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    skills: dict[str, Skill] = {}
+    for name, prediction in said.items():
+        issued, _ = adapted(prediction.quantile, target, ts_close, ts_known)
+        found = tallies(prediction, issued, base, target, day)
+        metrics[name] = _figures(found)
+        if name != BASE:
+            skills[name] = skill_of(*found["skill"])
+    weights = weights_from(skills)
+    combined = combine({name: said[name] for name in skills}, base, weights).prediction if skills else base
+    issued, tracker = adapted(combined.quantile, target, ts_close, ts_known)
+    metrics[ENSEMBLE] = _figures(tallies(combined, issued, base, target, day))
+    return EnsembleRecord(data.panel.symbols, weights, tracker), metrics
+
+
+KEPT = ("accuracy", "log_loss_gain", "ic", "issued_50", "issued_80", "issued_90", "issued_95")
+
+
+def _figures(found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return what a manifest keeps: by figure and horizon the mean, its standard error by days, and the days."""
+    out: dict[str, dict[str, float]] = {}
+    for name in KEPT:
+        figure = skill_of(*found[name])
+        for h, horizon in enumerate(HORIZONS):
+            if np.isfinite(figure.gain[h]):
+                out[f"{name}_{horizon}"] = {
+                    "mean": float(figure.gain[h]), "spread": float(figure.error[h]), "n": float(figure.n_days[h]),
+                }  # fmt: skip
+    return out
+
+
+def store_set(
+    home: Path, data: Learnable, trained: TrainedSet, version: str, interval: str, seed: int, ts_now: int
+) -> Manifest:
+    """Write a set to the registry; the ensemble comes last, so that a set without one is not a set.
+
+    Parameters
+    ----------
+    home : Path
+        The data folder.
+    data : Learnable
+    trained : TrainedSet
+    version : str
+    interval : str
+        Length of the bars, such as ``1h``.
+    seed : int
+    ts_now : int, ns
+
+    Returns
+    -------
+    Manifest
+        The ensemble's.
+    """
+    ts_close = data.panel.ts_close
+    common: dict[str, Any] = {
+        "version": version, "interval": interval, "symbols": data.panel.symbols, "ts_first": int(ts_close[0]),
+        "ts_last": int(ts_close[-1]), "data_hash": hash_of_panel(data.panel, slice(None)),
+        "features_hash": feature_hash(), "seed": seed, "ts_trained": ts_now,
+        "ts_expires": ts_now + EXPIRES_AFTER_DAYS * NS_PER_DAY,
+    }  # fmt: skip
+    failures = "; ".join(f"{name} failed: {why}" for name, why in trained.failed.items()) or "none in training"
+    for name, model in trained.models.items():
+        _store(home, model, name, trained.metrics.get(name, {}), entry_of(name).said, "", common)
+    return _store(
+        home, trained.record, ENSEMBLE, trained.metrics[ENSEMBLE], "wishes beside the trend rule, within its share",
+        failures, common,
+    )  # fmt: skip
+
+
+def _store(
+    home: Path, model: Any, name: str, metrics: dict[str, dict[str, float]], use: str, failures: str,
+    common: dict[str, Any],
+) -> Manifest:  # fmt: skip
+    training = Training(name=name, kind=name, metrics=metrics, intended_use=use, known_failures=failures, **common)
+    return save_model(home, model, training)
+
+
+__all__ = ["Cancelled", "Report", "TrainedSet", "expected_seconds", "forecasters", "store_set", "train_set"]

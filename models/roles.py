@@ -1,0 +1,120 @@
+"""Which set is in force, which one challenges it, and every change of that with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.errors import ModelError
+
+FILE = "roles.json"
+
+
+class Roles(NamedTuple):
+    """What holds now, and how it came about."""
+
+    champion: str | None  # version of the set in force
+    challenger: str | None  # version of the set that runs in its shadow
+    history: tuple[dict[str, Any], ...]  # rows of ts, action, version, before, reason, actor; oldest first
+
+
+def read_roles(home: Path) -> Roles:
+    """Return the roles; nobody has one before the first training.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged: which set is in force is then unknown, and none is used.
+    """
+    path = home / "models" / FILE
+    try:
+        found = json.loads(path.read_text())
+        return Roles(found["champion"], found["challenger"], tuple(found["history"]))
+    except FileNotFoundError:
+        return Roles(None, None, ())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({error}), so no model is in force. Remove the file and train again."
+        ) from error
+
+
+def enter(home: Path, version: str, ts: int, reason: str, actor: str) -> Roles:
+    """Give a newly trained set its role: the first is champion, a later one takes the challenger's place."""
+    roles = read_roles(home)
+    if roles.champion is None:
+        return _changed(home, roles, "enter", version, None, version, ts, reason, actor)
+    return _changed(home, roles, "challenge", roles.champion, version, version, ts, reason, actor)
+
+
+def promote(home: Path, version: str, ts: int, reason: str, actor: str) -> Roles:
+    """Put a set into force; the challenger's place is free if it was the challenger.
+
+    Raises
+    ------
+    ModelError
+        It is in force already, or there is no reason.
+    """
+    roles = read_roles(home)
+    if version == roles.champion:
+        raise ModelError(f"{version} is in force already")
+    _need(reason)
+    challenger = None if version == roles.challenger else roles.challenger
+    return _changed(home, roles, "promote", version, challenger, version, ts, reason, actor)
+
+
+def dismiss(home: Path, ts: int, reason: str, actor: str) -> Roles:
+    """End the challenge: the champion stays.
+
+    Raises
+    ------
+    ModelError
+        Nobody challenges.
+    """
+    roles = read_roles(home)
+    if roles.challenger is None:
+        raise ModelError("no set challenges the one in force")
+    _need(reason)
+    return _changed(home, roles, "dismiss", roles.champion, None, roles.challenger, ts, reason, actor)
+
+
+def roll_back(home: Path, ts: int, reason: str, actor: str) -> Roles:
+    """Put the champion before the present one into force again.
+
+    Raises
+    ------
+    ModelError
+        There was none before it.
+    """
+    roles = read_roles(home)
+    before = next(
+        (row["before"] for row in reversed(roles.history) if row["version"] == roles.champion and row["before"]), None
+    )
+    if before is None:
+        raise ModelError("no set was in force before this one: there is nothing to roll back to")
+    _need(reason)
+    return _changed(home, roles, "rollback", before, roles.challenger, before, ts, reason, actor)
+
+
+def _need(reason: str) -> None:
+    if not reason.strip():
+        raise ModelError("give a reason: it is kept with the change")
+
+
+def _changed(
+    home: Path, roles: Roles, action: str, champion: str | None, challenger: str | None, version: str | None, ts: int,
+    reason: str, actor: str,
+) -> Roles:  # fmt: skip
+    before = roles.champion if champion != roles.champion else None
+    row = {"ts": ts, "action": action, "version": version, "before": before, "reason": reason, "actor": actor}
+    fresh = Roles(champion, challenger, (*roles.history, row))
+    path = home / "models" / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{FILE}.{os.getpid()}")
+    with partial.open("w") as file:
+        json.dump(fresh._asdict(), file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return fresh

@@ -1,0 +1,141 @@
+"""A training: judged on bars that were not seen, weighed by that, stored whole or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from learnables import made_up
+
+from engine.errors import ModelError
+from models import fit, roles
+from models.features import feature_hash
+from models.fit import forecasters, store_set, train_set
+from models.forecast import HORIZONS, Cancelled
+from models.sets import BASE, ENSEMBLE, list_sets, load_set
+
+NAMES = (BASE, "linear")
+DAY = 86_400 * 10**9
+
+
+def going_on(name, share, losses):
+    return True
+
+
+@pytest.fixture(scope="module")
+def leaning():
+    return made_up(n_bars=4_000, drift=0.15)
+
+
+@pytest.fixture(scope="module")
+def trained(leaning):
+    return train_set(leaning, NAMES, 0, going_on)
+
+
+def test_a_learner_that_finds_something_counts_and_one_without_skill_does_not(trained):
+    assert trained.metrics["linear"]["accuracy_4"]["mean"] > 0.53
+    assert trained.record.weights.member[0].max() > 0.2
+    nothing = train_set(made_up(n_bars=4_000, drift=0.0), NAMES, 0, going_on)
+    assert nothing.record.weights.member.max() < 0.2
+
+
+def test_what_is_judged_was_not_learned_from(trained, leaning):
+    n_bars = len(leaning.panel.ts_close)
+    assert trained.judged == slice(round(0.8 * n_bars), n_bars)
+    later = leaning.target.copy()
+    later[trained.judged] = np.random.default_rng(3).standard_normal(later[trained.judged].shape)
+    shuffled = train_set(leaning._replace(target=later), NAMES, 0, going_on)
+    assert abs(shuffled.metrics["linear"]["accuracy_4"]["mean"] - 0.5) < 0.03
+
+
+def test_progress_rises_to_the_end_and_a_person_can_cancel(leaning):
+    told = []
+
+    def until_half(name, share, losses):
+        told.append(share)
+        return share < 0.5
+
+    with pytest.raises(Cancelled):
+        train_set(leaning, NAMES, 0, until_half)
+    assert told == sorted(told)
+
+
+def test_a_learner_that_fails_is_left_out_and_the_others_go_on(leaning, monkeypatch):
+    build = fit.build
+
+    def failing(name):
+        if name == "linear":
+            raise ModelError("its loss was not a number")
+        return build(name)
+
+    monkeypatch.setattr(fit, "build", failing)
+    found = train_set(leaning, NAMES, 0, going_on)
+    assert found.failed == {"linear": "its loss was not a number"}
+    assert found.record.weights.names == ()
+
+
+def test_too_few_bars_are_refused():
+    with pytest.raises(ModelError, match="too few to learn from"):
+        train_set(made_up(n_bars=500), NAMES, 0, going_on)
+
+
+def test_a_set_comes_back_as_it_was_and_a_member_that_is_damaged_is_left_out(trained, leaning, tmp_path):
+    store_set(tmp_path, leaning, trained, "one", "1h", 0, DAY)
+    found = load_set(tmp_path, "one", feature_hash(), DAY + 1)
+    np.testing.assert_array_equal(found.record.weights.member, trained.record.weights.member)
+    np.testing.assert_array_equal(found.record.tracker.log_factor, trained.record.tracker.log_factor)
+    rows = slice(-5, None)
+    said = found.members["linear"].model.predict(leaning, rows)
+    np.testing.assert_allclose(said.prob_up, trained.models["linear"].predict(leaning, rows).prob_up)
+    assert found.manifest.metrics["accuracy_24"]["n"] > 0
+    with (tmp_path / "models" / "linear" / "one" / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    damaged = load_set(tmp_path, "one", feature_hash(), DAY + 1)
+    assert not damaged.members
+    assert "not those of its manifest" in damaged.left_out["linear"]
+    with pytest.raises(ModelError, match="expired"):
+        load_set(tmp_path, "one", feature_hash(), DAY * 90)
+
+
+def test_a_training_that_was_broken_off_while_it_was_stored_is_no_set(trained, leaning, tmp_path, monkeypatch):
+    save = fit.save_model
+
+    def full(home, model, training):
+        if training.name == ENSEMBLE:
+            raise ModelError("no space left on device")
+        return save(home, model, training)
+
+    monkeypatch.setattr(fit, "save_model", full)
+    with pytest.raises(ModelError, match="no space"):
+        store_set(tmp_path, leaning, trained, "one", "1h", 0, DAY)
+    assert list_sets(tmp_path) == []
+
+
+def test_names_are_checked_and_the_base_rate_is_always_there():
+    assert forecasters(("linear",)) == (BASE, "linear")
+    assert set(forecasters()) >= {BASE, "linear", "boosting", "lstm", "transformer"}
+    assert len(HORIZONS) == 6
+
+
+def test_roles_first_is_champion_the_next_challenges_and_every_change_has_its_reason(tmp_path):
+    assert roles.enter(tmp_path, "a", 1, "first training", "desk")[:2] == ("a", None)
+    assert roles.enter(tmp_path, "b", 2, "scheduled", "engine")[:2] == ("a", "b")
+    with pytest.raises(ModelError, match="give a reason"):
+        roles.promote(tmp_path, "b", 3, " ", "desk")
+    assert roles.promote(tmp_path, "b", 3, "evidence 21", "engine")[:2] == ("b", None)
+    with pytest.raises(ModelError, match="in force already"):
+        roles.promote(tmp_path, "b", 4, "again", "desk")
+    assert roles.roll_back(tmp_path, 5, "it lost money", "desk")[:2] == ("a", None)
+    with pytest.raises(ModelError, match="no set challenges"):
+        roles.dismiss(tmp_path, 6, "x", "desk")
+    found = roles.read_roles(tmp_path)
+    assert [row["action"] for row in found.history] == ["enter", "challenge", "promote", "rollback"]
+    assert found.history[-1]["reason"] == "it lost money"
+
+
+def test_nothing_to_roll_back_to_and_a_damaged_file_are_said(tmp_path):
+    roles.enter(tmp_path, "a", 1, "first training", "desk")
+    with pytest.raises(ModelError, match="nothing to roll back to"):
+        roles.roll_back(tmp_path, 2, "x", "desk")
+    (tmp_path / "models" / "roles.json").write_text("{")
+    with pytest.raises(ModelError, match="no model is in force"):
+        roles.read_roles(tmp_path)
