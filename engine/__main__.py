@@ -16,6 +16,7 @@ from engine.data_commands import data_app, import_data
 from engine.errors import WorkstationError
 from engine.evidence_commands import certify, drift
 from engine.live_commands import live, vault_app
+from engine.model_commands import models_app, train
 from engine.report_commands import goal, report
 from engine.strategy_commands import named_values, strategy_app
 from engine.sweep_commands import sweep, walkforward
@@ -29,6 +30,8 @@ app.command()(certify)
 app.command()(drift)
 app.command()(sweep)
 app.command()(walkforward)
+app.command()(train)
+app.add_typer(models_app)
 app.add_typer(vault_app)
 app.command("import")(import_data)
 app.add_typer(data_app)

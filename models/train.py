@@ -1,0 +1,161 @@
+"""From files of bars to a stored set with a role: what the command line and the engine's training runs call."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from engine.domain import INTERVAL_S, NS_PER_S
+from engine.errors import DataError, ModelError
+from engine.research.loading import BarTable, cut, funding_file, load_bars, nanoseconds
+from models.dataset import learnable
+from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, store_set, train_set
+from models.forecast import Learnable
+from models.panel import Series, panel_from_bars
+from models.registry import Manifest, load_model, read_manifest
+from models.roles import enter, read_roles
+from models.sets import BASE, ENSEMBLE, list_sets
+
+INTERVAL = "1h"
+FROM_START = 0.02
+"""Share of a training that the inputs take."""
+
+
+class TrainRequest(NamedTuple):
+    """What to train, and on what."""
+
+    data: Path
+    names: tuple[str, ...]
+    symbols: tuple[str, ...] = ()
+    start: str | None = None
+    end: str | None = None
+    funding: Path | None = None
+    seed: int = 0
+    reason: str = ""
+    actor: str = ""
+
+
+def load_learnable(request: TrainRequest) -> Learnable:
+    """Read the bars and the funding, and work out inputs and targets.
+
+    Raises
+    ------
+    DataError
+        Files that cannot be read, or bars of another length than an hour.
+    """
+    bars = load_bars(request.data, request.symbols)
+    if bars.interval_s != INTERVAL_S[INTERVAL]:
+        raise DataError(
+            f"the bars of {request.data.name} are {bars.interval_s} s long; models learn from bars of "
+            f"{INTERVAL_S[INTERVAL]} s: give hourly candles"
+        )
+    bars = cut(bars, _moment(request.start), _moment(request.end))
+    return learnable(panel_from_bars(bars, _funding(request.funding, bars)))
+
+
+def train_and_store(home: Path, request: TrainRequest, ts_now: int, report: Report) -> dict[str, Any]:
+    """Train a set, keep it and give it its role; return what ``described_set`` says of it.
+
+    Parameters
+    ----------
+    home : Path
+        The data folder.
+    request : TrainRequest
+    ts_now : int, ns
+        Names the set and begins its life.
+    report : Report
+
+    Raises
+    ------
+    Cancelled
+        Nothing was kept.
+    DataError, ModelError
+        Likewise, with what to do.
+    """
+    data = load_learnable(request)
+    report("inputs", FROM_START, {})
+    trained = train_set(data, request.names, request.seed, _after_inputs(report))
+    version = time.strftime("%Y%m%d-%H%M%S", time.gmtime(ts_now / NS_PER_S))
+    store_set(home, data, trained, version, INTERVAL, request.seed, ts_now)
+    enter(home, version, ts_now, request.reason, request.actor)
+    return described_set(home, version) | {"failed": trained.failed, "losses": _plain(trained)}
+
+
+def listed_sets(home: Path) -> list[dict[str, Any]]:
+    """Return every set, newest first: version, role, dates, symbols, and each member's mean weight over horizons."""
+    roles = read_roles(home)
+    return [_row(home, manifest, roles) for manifest in reversed(list_sets(home))]
+
+
+def described_set(home: Path, version: str) -> dict[str, Any]:
+    """Return one set with a row for each member: ``name``, ``said`` use, ``metrics`` and ``weight``.
+
+    Raises
+    ------
+    ModelError
+        There is no such set.
+    """
+    manifest = read_manifest(home, ENSEMBLE, version)
+    row = _row(home, manifest, read_roles(home))
+    members = []
+    for name in (BASE, *row["weights"], ENSEMBLE):
+        try:
+            metrics, trouble = read_manifest(home, name, version).metrics, None
+        except ModelError as error:
+            metrics, trouble = {}, str(error)
+        members.append({
+            "name": name, "metrics": metrics, "trouble": trouble, "weight": row["weights"].get(name),
+        })  # fmt: skip
+    span = manifest.ts_last - manifest.ts_first
+    judged = manifest.ts_first + int((TRAIN_SHARE + VALID_SHARE) * span)
+    return row | {"models": members, "ts_judged": judged, "failed": {}}
+
+
+def _row(home: Path, manifest: Manifest, roles: Any) -> dict[str, Any]:
+    # what a set weighs may be looked at however old it is, and whatever inputs it learned on
+    record = load_model(home, ENSEMBLE, manifest.version, manifest.features_hash, manifest.ts_trained).model
+    weights = {name: float(np.mean(record.weights.member[k])) for k, name in enumerate(record.weights.names)}
+    role = {roles.champion: "champion", roles.challenger: "challenger"}.get(manifest.version, "retired")
+    return {
+        "version": manifest.version, "role": role, "symbols": list(manifest.symbols), "interval": manifest.interval,
+        "ts_first": manifest.ts_first, "ts_last": manifest.ts_last, "ts_trained": manifest.ts_trained,
+        "ts_expires": manifest.ts_expires, "seed": manifest.seed, "weights": weights,
+    }  # fmt: skip
+
+
+def _after_inputs(report: Report) -> Report:
+    return lambda name, share, losses: report(name, FROM_START + (1.0 - FROM_START) * share, losses)
+
+
+def _plain(trained: TrainedSet) -> dict[str, dict[str, float]]:
+    """Return the losses that JSON can hold: NaN says nothing."""
+    return {
+        name: {key: float(value) for key, value in losses.items() if np.isfinite(value)}
+        for name, losses in trained.losses.items()
+    }
+
+
+def _moment(day: str | None) -> int | None:
+    if day is None:
+        return None
+    try:
+        return int(np.datetime64(day, "ns").astype(np.int64))
+    except ValueError as error:
+        raise DataError(f"{day!r} is not a day; write it as 2024-12-31") from error
+
+
+def _funding(folder: Path | None, bars: BarTable) -> dict[str, Series]:
+    found: dict[str, Series] = {}
+    if folder is None:
+        return found
+    for symbol in bars.symbols:
+        file = funding_file(folder, symbol)
+        if file is not None:
+            table = pq.read_table(file)
+            ts = nanoseconds(table.column("timestamp"), file.name)
+            found[symbol] = Series(ts, table.column("rate").to_numpy().astype(np.float64))
+    return found

@@ -1,0 +1,67 @@
+"""The commands ``train`` and ``models``, on files as a person has them."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from engine.__main__ import app
+from models.panel import made_up_panel
+
+
+def run(*arguments, code=0):
+    done = CliRunner().invoke(app, [str(part) for part in arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def candles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candles")
+    panel = made_up_panel(3, 4_000, 2, memory=0.3)
+    for i, symbol in enumerate(panel.symbols):
+        opens = pa.array((panel.ts_close - 3_600 * 10**9) // 10**6).cast(pa.timestamp("ms", tz="UTC"))
+        columns = {name: getattr(panel, f"{name}_px")[:, i] for name in ("open", "high", "low", "close")}
+        pq.write_table(
+            pa.table({"timestamp": opens, **columns, "volume": panel.volume[:, i]}), folder / f"{symbol}.parquet"
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(candles, tmp_path_factory):
+    """Return the data folder and what the first training said."""
+    home = tmp_path_factory.mktemp("home")
+    return home, json.loads(run("train", "--data", candles, "--models", "linear", "--data-dir", home, "--json").stdout)
+
+
+def test_the_first_set_is_in_force_and_weighs_what_it_has_shown(trained):
+    home, answer = trained
+    assert answer["role"] == "champion"
+    assert answer["weights"]["linear"] > 0.1  # returns of this market remember three tenths of the last
+    [row] = json.loads(run("models", "list", "--data-dir", home, "--json").stdout)["sets"]
+    assert (row["version"], row["weights"]) == (answer["version"], answer["weights"])
+    shown = json.loads(run("models", "show", answer["version"], "--data-dir", home, "--json").stdout)
+    assert [model["name"] for model in shown["models"]] == ["base-rate", "linear", "ensemble"]
+    assert answer["version"] in run("models", "list", "--data-dir", home).output
+    told = run("models", "show", answer["version"], "--data-dir", home).output
+    assert "which no member had learned from" in " ".join(told.split())
+
+
+def test_what_cannot_be_done_is_refused_with_a_sentence(trained, candles, tmp_path):
+    home, answer = trained
+    for arguments, sentence in (
+        (("models", "promote", answer["version"], "--reason", "x", "--data-dir", home), "in force already"),
+        (("models", "promote", "nobody", "--reason", "x", "--data-dir", home), "no manifest"),
+        (("models", "rollback", "--reason", "x", "--data-dir", home), "nothing to roll back to"),
+        (("train", "--data", tmp_path / "nowhere", "--data-dir", home), "no file, folder or stored data set"),
+        (("train", "--data", candles, "--models", "oracle", "--data-dir", home), "no model 'oracle'"),
+        (("train", "--data", candles, "--models", "linear", "--end", "soon", "--data-dir", home), "not a day"),
+        (("train", "--data", candles, "--models", "linear", "--end", "2020-02-01", "--data-dir", home), "too few"),
+    ):  # fmt: skip
+        assert sentence in " ".join(run(*arguments, code=3).output.split()), arguments
+    assert "No model has been trained yet" in run("models", "list", "--data-dir", tmp_path).output
