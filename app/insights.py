@@ -204,8 +204,8 @@ def fan_caption(overview: dict[str, Any], said: dict[str, Any], at: int, no_cand
         fared = f"In the past {percent(known['value'], 1)} of outcomes lay inside ({_share_range(known)})"
     parts = [
         f"Over {horizon_names(overview)[overview['horizons'][at]]}: rise {percent(said['prob_up'][at], 1)}, before "
-        f"{percent(said['base_up'][at], 1)}; 80 % interval {signed_percent(low)} to {signed_percent(high)}",
-        fared, f"forecast of {moment(said['ts_close'])} UTC",
+        f"{percent(said['base_up'][at], 1)}; 80 % interval {_plain_sign(low)} to {_plain_sign(high)}",
+        fared, f"Forecast of {moment(said['ts_close'])} UTC",
     ]  # fmt: skip
     return ". ".join([*parts, "The candles are not stored yet"] if no_candles else parts) + "."
 
@@ -273,6 +273,10 @@ def simple_return(value: float | None, scale: float) -> float | None:
 def points(prob: float | None) -> str:
     """Write a difference of probabilities in percentage points, without the unit."""
     return number(None if not is_known(prob) else 100.0 * prob, 1)
+
+
+def _plain_sign(fraction: float | None) -> str:
+    return signed_percent(fraction).lstrip("▲▼± ")
 
 
 def _share(found: dict[str, Any] | None) -> str:

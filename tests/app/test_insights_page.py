@@ -140,6 +140,15 @@ def test_fan_is_the_engines_quantiles_in_prices(overview, said):
     assert (traces["middle"].x[-1] - traces["middle"].x[0]).total_seconds() == 24 * 3600
 
 
+def test_fan_is_told_in_words_with_how_such_fans_fared(overview, said):
+    told = insights.fan_caption(overview, said, SAID_AT, False).replace("\u202f", " ")
+    # 80 %: (-1.2816 + 0.05) and (1.2816 + 0.05) sigmas of 0.6 % times the root of 24, as simple returns
+    assert "80 % interval −3.56 % to +3.99 %. In the past 78.0 % of outcomes lay inside (75.0 % to 81.0 %" in told
+    unknown = insights.fan_caption(overview | {"models": []}, said, SAID_AT, True)
+    assert "is not known yet" in unknown
+    assert "candles are not stored yet" in unknown
+
+
 def test_disagreement_is_held_against_the_lean(said):
     assert "less than they are" in insights.disagreement(said, SAID_AT)
     close = said | {"prob_up": [0.51] * 6}
