@@ -225,6 +225,7 @@ class Params(NamedTuple):
     max_drawdown: float  # fraction of peak equity
     max_age_s: float
     rebalance_band: float  # weight; smaller changes are not traded
+    model_share: float = 0.0  # trend sleeve: share of the conviction that given weights count for, where there are any
 
 
 class Decision(NamedTuple):

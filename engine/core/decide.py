@@ -122,7 +122,7 @@ def decide(
     state, draft : State, Draft
         Private to the caller; changed.
     close_px, external_weight : (T, N) float64
-        Row ``t`` of each is used; the second only by the EXTERNAL sleeve.
+        Row ``t`` of each is used; the second only by the EXTERNAL sleeve and by trend with a model share.
     t : int
     ts_close : int, ns
     age_s : (N,) float64, seconds

@@ -261,7 +261,8 @@ class Scan:
         self.params = normal_params(params)
         self.state: State = new_state(n_symbols, self.params)
         self.track = track or new_track(n_bars, n_symbols)
-        external = (n_bars, n_symbols) if self.params.sleeve == Sleeve.EXTERNAL else (1, n_symbols)
+        reads = self.params.sleeve == Sleeve.EXTERNAL or self.params.model_share > 0.0
+        external = (n_bars, n_symbols) if reads else (1, n_symbols)
         self.external_weight: F8 = np.full(external, np.nan)
         self.draft: Draft = new_draft(n_symbols)
         self._venue = new_venue(n_symbols, self._assumptions.delay_bars)

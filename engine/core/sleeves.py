@@ -189,10 +189,21 @@ def raw_weight_of(state: State, external_weight: F8, t: int, i: int, needed: int
     """Return the wish for symbol ``i`` after bar ``t``; NaN means that the sleeve has no opinion yet.
 
     Trend and ema-cross wish in [-1, 1] of full conviction; EXTERNAL copies row ``t`` of ``external_weight`` (T, N).
+    Trend with a ``model_share`` wishes (1 - share) * trend + share * external, where the latter is known, else trend.
     """
     if params.sleeve == _EXTERNAL:
         wish = external_weight[t, i]
         return 0.0 if wish < 0.0 and not params.allow_short else wish
     if state.n_bars[i] < needed:
         return np.nan
-    return state.signal[i] if params.sleeve == _EMA_CROSS else trend_signal(state, i, params)
+    if params.sleeve == _EMA_CROSS:
+        return state.signal[i]
+    own = trend_signal(state, i, params)
+    if not params.model_share > 0.0:
+        return own
+    given = external_weight[t, i]
+    if given != given:
+        return own
+    if given < 0.0 and not params.allow_short:
+        given = 0.0
+    return own + params.model_share * (given - own)

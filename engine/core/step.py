@@ -128,7 +128,8 @@ def step(
     instruments : InstrumentTable
         The venue's filters. Zeros switch a filter off.
     external_weight : (N,) float64, weight
-        Read by the EXTERNAL sleeve only; NaN keeps the present weight.
+        EXTERNAL: the weight, where NaN keeps the present one. Trend with a ``model_share``: the models' conviction in
+        [-1, 1], where NaN leaves the rule alone.
     params : Params
 
     Returns

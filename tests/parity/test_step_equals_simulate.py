@@ -70,20 +70,22 @@ CASES = [
     ("ema-cross", 2, {"allow_short": True}),
     ("external", 4, {}),
     ("external", 2, {"max_daily_loss": 0.01, "max_total_drawdown": 0.06}),
+    ("blend", 3, {}),
 ]
 
 
 @pytest.mark.parametrize(("name", "n_symbols", "settings"), CASES)
 def test_scan_equals_repeated_steps(name, n_symbols, settings):
     bars = make_bars(600, n_symbols, seed=n_symbols)
-    strategy = name if name != "external" else "trend"
+    strategy = name if name not in ("external", "blend") else "trend"
     params = SystemConfig(
         decision_interval="1h", strategy=strategy, ema_fast=5, ema_slow=20, trend_horizons_hours=(6.0, 24.0),
         volatility_horizon_hours=24.0, **settings,
     ).params()  # fmt: skip
     external = np.full((600, n_symbols), np.nan)
-    if name == "external":
-        params = params._replace(sleeve=int(Sleeve.EXTERNAL))
+    if name in ("external", "blend"):
+        given = {"model_share": 0.4} if name == "blend" else {"sleeve": int(Sleeve.EXTERNAL)}
+        params = params._replace(**given)
         external = np.random.default_rng(9).normal(0, 0.4, (600, n_symbols))
         external[::7] = np.nan
     scan = Scan(bars, limits_for(n_symbols), COSTS, params, CASH)
