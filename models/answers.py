@@ -25,6 +25,9 @@ from models.forecast import HORIZONS, Forecaster, Learnable
 from models.shift import Shift, shift_of, verdict_of
 from models.summary import Facts, summary_of
 
+LOOK_BACK = 64
+"""Bars that a network is shown for its reasons: with all it remembers, asking would hold up the next forecast."""
+
 
 def plain(value: Any) -> Any:
     """Return a value in JSON types; NaN and infinity become None.
@@ -69,8 +72,13 @@ def explanation(forecaster: Forecaster, data: Learnable, column: int, horizon: i
     ------
     ModelError, DataError
         There is nothing to explain, with the reason.
+
+    Notes
+    -----
+    A network that remembers more than ``LOOK_BACK`` bars is explained from these alone, so ``said_prob`` may differ a
+    little from its forecast.
     """
-    looks_back = int(getattr(forecaster, "warm_up_bars", 0)) + 1
+    looks_back = min(int(getattr(forecaster, "warm_up_bars", 0)) + 1, LOOK_BACK)
     features = data.features[-looks_back:, column]
     drove = drivers(forecaster, features, typical_bar(data.features[:-1]), horizon)
     came = nearest_cases(data, column)

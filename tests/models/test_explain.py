@@ -9,7 +9,7 @@ import pytest
 from learnables import always, made_up
 
 from engine.errors import DataError, ModelError
-from models.answers import drift_answer, explanation, model_answer
+from models.answers import LOOK_BACK, drift_answer, explanation, model_answer
 from models.baselines import Linear
 from models.explain import (
     TOPICS,
@@ -191,3 +191,16 @@ def test_why_a_model_counts_follows_its_record():
     failed = {"name": "sac", "said": "an agent", "failed": "seed 0: no memory", "weight": {"latest": [0.0] * 6}}
     assert model_answer(failed)["why_weight"] == "not judged: its training failed"
     assert model_answer({"name": "x", "said": ""})["why_weight"] == "not judged yet"
+
+
+def test_a_long_memory_is_explained_from_its_newest_bars():
+    class Remembers(Product):
+        warm_up_bars = 256
+
+        def predict(self, data, rows):
+            self.n_bars = len(data.features)
+            return super().predict(data, rows)
+
+    model = Remembers()
+    explanation(model, wide(), 0, 4, FLAT)
+    assert model.n_bars == LOOK_BACK
