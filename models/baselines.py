@@ -124,7 +124,8 @@ class Persistence(RowForecaster):
 class Linear(RowForecaster):
     """Ridge regression for the mean, logistic regression for the direction, quantiles from what the line leaves over.
 
-    mean = x' B,  prob = 1 / (1 + exp(-x' G)),  quantile = mean + quantile of (target - mean) on rows not fitted to.
+    mean = x' B,  prob = 1 / (1 + exp(-x' G)),  quantile = mean + quantile of (target - mean) on the training rows: the
+    two months of validation would take their own trend for a law.
     The penalty is chosen on the validation rows among ``PENALTIES``. Sources: Hoerl & Kennard (1970); the logistic
     steps use the bound X'X / 4 of the curvature by Boehning & Lindsay (1988), factored once for all horizons.
     """
@@ -150,8 +151,7 @@ class Linear(RowForecaster):
         report(progress, 0.4, {})
         penalty, self.slope = _best_ridge(gram, moment, len(wide), checked, checked_target)
         self.logit_slope = _logistic(wide, target > 0.0, gram, penalty)
-        rest, rest_target = (checked, checked_target) if len(checked) >= 1000 else (inputs, target)
-        self.residual_quantile = residual_quantiles(rest_target - _with_one(rest) @ self.slope)
+        self.residual_quantile = residual_quantiles(target - wide @ self.slope)
         losses = self.valid_losses(data, valid) | {"penalty": penalty}
         report(progress, 1.0, losses)
         return losses | {"seconds": time.perf_counter() - started}

@@ -9,7 +9,16 @@ import numpy as np
 
 from engine.domain import F8
 from models.forecast import Learnable, Progress
-from models.tabular import RowForecaster, Scaler, around, enough_rows, examples, report, residual_quantiles
+from models.tabular import (
+    RowForecaster,
+    Scaler,
+    around,
+    enough_rows,
+    examples,
+    known_targets,
+    report,
+    residual_quantiles,
+)
 
 SCORE_CLIP = 2.0
 """Trees are fitted to targets clipped here: between the sign alone and the mean, which a few large moves would rule."""
@@ -38,8 +47,8 @@ class Boosting(RowForecaster):
 
     score_h(x) = sum of its trees, fitted by squared error to the clipped target. mean = a_h * score with a_h the slope
     of the target on the score where the trees were not fitted, between 0 and 1; the probability is the base rate moved
-    by b_h * score on the log-odds scale; the quantiles are the mean plus those of the residuals. A slope of 0 says that
-    the trees learnt nothing that held. Source: Friedman (2001); histograms as in Ke et al. (2017).
+    by b_h * score on the log-odds scale; the quantiles are the mean plus those of the training residuals. A slope of 0
+    says that the trees learnt nothing that held. Source: Friedman (2001); histograms as in Ke et al. (2017).
     """
 
     config: BoostingConfig = field(default_factory=BoostingConfig)
@@ -53,13 +62,7 @@ class Boosting(RowForecaster):
     def fit(self, data: Learnable, train: slice, valid: slice, seed: int, progress: Progress) -> dict[str, float]:
         """Grow the trees on rows of ``train`` drawn by ``seed``; every fit starts afresh."""
         started = time.perf_counter()
-        self.scaler = Scaler.of(data.features[train])
-        inputs, target = examples(data, train, self.scaler)
-        enough_rows(len(inputs), self.name)
-        rng = np.random.default_rng(seed)
-        if len(inputs) > self.config.max_rows:
-            chosen = np.sort(rng.choice(len(inputs), self.config.max_rows, replace=False))
-            inputs, target = inputs[chosen], target[chosen]
+        inputs, target = self._drawn(data, train, seed)
         n_horizons = target.shape[1]
         offset, grown = np.empty(n_horizons), []
         for h in range(n_horizons):
@@ -73,10 +76,23 @@ class Boosting(RowForecaster):
         score = self._scores(rest)
         slope = _slopes(score, rest_target)
         self.calibration = np.stack([offset, slope, *_log_odds(score, rest_target, target)])
-        self.residual_quantile = residual_quantiles(rest_target - (offset + slope * score))
+        self.residual_quantile = residual_quantiles(target - (offset + slope * self._scores(inputs)))
         losses = self.valid_losses(data, valid)
         report(progress, 1.0, losses)
         return losses | {"seconds": time.perf_counter() - started}
+
+    def _drawn(self, data: Learnable, train: slice, seed: int) -> tuple[np.ndarray, F8]:
+        """Return at most ``max_rows`` inputs and targets drawn by the seed; only these are scaled, which saves time."""
+        features, target = data.features[train], known_targets(data, train)
+        bar, symbol = np.nonzero(np.isfinite(target).all(axis=-1))
+        if len(bar) > self.config.max_rows:
+            chosen = np.random.default_rng(seed).choice(len(bar), self.config.max_rows, replace=False)
+            bar, symbol = bar[np.sort(chosen)], symbol[np.sort(chosen)]
+        drawn = features[bar, symbol]
+        self.scaler = Scaler.of(drawn)
+        inputs, known = self.scaler.inputs(drawn)
+        enough_rows(int(known.sum()), self.name)
+        return inputs[known], target[bar, symbol][known]
 
     def _scores(self, inputs: np.ndarray) -> F8:
         """Return the sum of each horizon's trees, (M, H)."""

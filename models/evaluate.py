@@ -19,7 +19,7 @@ from models.conformal import adapted
 from models.ensemble import Skill, Weights, combine, skill_of, weights_from
 from models.forecast import HORIZONS, Learnable, Prediction
 from models.policy import Policy
-from models.position import position_from
+from models.position import positions
 from models.tallies import Tally, day_index, reliability, tallies
 from models.walkforward import (
     Month,
@@ -174,7 +174,7 @@ def _judged(
     target = np.where((data.ts_known[rows] <= last)[:, None, :], target, np.nan)
     issued, _ = adapted(said.quantile, target, ts_close, np.asarray(data.ts_known[rows]))
     found = tallies(said, issued, base, target, day_index(ts_close))
-    wish = position_from(issued, said.prob_up)
+    wish = positions(issued, said.prob_up)
     return Judged(name, seed, found, reliability(said.prob_up, target), wish, weights)
 
 

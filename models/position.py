@@ -59,31 +59,65 @@ def position_by_horizon(quantile: np.ndarray, prob_up: np.ndarray, threshold: fl
     return np.where(known, np.sign(lean) * np.tanh(GAIN * per_width), np.nan)
 
 
-def position_from(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
-    """Return one wish a symbol: the mean of what each known horizon wishes, weighed by its length.
+def joined(wish: F8) -> F8:
+    """Return the mean of the known horizons' wishes (..., H), weighed by their length: sum h * wish_h / sum h.
 
-    wish = sum h * wish_h / sum h over the known horizons
-
-    Parameters
-    ----------
-    quantile : (..., H, Q)
-        Of the horizons ``HORIZONS``.
-    prob_up : (..., H)
-    threshold : float
-
-    Returns
-    -------
-    (...,) float64 in (-1, 1)
-        Signed conviction: it takes the place of a sleeve's raw weight, before volatility sizing and the risk gate. NaN
-        where no horizon is known.
-
-    Notes
-    -----
     Acting on a horizon costs a trade about once in its length, so what a bar of it costs falls with its length: that,
-    and nothing fitted, weighs the horizons. A long and a short horizon that disagree pull against each other.
+    and nothing fitted, weighs the horizons. NaN where none is known.
     """
-    wish = position_by_horizon(quantile, prob_up, threshold)
     weight = np.where(np.isfinite(wish), np.array(HORIZONS[: wish.shape[-1]], dtype=np.float64), 0.0)
     total = np.where(weight > 0.0, wish * weight, 0.0).sum(axis=-1)
     known = weight.sum(axis=-1)
     return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0.0)
+
+
+def position_from(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
+    """Return what one forecast alone wishes for each symbol, (...,) in (-1, 1): the first bar of ``position_after``."""
+    return joined(position_by_horizon(quantile, prob_up, threshold))
+
+
+def no_position(n_symbols: int) -> F8:
+    """Return the memory of the rule before any forecast, (N, H)."""
+    return np.full((n_symbols, len(HORIZONS)), np.nan)
+
+
+def position_after(trail: F8, quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> tuple[F8, F8]:
+    """Take one bar's forecasts; return the rule's new memory and one wish a symbol.
+
+    A forecast over h bars stands for h bars, so the wish of a horizon is the mean of what its last forecasts wished:
+    trail_h moves towards the newest wish by 2 / (h + 1).
+
+    Parameters
+    ----------
+    trail : (N, H)
+        From ``no_position`` or the bar before; not changed.
+    quantile : (N, H, Q), in units of sigma * sqrt(horizon)
+        Of the horizons ``HORIZONS``.
+    prob_up : (N, H)
+    threshold : float
+
+    Returns
+    -------
+    tuple of (N, H) and (N,)
+        The wish is signed conviction in (-1, 1): it takes the place of a sleeve's raw weight, before volatility sizing
+        and the risk gate. A horizon without a forecast keeps its trail, because unknown is not zero; NaN where no
+        horizon was ever known.
+
+    Notes
+    -----
+    Overlapping holdings as in Jegadeesh & Titman (1993): each bar renews one part of h, which is what a forecast over h
+    bars can pay for.
+    """
+    wish = position_by_horizon(quantile, prob_up, threshold)
+    rate = 2.0 / (np.array(HORIZONS, dtype=np.float64) + 1.0)
+    moved = np.where(np.isnan(trail), wish, trail + rate * (wish - trail))
+    trail = np.where(np.isnan(wish), trail, moved)
+    return trail, joined(trail)
+
+
+def positions(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
+    """Return the wishes (T, N) of the rule over consecutive bars (T, N, H, Q) and (T, N, H), starting from nothing."""
+    trail, out = no_position(quantile.shape[1]), np.empty(quantile.shape[:2])
+    for t in range(len(quantile)):
+        trail, out[t] = position_after(trail, quantile[t], prob_up[t], threshold)
+    return out

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from models.forecast import QUANTILE_LEVELS
-from models.position import GAIN, position_by_horizon, position_from
+from models.forecast import HORIZONS, QUANTILE_LEVELS
+from models.position import GAIN, no_position, position_after, position_by_horizon, position_from, positions
 
 
 def forecast(median: float, half_width: float = 1.0) -> np.ndarray:
@@ -57,3 +57,31 @@ def test_longer_horizons_count_more_because_they_cost_less() -> None:
 
 def test_no_forecast_leaves_the_bounds() -> None:
     assert abs(wish(50.0, 0.999, 0.01)) <= 1.0
+
+
+def test_a_forecast_over_a_day_stands_for_a_day() -> None:
+    """Long on every horizon for one bar, then nothing: the bar-long wish is gone, the day-long one fades by 2/25."""
+    n_horizons = len(HORIZONS)
+    up, flat = np.tile(forecast(0.05), (1, n_horizons, 1)), np.tile(forecast(0.0), (1, n_horizons, 1))
+    full = math.tanh(GAIN * 0.05)
+    trail, first = position_after(no_position(1), up, np.full((1, n_horizons), 0.6))
+    assert first[0] == pytest.approx(full)
+    trail, second = position_after(trail, flat, np.full((1, n_horizons), 0.5))
+    assert trail[0, 0] == 0.0
+    assert trail[0, -1] == pytest.approx(full * (1 - 2 / 25))
+    later, kept = position_after(trail, np.full_like(flat, np.nan), np.full((1, n_horizons), np.nan))
+    np.testing.assert_array_equal(later, trail)
+    assert kept[0] == second[0]
+
+
+def test_batch_is_the_rule_bar_after_bar() -> None:
+    rng = np.random.default_rng(3)
+    quantile = forecast(0.0) + 0.05 * rng.standard_normal((30, 2, len(HORIZONS), 1))
+    prob = 0.5 + 0.1 * rng.standard_normal((30, 2, len(HORIZONS)))
+    quantile[:3, 1] = np.nan
+    whole, trail = positions(quantile, prob), no_position(2)
+    for t in range(30):
+        trail, wish = position_after(trail, quantile[t], prob[t])
+        np.testing.assert_array_equal(wish, whole[t])
+    assert np.isnan(whole[:3, 1]).all()
+    assert np.isfinite(whole[3:]).all()
