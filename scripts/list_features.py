@@ -14,9 +14,10 @@ Every forecaster gets these {len(FEATURES)} numbers for each symbol at each bar'
 kernel (`models/feature_kernel.py`) computes them, one bar at a time in the engine and in a loop over years of bars for
 training: the same bits. Written by `python scripts/list_features.py` from the table in `models/features.py`.
 
-* s is sigma, the standard deviation of one bar's log return: an EWMA of span 72 bars, a plain mean until those are seen.
-* Warm-up is the number of a symbol's known bars until the input is given; a whole row needs {WARM_UP_BARS}. Before that,
-  and at a bar that is missing or whose prices contradict each other, the input is unknown (NaN), never zero.
+* s is sigma, the standard deviation of one bar's log return: an EWMA of span 72 bars, a plain mean until those are
+  seen.
+* Warm-up is the number of a symbol's known bars until the input is given; a whole row needs {WARM_UP_BARS}. Before
+  that, and at a bar that is missing or whose prices contradict each other, the input is unknown (NaN), never zero.
 * Funding, basis and order-book imbalance are 0 where they are not known, and a column beside each says so.
 * A price that opens more than three times away from its last close was redenominated: the jump is no return.
 
