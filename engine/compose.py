@@ -33,6 +33,7 @@ from engine.runtime.status import VERSION
 from engine.settings import Environment, SystemConfig
 from engine.venues.aster import AsterVenue
 from engine.venues.aster_client import client_config
+from models.book import ModelBook
 from storage.database import Database
 
 log = structlog.get_logger("compose")
@@ -196,11 +197,12 @@ async def _serve(
 
     store.on_error = on_storage_error
     jobs = Jobs(
-        store, home / "runs", lambda: (engine.wanted_config.compute_backend, engine.wanted_config.compute_address)
-    )
+        store, home / "runs", lambda: (engine.wanted_config.compute_backend, engine.wanted_config.compute_address),
+        {"train": "models.train:run"},
+    )  # fmt: skip
     permissions: asyncio.Queue[Armed] = asyncio.Queue()
     data = DataDesk(store, None if sandbox is None else sandbox.hello["base_url"])
-    commands = Commands(engine, jobs, permissions.put_nowait, data)
+    commands = Commands(engine, jobs, permissions.put_nowait, data, ModelBook(home))
     token = secrets.token_urlsafe(32)
     server = FlightServer(commands, Queries(engine.loop), engine.loop.broadcaster, event_loop, token)
     _announce(home, session, server.port, token)

@@ -153,7 +153,7 @@ def _judge(
     return EnsembleRecord(data.panel.symbols, weights, tracker), metrics
 
 
-KEPT = ("accuracy", "log_loss_gain", "ic", "issued_50", "issued_80", "issued_90", "issued_95")
+KEPT = ("skill", "accuracy", "log_loss_gain", "ic", "issued_50", "issued_80", "issued_90", "issued_95")
 
 
 def _figures(found: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ from engine.domain import INTERVAL_S, NS_PER_S
 from engine.errors import DataError, ModelError
 from engine.research.loading import BarTable, cut, funding_file, load_bars, nanoseconds
 from models.dataset import learnable
-from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, store_set, train_set
-from models.forecast import Learnable
+from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, forecasters, store_set, train_set
+from models.forecast import Cancelled, Learnable
 from models.panel import Series, panel_from_bars
 from models.registry import Manifest, load_model, read_manifest
 from models.roles import enter, read_roles
@@ -83,6 +84,44 @@ def train_and_store(home: Path, request: TrainRequest, ts_now: int, report: Repo
     store_set(home, data, trained, version, INTERVAL, request.seed, ts_now)
     enter(home, version, ts_now, request.reason, request.actor)
     return described_set(home, version) | {"failed": trained.failed, "losses": _plain(trained)}
+
+
+def run(
+    request: dict[str, Any], report: Callable[[float], None], stop: Callable[[], bool], note: Callable[..., None]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Train as a run of the engine; return the set as ``described_set`` says it, and its members' weights.
+
+    Notes are ``{"name", "seed", "share", "step", "train", "valid"}``: the learner at work, and points of its curve.
+    """
+    wanted = TrainRequest(
+        data=Path(request["path"]), names=forecasters(tuple(request["models"])), symbols=tuple(request["symbols"]),
+        start=request["start"], end=request["end"],
+        funding=None if request["funding"] is None else Path(request["funding"]), seed=request["seed"],
+        reason=request["reason"], actor=request["actor"],
+    )  # fmt: skip
+    steps: dict[str, int] = {}
+
+    def told(name: str, share: float, losses: dict[str, float]) -> bool:
+        report(share)
+        steps[name] = steps.get(name, 0) + 1
+        if losses or steps[name] == 1:
+            note({
+                "name": name, "seed": wanted.seed, "share": share, "step": steps[name], "train": _loss(losses, "train"),
+                "valid": _loss(losses, "valid"),
+            })  # fmt: skip
+        return not stop()
+
+    try:
+        answer = train_and_store(Path(request["home"]), wanted, time.time_ns(), told)
+    except Cancelled:
+        return {}, {}
+    return answer, answer["weights"]
+
+
+def _loss(losses: dict[str, float], part: str) -> float | None:
+    """Return the sum of a part's two losses, None where it was not told."""
+    found = [value for key, value in losses.items() if key.startswith(part) and np.isfinite(value)]
+    return float(sum(found)) if found else None
 
 
 def listed_sets(home: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from engine.runtime.engine import Engine
 from engine.runtime.goal_desk import GoalDesk
 from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
+from engine.runtime.model_desk import Book, ModelDesk
 from engine.runtime.performance import performance
 from engine.runtime.report_desk import ReportDesk
 from engine.runtime.status import engine_status
@@ -52,6 +53,8 @@ class Commands:
         Takes the permission to trade live; None where the engine cannot change its mode.
     data : DataDesk, optional
         Answers for the data sets; by default those of the engine's own data folder.
+    book : Book, optional
+        The registry of trained models; without one there are no answers about models.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Commands:
         jobs: Jobs,
         on_armed: Callable[[Armed], None] | None = None,
         data: DataDesk | None = None,
+        book: Book | None = None,
     ) -> None:
         self._engine, self._loop, self._jobs = engine, engine.loop, jobs
         self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -93,7 +97,8 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence):
+        models = () if book is None else (ModelDesk(engine, jobs, book),)
+        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
             self._questions |= desk.questions
             self._orders |= desk.orders
 

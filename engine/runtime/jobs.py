@@ -21,7 +21,7 @@ import structlog
 
 from engine.datasets.store import folder_of, located
 from engine.errors import CommandRefused, DataError
-from engine.runtime.run_requests import PREFIX, RESUMABLE, BacktestRequest, checked_request
+from engine.runtime.run_requests import PREFIX, RESUMABLE, SourceRequest, checked_request
 from engine.runtime.run_worker import work
 from storage.database import Database, StorageError
 
@@ -43,12 +43,17 @@ class Jobs:
         For the runs' files: inputs, and what is finished of a run that can be resumed. Removed when a run is done.
     compute : callable, optional
         Returns the backend and address on which sweeps run, as the settings say at that moment.
+    workers : dict of str to str, optional
+        What does the kinds of run that the engine does not know itself, each as ``module:function``.
     """
 
     def __init__(
-        self, store: Database, folder: Path, compute: Callable[[], tuple[str, str]] = lambda: ("local", "")
-    ) -> None:
+        self, store: Database, folder: Path, compute: Callable[[], tuple[str, str]] = lambda: ("local", ""),
+        workers: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._store, self._folder, self._compute = store, folder, compute
+        self._workers = workers or {}
+        self._notes: dict[str, list[dict[str, Any]]] = {}
         self._context = mp.get_context("spawn")
         self._running: dict[str, tuple[Any, Event]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
@@ -67,6 +72,8 @@ class Jobs:
             Bad values, nothing to test on, or too many runs already.
         """
         request = checked_request(kind, config)
+        if kind == "train" and kind not in self._workers:
+            raise CommandRefused("This engine has nothing that trains models.")
         self._refuse_too_many()
         run_id = f"{PREFIX[kind]}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         inputs = await asyncio.to_thread(self._inputs, run_id, request)
@@ -103,6 +110,7 @@ class Jobs:
         run_id, kind = row["run_id"], row["kind"]
         backend, address = self._compute()
         place = {"folder": str(self._folder / run_id / FINISHED), "backend": backend, "address": address}
+        place |= {"home": str(self._folder.parent), "worker": self._workers.get(kind, "")}
         self._rows[run_id] = row
         await asyncio.wrap_future(self._store.append_durable("runs", [row]))
         receiver, sender = self._context.Pipe(duplex=False)
@@ -117,7 +125,7 @@ class Jobs:
         threading.Thread(target=self._watch, args=(run_id, process, receiver), daemon=True).start()
         return {"run_id": run_id}
 
-    def _inputs(self, run_id: str, request: BacktestRequest) -> dict[str, str | None]:
+    def _inputs(self, run_id: str, request: SourceRequest) -> dict[str, str | None]:
         home = self._folder.parent
         try:
             funding = located(home, request.funding) if request.funding else None
@@ -131,7 +139,7 @@ class Jobs:
             raise CommandRefused(str(error)) from error
         return {"path": str(path), "funding": None if funding is None else str(funding)}
 
-    def _input_path(self, run_id: str, request: BacktestRequest) -> Path:
+    def _input_path(self, run_id: str, request: SourceRequest) -> Path:
         if request.source == "path":
             path = Path(request.path or "").expanduser()
             if not request.path or not path.exists():
@@ -170,6 +178,8 @@ class Jobs:
                 break
             if kind == "progress":
                 self._rows[run_id]["progress"] = float(value)
+            elif kind == "note":
+                self._notes.setdefault(run_id, []).append(value)
             else:
                 outcome = {"status": kind, **value}
         process.join(GRACE_S)
@@ -192,6 +202,18 @@ class Jobs:
         """Return status, progress (0 to 1) and message of a run."""
         row = self._row(run_id)
         return {"status": row["status"], "progress": row.get("progress") or 0.0, "message": row.get("error") or ""}
+
+    def notes(self, run_id: str) -> list[dict[str, Any]]:
+        """Return what a run has noted since this engine started it, oldest first."""
+        return list(self._notes.get(run_id, ()))
+
+    def newest(self, kind: str) -> dict[str, Any] | None:
+        """Return the row of the newest run of a kind, None before the first."""
+        rows = self._store.rows("SELECT run_id FROM runs WHERE kind = ? ORDER BY ts_started DESC LIMIT 1", [kind])
+        running = [row for row in self._rows.values() if row["kind"] == kind]
+        if running:
+            return max(running, key=lambda row: row["ts_started"])
+        return self._row(rows[0]["run_id"]) if rows else None
 
     def result(self, run_id: str) -> dict[str, Any]:
         """Return the result of a finished run."""

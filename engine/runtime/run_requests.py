@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine.errors import CommandRefused
 
 
-class BacktestRequest(BaseModel):
-    """What the backtest form sends."""
+class SourceRequest(BaseModel):
+    """Which bars a run is on."""
 
     model_config = ConfigDict(extra="forbid")
     source: str = Field("history", pattern="^(history|path|dataset)$")
@@ -19,10 +19,24 @@ class BacktestRequest(BaseModel):
     funding: str | None = Field(None, description="A stored data set of funding rates, or a folder of them")
     symbols: list[str] = Field(default_factory=list)
     interval: str = "1h"
-    strategy: str = "trend"
-    params: dict[str, Any] = Field(default_factory=dict)
     start: str | None = None
     end: str | None = None
+
+
+class TrainingRequest(SourceRequest):
+    """What a training of models is on, and why it is done."""
+
+    models: list[str] = Field(default_factory=list, description="All that forecast by default")
+    seed: int = Field(0, ge=0)
+    reason: str = "a person asked for it"
+    actor: str = "desk"
+
+
+class BacktestRequest(SourceRequest):
+    """What the backtest form sends."""
+
+    strategy: str = "trend"
+    params: dict[str, Any] = Field(default_factory=dict)
     cash: float = Field(10_000.0, gt=0)
 
 
@@ -45,14 +59,14 @@ class WalkForwardRequest(SweepRequest):
     embargo_days: float = Field(0.0, ge=0)
 
 
-REQUESTS: dict[str, type[BacktestRequest]] = {
-    "backtest": BacktestRequest, "sweep": SweepRequest, "walkforward": WalkForwardRequest,
+REQUESTS: dict[str, type[SourceRequest]] = {
+    "backtest": BacktestRequest, "sweep": SweepRequest, "walkforward": WalkForwardRequest, "train": TrainingRequest,
 }  # fmt: skip
-PREFIX = {"backtest": "bt", "sweep": "sw", "walkforward": "wf"}
+PREFIX = {"backtest": "bt", "sweep": "sw", "walkforward": "wf", "train": "tr"}
 RESUMABLE = ("sweep", "walkforward")
 
 
-def checked_request(kind: str, config: dict[str, Any]) -> BacktestRequest:
+def checked_request(kind: str, config: dict[str, Any]) -> SourceRequest:
     """Return what was asked for.
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ MORE = {
 }  # fmt: skip
 
 Report = Callable[[float], None]
+Note = Callable[[dict[str, Any]], None]
+"""Takes something to keep with the run while it goes on, such as a point of a learning curve."""
 
 
 def _fields(kind: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +66,15 @@ def _walk_forward(request: dict[str, Any], report: Report, stop: Callable[[], bo
     return found, found["metrics"] | told | {"deflated_sharpe": found["deflated_sharpe"]["value"]}
 
 
+def _elsewhere(
+    request: dict[str, Any], report: Report, stop: Callable[[], bool], note: Note
+) -> tuple[dict[str, Any], Any]:
+    """Run what the engine was given as ``module:function`` for this kind: it must not know it itself."""
+    module, _, function = request["worker"].partition(":")
+    found: tuple[dict[str, Any], Any] = getattr(importlib.import_module(module), function)(request, report, stop, note)
+    return found
+
+
 WORK = {"backtest": _backtest, "sweep": _sweep, "walkforward": _walk_forward}
 
 
@@ -75,6 +87,9 @@ def work(kind: str, request: dict[str, Any], sender: Connection, cancelled: Even
 
     sent_at = 0.0
 
+    def note(said: dict[str, Any]) -> None:
+        sender.send(("note", said))
+
     def progress(share: float) -> None:
         nonlocal sent_at
         if time.monotonic() - sent_at > 0.1:
@@ -82,7 +97,10 @@ def work(kind: str, request: dict[str, Any], sender: Connection, cancelled: Even
             sender.send(("progress", share))
 
     try:
-        result, metrics = WORK[kind](request, progress, cancelled.is_set)
+        if kind in WORK:
+            result, metrics = WORK[kind](request, progress, cancelled.is_set)
+        else:
+            result, metrics = _elsewhere(request, progress, cancelled.is_set, note)
         payload = {"result": json.dumps(result, allow_nan=False), "metrics": json.dumps(metrics)}
         sender.send(("cancelled", {}) if cancelled.is_set() else ("done", payload))
     except (WorkstationError, ValueError) as error:

@@ -1,0 +1,173 @@
+"""What the engine tells a screen of its trained models, read from their manifests: no network is loaded for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CommandRefused, ModelError
+from models.answers import SHOWN, plain, why_weight
+from models.catalogue import BASE, RECORDS, entry_of
+from models.fit import FEWEST_DAYS_OF_BARS, expected_seconds, forecasters
+from models.forecast import HORIZONS
+from models.registry import load_model, read_manifest
+from models.roles import promote, read_roles, roll_back
+from models.scoring import INTERVALS
+from models.sets import ENSEMBLE
+from models.train import described_set
+
+Z95 = 1.96  # standard errors of a 95 % interval
+FEWEST_LETTERS = 20  # of a reason
+HOUR_S = 3_600
+NEVER = "No model has been trained yet."
+
+
+class ModelBook:
+    """The registry of one data folder, as the engine asks it.
+
+    Parameters
+    ----------
+    home : Path
+        The data folder.
+    """
+
+    fewest_bars = FEWEST_DAYS_OF_BARS * 24
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def overview(self, n_bars: dict[str, int], ts_now: int) -> dict[str, Any]:
+        """Return the answer of ``models`` as far as the registry knows it; see ``app/model_client.py``.
+
+        Parameters
+        ----------
+        n_bars : dict of str to int
+            Hourly bars that a training could learn from, by symbol.
+        ts_now : int, ns
+        """
+        nothing = {
+            "horizons": list(HORIZONS), "bar_s": HOUR_S, "symbols": list(n_bars), "share": 0.0, "models": [],
+            "reliability": [[] for _ in HORIZONS], "trend_sharpe": None,
+            "coverage": {"levels": sorted(INTERVALS, reverse=True), "points": []}, "challenges": [], "drift": [],
+            "drift_words": "",
+        }  # fmt: skip
+        try:
+            roles = read_roles(self._home)
+            if roles.champion is None:
+                return nothing | {"why": NEVER, "offer": _offer(n_bars, NEVER)}
+            found = [described_set(self._home, version) for version in roles[:2] if version is not None]
+            rows = [row for one in found for row in self._rows(one)]
+        except ModelError as error:
+            return nothing | {"why": str(error), "offer": _offer(n_bars, str(error))}
+        champion, challengers = found[0], found[1:]
+        since = next((row["ts"] for row in reversed(roles.history) if row["version"] == roles.challenger), 0)
+        old = "The models in force have expired." if ts_now >= champion["ts_expires"] else None
+        return nothing | {
+            "models": rows, "why": old or _why(champion), "offer": _offer(n_bars, old) if old else None,
+            "challenges": [
+                {
+                    "champion": champion["version"], "challenger": one["version"], "since_ns": since, "outcomes": 0,
+                    "evidence": None, "needed": None, "verdict": "no outcome yet that both have forecast",
+                }
+                for one in challengers
+            ],
+        }  # fmt: skip
+
+    def promote(self, version: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
+        """Put a set into force.
+
+        Raises
+        ------
+        CommandRefused
+            There is no such set, it is in force, or the reason says too little.
+        """
+        _need("promotion", reason)
+        try:
+            described_set(self._home, version)
+            return {"version": promote(self._home, version, ts_now, reason, actor).champion}
+        except ModelError as error:
+            raise CommandRefused(str(error)) from error
+
+    def roll_back(self, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
+        """Put the set before the present one into force again.
+
+        Raises
+        ------
+        CommandRefused
+            There was none, or the reason says too little.
+        """
+        _need("rollback", reason)
+        try:
+            return {"version": roll_back(self._home, ts_now, reason, actor).champion}
+        except ModelError as error:
+            raise CommandRefused(str(error)) from error
+
+    def _rows(self, described: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return a row for each member, for the base rate and for the ensemble of one set."""
+        weights = self._weights(described["version"])
+        rows = []
+        for model in described["models"]:
+            name = model["name"]
+            weight = weights.get(name)
+            figures = {key: _estimates(model["metrics"], key) for key in ("skill", *SHOWN)}
+            entry = RECORDS.get(name) or entry_of(name)
+            row = {
+                "name": name, "said": entry.said, "version": described["version"],
+                "role": "baseline" if name == BASE else described["role"], "ts_trained": described["ts_trained"],
+                "ts_expires": described["ts_expires"], "weight": weight, "failed": model["trouble"], "sharpe": None,
+                "figures": {key: figures[key] for key in SHOWN},
+            }  # fmt: skip
+            if name == BASE:
+                row["why_weight"] = "what the others leave"
+            elif name == ENSEMBLE:
+                row["why_weight"] = "all of them together"
+            else:
+                row["why_weight"] = why_weight({"figures": figures, "failed": model["trouble"]}, weight)
+            rows.append(dict(plain(row)))
+        return rows
+
+    def _weights(self, version: str) -> dict[str, list[float]]:
+        manifest = read_manifest(self._home, ENSEMBLE, version)
+        record = load_model(self._home, ENSEMBLE, version, manifest.features_hash, manifest.ts_trained).model
+        found = {name: record.weights.member[k].tolist() for k, name in enumerate(record.weights.names)}
+        base = record.weights.base.tolist()
+        return found | {BASE: base if len(base) == len(HORIZONS) else base * len(HORIZONS)}
+
+
+def _need(what: str, reason: str) -> None:
+    if len(reason.strip()) < FEWEST_LETTERS:
+        raise CommandRefused(
+            f"A {what} needs a reason of at least {FEWEST_LETTERS} characters; this one has {len(reason.strip())}."
+        )
+
+
+def _estimates(metrics: dict[str, dict[str, float]], name: str) -> list[dict[str, Any]]:
+    """Return a figure by horizon as a value with its 95 % interval, from its mean and standard error."""
+    found: list[dict[str, Any]] = []
+    for horizon in HORIZONS:
+        one = metrics.get(f"{name}_{horizon}")
+        if one is None:
+            found.append({"value": None, "low": None, "high": None, "spread": None})
+            continue
+        reach = Z95 * one["spread"]
+        value = one["mean"]
+        found.append({"value": value, "low": value - reach, "high": value + reach, "spread": None})
+    return found
+
+
+def _why(champion: dict[str, Any]) -> str:
+    trusted = [name for name, share in champion["weights"].items() if share > 0.0]
+    if not trusted:
+        return "No model was better than the base rate on bars it had not seen, so none counts."
+    return f"{', '.join(trusted)}: better than the base rate on bars they had not seen."
+
+
+def _offer(n_bars: dict[str, int], why: str) -> dict[str, Any] | None:
+    """Return the training that would make sense, None while there are too few bars."""
+    enough = {symbol: n for symbol, n in n_bars.items() if n >= ModelBook.fewest_bars}
+    if not enough:
+        return None
+    return {
+        "symbols": len(enough), "bars": min(enough.values()), "minutes": expected_seconds(forecasters()) / 60.0,
+        "why": why,
+    }  # fmt: skip

@@ -1,0 +1,103 @@
+"""The page's questions about trained models, and a training as a run of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from engine.errors import CommandRefused
+from engine.runtime.jobs import Jobs
+from engine.runtime.model_desk import ModelDesk, curves_of
+from models.book import ModelBook
+from models.panel import made_up_panel
+from storage.database import Database
+
+HOUR = 3_600 * 10**9
+REASON = "it was better on every day of March"
+
+
+@pytest.fixture
+def desk(tmp_path: Path):
+    """A desk on a record with hourly candles of two symbols, of which one has too few."""
+    store = Database(tmp_path / "paper.duckdb")
+    panel = made_up_panel(3, 4_000, 2, memory=0.3)
+    rows = [
+        {"symbol": symbol, "interval": "1h", "ts_open": int(ts) - HOUR, "open_px": panel.open_px[t, i],
+         "high_px": panel.high_px[t, i], "low_px": panel.low_px[t, i], "close_px": panel.close_px[t, i],
+         "volume": panel.volume[t, i]}
+        for i, symbol in enumerate(panel.symbols) for t, ts in enumerate(panel.ts_close) if i == 0 or t < 50
+    ]  # fmt: skip
+    store.append("bars", rows)
+    store.flush()
+    loop = SimpleNamespace(clock=SimpleNamespace(now=lambda: int(panel.ts_close[-1])),
+                           config=SimpleNamespace(symbols=panel.symbols))  # fmt: skip
+    jobs = Jobs(store, tmp_path / "runs", workers={"train": "models.train:run"})
+    found = ModelDesk(SimpleNamespace(store=store, loop=loop), jobs, ModelBook(tmp_path))
+    found.jobs, found.store = jobs, store
+    yield found
+    jobs.close()
+    store.close()
+
+
+async def ended(desk: ModelDesk) -> dict:
+    while (training := (await desk.questions["models"]({}))["training"])["status"] == "running":
+        await asyncio.sleep(0.1)
+    return training
+
+
+async def test_first_a_training_is_offered_then_it_runs_and_its_set_is_in_force(desk) -> None:
+    before = await desk.questions["models"]({})
+    assert (before["models"], before["training"]) == ([], None)
+    assert before["offer"]["symbols"] == 1
+    assert before["offer"]["minutes"] > 1.0
+    config = {"source": "history", "symbols": ["MADE0USDT"], "models": ["linear"], "reason": "a first try"}
+    await desk.jobs.start("train", config)
+    with pytest.raises(CommandRefused, match="going on already"):
+        await desk.orders["models.train"]({})
+    training = await ended(desk)
+    assert (training["status"], training["progress"], training["reason"]) == ("done", 1.0, "a first try"), training
+    after = await desk.questions["models"]({})
+    assert after["offer"] is None
+    rows = {row["name"]: row for row in after["models"]}
+    assert list(rows) == ["base-rate", "linear", "ensemble"]
+    assert rows["linear"]["role"] == "champion"
+    assert max(rows["linear"]["weight"]) > 0.1
+    assert rows["linear"]["figures"]["accuracy"][0]["low"] > 0.5
+    assert "better than the base rate" in rows["linear"]["why_weight"]
+    assert "linear" in after["why"]
+    for action, body, sentence in (
+        ("models.promote", {"version": "nobody", "reason": REASON}, "no manifest"),
+        ("models.promote", {"version": rows["linear"]["version"], "reason": "x"}, "at least 20 characters"),
+        ("models.promote", {"version": rows["linear"]["version"], "reason": REASON}, "in force already"),
+        ("models.rollback", {"reason": REASON}, "nothing to roll back to"),
+    ):
+        with pytest.raises(CommandRefused, match=sentence):
+            await desk.orders[action](body)
+
+
+async def test_a_training_that_is_cancelled_leaves_nothing(desk, tmp_path) -> None:
+    run_id = (await desk.orders["models.train"]({"reason": "the page"}))["run_id"]
+    await desk.orders["models.cancel"]({"run_id": run_id})
+    assert (await ended(desk))["status"] in ("cancelled", "failed")
+    assert not (tmp_path / "models").exists()
+
+
+async def test_too_few_candles_are_said(desk) -> None:
+    desk._engine.loop.config.symbols = ("MADE1USDT",)
+    assert (await desk.questions["models"]({}))["offer"] is None
+    with pytest.raises(CommandRefused, match="too few hourly candles"):
+        await desk.orders["models.train"]({})
+
+
+def test_curves_are_by_learner_and_seed() -> None:
+    notes = [
+        {"name": "lstm", "seed": 0, "share": 0.1, "step": 1, "train": None, "valid": None},
+        {"name": "lstm", "seed": 0, "share": 0.2, "step": 2, "train": 1.0, "valid": 1.1},
+        {"name": "linear", "seed": 0, "share": 0.3, "step": 1, "train": 0.9, "valid": None},
+    ]
+    first, second = curves_of(notes)
+    assert first == {"name": "lstm", "seed": 0, "points": [[2, 1.0, 1.1]]}
+    assert second == {"name": "linear", "seed": 0, "points": [[1, 0.9, None]]}
