@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CommandRefused, ModelError
-from models.answers import SHOWN, plain, why_weight
 from models.catalogue import BASE, RECORDS, entry_of
 from models.fit import FEWEST_DAYS_OF_BARS, expected_seconds, forecasters
 from models.forecast import HORIZONS
@@ -14,6 +13,7 @@ from models.registry import load_model, read_manifest
 from models.roles import promote, read_roles, roll_back
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE
+from models.shown import SHOWN, plain, why_weight
 from models.train import described_set
 
 Z95 = 1.96  # standard errors of a 95 % interval
