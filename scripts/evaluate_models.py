@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,19 @@ from engine.research.backtest import BacktestConfig  # noqa: E402
 from engine.research.config import resolve  # noqa: E402
 from engine.research.loading import BarTable, cut, funding_file, load_bars, load_funding, nanoseconds, select  # noqa: E402
 from engine.research.simulation import has_volume, sim_bars  # noqa: E402
-from models.catalogue import available, entry_of  # noqa: E402
+from models.catalogue import available, build, entry_of  # noqa: E402
 from models.evaluate import judge_all, learn_all, prepared  # noqa: E402
 from models.evidence import evidence  # noqa: E402
 from models.evidence_report import aligned, goal_sentence, summary_rows, write_section  # noqa: E402
 from models.forecast import Learnable  # noqa: E402
+from models.panel import rows_of  # noqa: E402
+from models.splits import EMBARGO_BARS, Fold  # noqa: E402
 from models.trading import Terms  # noqa: E402
 from models.walkforward import Month, months  # noqa: E402
 
 QUICK_SYMBOLS, QUICK_MONTHS = 3, 6
 CASH = 10_000.0
+CANARY_BARS, CANARY_MODELS = 6_000, ("linear", "boosting")
 
 
 def moment(text: str) -> datetime:
@@ -107,6 +111,22 @@ def chosen_steps(data: Learnable, args: argparse.Namespace) -> list[Month]:
     return steps[-QUICK_MONTHS:] if args.quick else steps
 
 
+def asked_for_leaks(data: Learnable, names: tuple[str, ...]) -> dict[str, str]:
+    """Ask the newest bars through the whole pipeline whether anything of the future gets in."""
+    from models.leakage import canaries
+
+    end = len(data.panel.ts_close)
+    panel = rows_of(data.panel, slice(max(end - CANARY_BARS, 0), end))
+    n_bars = len(panel.ts_close)
+    test, valid = n_bars - n_bars // 6, n_bars - n_bars // 3
+    fold = Fold(slice(0, valid - EMBARGO_BARS), slice(valid, test - EMBARGO_BARS), slice(test, n_bars))
+    asked = [name for name in CANARY_MODELS if name in names]
+    found = {}
+    for name in asked:
+        found |= {f"{name} {what}": said for what, said in canaries(partial(build, name), panel, fold).items()}
+    return found
+
+
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     symbols = tuple(name.strip().upper() for name in args.symbols.split(",") if name.strip())
     bars = cut(load_bars(args.data, symbols), None, in_ns(args.end))
@@ -125,6 +145,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     found = judge_all(plan, failed)
     terms = terms_of(bars, load_funding(args.funding, bars) if args.funding else None)
     result = evidence(plan, found, failed, terms)
+    say("asking for leaks")
+    result["canaries"] = asked_for_leaks(data, plan.names)
     costs = terms.costs
     result["config"] = {
         "from": f"{args.start:%Y-%m-%d}", "to": f"{args.end:%Y-%m-%d}", "symbols": list(bars.symbols),
