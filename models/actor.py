@@ -81,7 +81,7 @@ def _layers(tensors: dict[str, np.ndarray], prefix: str) -> Layers:
 
 
 def actor_of(tensors: dict[str, np.ndarray]) -> Actor:
-    """Return the actor in the tensors of a PPO, A2C or SAC policy, as ``agent_training.train`` gives them."""
+    """Return the actor in the tensors of a PPO, A2C or SAC policy, as ``agent_training.train_agent`` gives them."""
     if "log_std" in tensors:
         return Actor(
             False, _layers(tensors, "mlp_extractor.policy_net."), _layers(tensors, "action_net."),

@@ -140,7 +140,7 @@ def _callback(steps: int, progress: Progress) -> Any:
     return Told()
 
 
-def train(
+def train_agent(
     config: AgentConfig, make_env: Callable[[], Any], seed: int, progress: Progress,
     known: dict[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:  # fmt: skip

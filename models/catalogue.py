@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 
 BASE = "base-rate"
 NETWORK = ("neural", "training", "heads", "tabular")
+AGENT = ("agent_training", "actor", "env", "env_kernel", "own_book", "tabular")
 
 ENTRIES: dict[str, Entry] = {
     BASE: Entry("models.baselines", "BaseRate", "what always happened", False, False, sources=("tabular",)),
@@ -38,6 +39,22 @@ ENTRIES: dict[str, Entry] = {
     "lstm": Entry("models.lstm", "LstmForecaster", "LSTM with attention", needs_torch=True, sources=NETWORK),
     "transformer": Entry(
         "models.transformer", "TransformerForecaster", "causal Transformer", needs_torch=True, sources=NETWORK
+    ),
+    "ppo": Entry(
+        "models.agents", "make_ppo", "agent: proximal policy optimisation", is_policy=True, needs_torch=True,
+        retrain_months=12, sources=AGENT,
+    ),
+    "sac": Entry(
+        "models.agents", "make_sac", "agent: soft actor-critic", is_policy=True, needs_torch=True, retrain_months=12,
+        sources=AGENT,
+    ),
+    "a2c": Entry(
+        "models.agents", "make_a2c", "agent: advantage actor-critic", is_policy=True, needs_torch=True,
+        retrain_months=12, sources=AGENT,
+    ),
+    "agents": Entry(
+        "models.agents", "AgentEnsemble", "the three agents by evidence", is_policy=True, needs_torch=True,
+        retrain_months=12, sources=AGENT,
     ),
 }  # fmt: skip
 """In the order of tables: plain ones first."""

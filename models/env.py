@@ -31,7 +31,7 @@ FUNDING_S = 8 * 3600
 """Perpetuals settle funding every eight hours of UTC."""
 
 
-class Terms(NamedTuple):
+class PracticeTerms(NamedTuple):
     """On what terms an agent practises: what fills cost, and the limits of the gate."""
 
     costs: Costs
@@ -51,7 +51,7 @@ class Market(NamedTuple):
     starts: I8  # (S,) rows that an episode may start at
 
 
-def practice_terms(bars_per_year: float = 8760.0, cost_rate: float = 0.0006) -> Terms:
+def practice_terms(bars_per_year: float = 8760.0, cost_rate: float = 0.0006) -> PracticeTerms:
     """Return the usual terms: the default limits of the settings and 6 bp a fill, split into fee and slippage."""
     params = Params(
         sleeve=int(Sleeve.EXTERNAL), bars_per_year=bars_per_year, trend_horizon_bars=np.array([2.0]),
@@ -59,7 +59,7 @@ def practice_terms(bars_per_year: float = 8760.0, cost_rate: float = 0.0006) -> 
         max_symbol_weight=0.5, max_gross_weight=2.0, max_leverage=3.0, max_daily_loss=0.05, max_drawdown=0.15,
         max_age_s=15.0, rebalance_band=0.05,
     )  # fmt: skip
-    return Terms(Costs(cost_rate * 5.0 / 6.0, cost_rate / 6.0), params)
+    return PracticeTerms(Costs(cost_rate * 5.0 / 6.0, cost_rate / 6.0), params)
 
 
 def funding_due(panel: Panel) -> F8:
@@ -78,7 +78,7 @@ def unit_weight(sigma: F8, params: Params) -> F8:
     return np.minimum(np.divide(full, sigma, out=np.zeros(sigma.shape), where=known), params.max_symbol_weight)
 
 
-def market_of(data: Learnable, rows: slice, scaler: Scaler, terms: Terms, sized: bool = True) -> Market:
+def market_of(data: Learnable, rows: slice, scaler: Scaler, terms: PracticeTerms, sized: bool = True) -> Market:
     """Return the bars ``rows`` of a Learnable as a practice ground.
 
     Parameters
@@ -87,7 +87,7 @@ def market_of(data: Learnable, rows: slice, scaler: Scaler, terms: Terms, sized:
     rows : slice
     scaler : Scaler
         Of training rows.
-    terms : Terms
+    terms : PracticeTerms
     sized : bool
         An action is a conviction in [-1, 1], of which 1 is a position with the volatility target. False: an action is
         the target weight itself.
@@ -120,13 +120,13 @@ class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
     differential Sharpe ratio (Moody & Saffell, 1998) was left aside: it depends on running moments that are not in the
     observation, so equal states would get unequal rewards.
 
-    End: ``truncated`` after ``episode_bars`` or with the last bar: the position goes on in truth, so learners bootstrap.
-    ``terminated`` when equity is down to ``RUIN``, or the drawdown limit has locked the account.
+    End: ``truncated`` after ``episode_bars`` or with the last bar: the position goes on in truth, so learners
+    bootstrap. ``terminated`` when equity is down to ``RUIN``, or the drawdown limit has locked the account.
 
     Parameters
     ----------
     market : Market
-    terms : Terms
+    terms : PracticeTerms
     symbols : int
         How many are traded together; which, is drawn for each episode.
     episode_bars : int
@@ -139,7 +139,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
 
     metadata = {"render_modes": []}  # noqa: RUF012 - the name and kind that Gymnasium asks for
 
-    def __init__(self, market: Market, terms: Terms, symbols: int = 1, episode_bars: int = 512) -> None:
+    def __init__(self, market: Market, terms: PracticeTerms, symbols: int = 1, episode_bars: int = 512) -> None:
         n_bars, n_symbols, n_features = market.inputs.shape
         self._starts = market.starts[market.starts < n_bars - 1]
         if len(self._starts) == 0:
@@ -160,7 +160,9 @@ class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
         self.action_space = spaces.Box(-1.0, 1.0, (symbols,), np.float32)
         self.observation_space = spaces.Box(-CLIP, CLIP, (symbols * (n_features + N_OWN),), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode with a flat account.
 
         ``options`` may hold ``start`` (row) and ``symbols`` (indices); otherwise both are drawn.

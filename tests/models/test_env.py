@@ -14,7 +14,7 @@ from engine.core.frictions import Assumptions
 from engine.core.simulate import Scan
 from engine.domain import Sleeve
 from engine.errors import DataError
-from models.env import Market, Terms, TradingEnv, funding_due, market_of, practice_terms, unit_weight
+from models.env import Market, PracticeTerms, TradingEnv, funding_due, market_of, practice_terms, unit_weight
 from models.own_book import N_OWN
 from models.tabular import Scaler
 
@@ -28,7 +28,7 @@ def market(**changed: object) -> Market:
     return market_of(DATA._replace(**changed), slice(0, 400), SCALER, TERMS)  # type: ignore[arg-type]
 
 
-def scanned(terms: Terms, weights: np.ndarray, symbols: list[int], start: int, stop: int) -> Scan:
+def scanned(terms: PracticeTerms, weights: np.ndarray, symbols: list[int], start: int, stop: int) -> Scan:
     bars = market().bars
     cut = [np.ascontiguousarray(column[start:stop][:, symbols]) for column in bars[1:]]
     params = terms.params._replace(sleeve=int(Sleeve.EXTERNAL))
@@ -66,11 +66,13 @@ def test_an_episode_earns_what_the_backtest_says(symbols: list[int]) -> None:
         equity.append(told["equity"])
         if terminated or truncated:
             break
-    assert truncated and len(equity) == 301
+    assert truncated
+    assert len(equity) == 301
     scan = scanned(TERMS, weights, symbols, 30, 331)
     assert np.array_equal(np.array(equity)[:-1], scan.track.equity[:-1])
     assert equity[-1] == pytest.approx(scan.track.equity[-1], abs=0.0)
-    assert scan.account.money["fees"][0] > 0.0 and scan.account.money["funding"][0] != 0.0
+    assert scan.account.money["fees"][0] > 0.0
+    assert scan.account.money["funding"][0] != 0.0
 
 
 def test_buy_and_hold_earns_what_the_backtest_says() -> None:
@@ -109,7 +111,8 @@ def test_the_own_inputs_follow_the_account() -> None:
     seen, _ = env.reset(options={"start": 30, "symbols": [0]})
     assert seen[-N_OWN:] == pytest.approx([0.0, 0.0, 1.0, np.log1p(1.0) / np.log(169.0)], abs=1e-6)
     seen = env.step(np.array([-1.0], dtype=np.float32))[0]
-    assert seen[-N_OWN] == pytest.approx(-1.0, abs=0.05) and seen[-1] == 0.0
+    assert seen[-N_OWN] == pytest.approx(-1.0, abs=0.05)
+    assert seen[-1] == 0.0
     entry, close = env.account.entry_px[0], DATA.panel.close_px[31, 0]
     assert seen[-3] == pytest.approx(-np.log(close / entry) / (0.01 * np.sqrt(24.0)), rel=1e-5)
 
@@ -121,10 +124,12 @@ def test_ruin_terminates_and_the_end_of_the_stretch_truncates() -> None:
     env = TradingEnv(market(panel=fallen), TERMS, episode_bars=100)
     env.reset(options={"start": 95, "symbols": [0]})
     ends = [env.step(np.ones(1, dtype=np.float32))[2:4] for _ in range(6)]
-    assert (True, False) in ends and ends[0] == (False, False)
+    assert (True, False) in ends
+    assert ends[0] == (False, False)
     env.reset(options={"start": 200, "symbols": [0]})
     ends = [env.step(np.zeros(1, dtype=np.float32))[2:4] for _ in range(100)]
-    assert ends[-1] == (False, True) and not any(truncated for _, truncated in ends[:-1])
+    assert ends[-1] == (False, True)
+    assert not any(truncated for _, truncated in ends[:-1])
 
 
 def test_the_reward_is_utility_in_units_of_the_target() -> None:
