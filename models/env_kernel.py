@@ -12,15 +12,39 @@ from functools import cache
 from typing import Any
 
 from engine.core.account import equity_of, valuation_px
-from engine.core.compiling import FINGERPRINT, entry_kernel
+from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
 from engine.core.decide import decide
+from engine.core.drafts import Draft
 from engine.core.frictions import observe_ranges, trade_bar
-from engine.core.matching import fill_pending, pay_funding
+from engine.core.matching import SimAccount, fill_pending, pay_funding
 from engine.core.simulate import _mark, _record, _send_decided
-from engine.domain import AccountView, TradingState
+from engine.core.state import State
+from engine.domain import F8, AccountView, TradingState
 from models.own_book import write_own_inputs
 
 _RUNNING = int(TradingState.RUNNING)
+
+
+@kernel_part
+def _look(
+    n_symbols: int, t: int, close_px: F8, state: State, draft: Draft, account: SimAccount, max_drawdown: float,
+    sigma: F8, unit: F8, held: F8, own: F8,
+) -> float:  # fmt: skip
+    """Write what the agent knows of its account at the close of bar ``t`` into ``own`` (N, 4), and return equity."""
+    for i in range(n_symbols):
+        draft.value_px[i] = valuation_px(account.mark_px[i], state.last_px[i], account.entry_px[i])
+    equity = equity_of(n_symbols, account.money[0]["cash"], account.position_qty, account.entry_px, draft.value_px)
+    peak = max(state.book[0]["peak_equity"], equity)
+    drawdown = 1.0 - equity / peak if peak > 0.0 else 1.0
+    per_equity = 1.0 / equity if equity > 0.0 else 0.0
+    for i in range(n_symbols):
+        qty = account.position_qty[i]
+        weight = qty * draft.value_px[i] * per_equity if qty != 0.0 else 0.0
+        write_own_inputs(
+            own[i], weight, unit[t, i], account.entry_px[i], close_px[t, i], sigma[t, i], drawdown, max_drawdown,
+            held[i],
+        )  # fmt: skip
+    return equity
 
 
 def _build(fingerprint: str, plain: bool) -> Callable[..., Any]:
@@ -56,21 +80,9 @@ def _build(fingerprint: str, plain: bool) -> Callable[..., Any]:
             pay_funding(n, account, bars.funding_rate, t)
         for i in range(n):
             held[i] += 1.0
-            draft.value_px[i] = valuation_px(account.mark_px[i], state.last_px[i], account.entry_px[i])
         for k in range(fills_before, money["n_fills"]):
             held[log.symbol[k]] = 0.0
-        equity = equity_of(n, money["cash"], account.position_qty, account.entry_px, draft.value_px)
-        peak = max(state.book[0]["peak_equity"], equity)
-        drawdown = 1.0 - equity / peak if peak > 0.0 else 1.0
-        per_equity = 1.0 / equity if equity > 0.0 else 0.0
-        for i in range(n):
-            qty = account.position_qty[i]
-            weight = qty * draft.value_px[i] * per_equity if qty != 0.0 else 0.0
-            write_own_inputs(
-                own[i], weight, unit[t, i], account.entry_px[i], bars.close_px[t, i], sigma[t, i], drawdown,
-                params.max_drawdown, held[i],
-            )  # fmt: skip
-        return equity
+        return _look(n, t, bars.close_px, state, draft, account, params.max_drawdown, sigma, unit, held, own)
 
     turn: Callable[..., Any] = compiled_turn
     return turn
