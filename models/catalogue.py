@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 BASE = "base-rate"
 NETWORK = ("neural", "training", "heads", "tabular")
-AGENT = ("agent_training", "actor", "env", "env_kernel", "own_book", "tabular")
+AGENT = ("agent_training", "actor", "env", "own_book", "tabular")
 
 ENTRIES: dict[str, Entry] = {
     BASE: Entry("models.baselines", "BaseRate", "what always happened", False, False, sources=("tabular",)),

@@ -1,4 +1,4 @@
-"""The agents' practice ground: a Gymnasium environment whose every step is one turn of the decision core."""
+"""The agents' practice ground: a Gymnasium environment whose every step is one turn of the backtest."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from gymnasium import spaces
 
 from engine.core.costs import Costs
 from engine.core.decide import no_limits
-from engine.core.drafts import new_draft
-from engine.core.frictions import Assumptions, exact, is_plain, new_venue
-from engine.core.matching import SimBars, new_fill_log, new_sim_account
-from engine.core.simulate import FILLS_PER_BAR, new_track
-from engine.core.state import new_state
-from engine.core.step import normal_params
+from engine.core.frictions import Assumptions
+from engine.core.matching import SimBars
+from engine.core.simulate import Scan
 from engine.domain import F8, I8, NS_PER_S, Params, Sleeve
 from engine.errors import DataError
-from models.env_kernel import turn_kernel
 from models.forecast import Learnable, Panel
-from models.own_book import CLIP, N_OWN
+from models.own_book import CLIP, N_OWN, own_inputs
 from models.tabular import Scaler
 
 RUIN = 0.5
@@ -104,6 +100,28 @@ def market_of(data: Learnable, rows: slice, scaler: Scaler, terms: PracticeTerms
     return Market(bars, inputs, sigma, unit, np.flatnonzero(usable))
 
 
+class Lookout(Scan):
+    """A scan that goes one bar ahead of another, so that the bar can be looked at before anything is decided on it.
+
+    A scan meets a bar and decides on it in one turn. This one takes the other's memory and meets the next bar without a
+    wish. What it then decides is thrown away: the account as it stands at that close remains.
+    """
+
+    def look(self, scan: Scan) -> np.ndarray:
+        """Meet the bar at which ``scan`` stands and return the symbols (K,) that were filled in it."""
+        for mine, others in zip(scan_memory(self), scan_memory(scan), strict=True):
+            mine[...] = others
+        before = int(self.account.money["n_fills"][0])
+        self.t = scan.t
+        self.advance(scan.t + 1)
+        return self._log.symbol[before : int(self.account.money["n_fills"][0])]
+
+
+def scan_memory(scan: Scan) -> tuple[np.ndarray, ...]:
+    """Return everything that a scan remembers from bar to bar, apart from its records."""
+    return (*scan.account, *scan.state, *scan._venue)
+
+
 class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
     """Trade one or a few symbols over a stretch of bars.
 
@@ -147,10 +165,7 @@ class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
         if not 1 <= symbols <= n_symbols:
             raise DataError(f"an episode of {symbols} symbols was asked for, and there are {n_symbols}")
         self._market, self._terms, self._episode_bars = market, terms, episode_bars
-        self._params = normal_params(terms.params._replace(sleeve=int(Sleeve.EXTERNAL)))
-        self._costs = Costs(*(float(rate) for rate in terms.costs))
-        self._assumptions = exact(terms.assumptions)
-        self._turn = turn_kernel(is_plain(self._costs, self._assumptions))
+        self._params = terms.params._replace(sleeve=int(Sleeve.EXTERNAL))
         self._per_reward = math.sqrt(terms.params.bars_per_year) / terms.params.vol_target
         self._aversion = terms.full_conviction_sharpe / math.sqrt(terms.params.bars_per_year)
         self._n = symbols
@@ -178,47 +193,52 @@ class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
         else:
             chosen = self.np_random.choice(n_symbols, self._n, replace=False)
         self._open(start, min(start + self._episode_bars + 1, len(self._market.sigma)), chosen)
-        self.equity = self._advance(0, True)
+        self._look()
         return self._observation(), {"start": start, "symbols": chosen}
 
     def _open(self, start: int, stop: int, chosen: np.ndarray) -> None:
-        rows, n = slice(start, stop), self._n
+        rows = slice(start, stop)
         cut = [np.ascontiguousarray(column[rows][:, chosen]) for column in self._market.bars[1:]]
-        self._bars = SimBars(np.ascontiguousarray(self._market.bars.ts_close[rows]), *cut)
+        bars = SimBars(np.ascontiguousarray(self._market.bars.ts_close[rows]), *cut)
         self._inputs = self._market.inputs[rows][:, chosen]
         self._sigma = np.ascontiguousarray(self._market.sigma[rows][:, chosen])
         self._unit = np.ascontiguousarray(self._market.unit[rows][:, chosen])
-        n_bars = stop - start
-        self._external = np.full((n_bars, n), np.nan)
-        self.account = new_sim_account(n, float(self._terms.cash))
-        self._state = new_state(n, self._params)
-        self._draft, self._track = new_draft(n), new_track(n_bars, n)
-        self._venue = new_venue(n, self._assumptions.delay_bars)
-        self._log = new_fill_log(FILLS_PER_BAR * n * (n_bars + 1))
+        given = (bars, self._instruments, self._terms.costs, self._params, self._terms.cash)
+        self._scan = Scan(*given, assumptions=self._terms.assumptions)
+        self._lookout = Lookout(*given, assumptions=self._terms.assumptions)
         self._held[:] = 0.0
-        self._t, self._last = 0, n_bars - 1
+        self._last = stop - start - 1
 
-    def _advance(self, t: int, first: bool) -> float:
-        return float(self._turn(
-            t, first, self._bars, self._external, self._state, self._draft, self.account, self._venue, self._log,
-            self._track, self._instruments, self._costs, self._assumptions, self._params, self._sigma, self._unit,
-            self._held, self._own,
-        ))  # fmt: skip
+    def _look(self) -> None:
+        ahead, t = self._lookout, self._scan.t
+        filled = ahead.look(self._scan)
+        self._held += 1.0
+        self._held[filled] = 0.0
+        self.account = ahead.account
+        self.equity = float(ahead.track.equity[t])
+        peak = float(ahead.state.book["peak_equity"][0])
+        drawdown = 1.0 - self.equity / peak if peak > 0.0 else 1.0
+        own_inputs(
+            self._own, ahead.track.weight[t], self._unit[t], ahead.account.entry_px, ahead.bars.close_px[t],
+            self._sigma[t], drawdown, self._params.max_drawdown, self._held,
+        )  # fmt: skip
 
     def _observation(self) -> np.ndarray:
         seen = np.empty((self._n, self._inputs.shape[2] + N_OWN), dtype=np.float32)
-        seen[:, :-N_OWN] = self._inputs[self._t]
+        seen[:, :-N_OWN] = self._inputs[self._scan.t]
         seen[:, -N_OWN:] = self._own
         return seen.reshape(-1)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Decide at the present close, and go on to the next one."""
         wish = np.clip(np.asarray(action, dtype=np.float64).reshape(-1), -1.0, 1.0)
-        np.multiply(wish, self._unit[self._t], out=self._external[self._t])
+        t = self._scan.t
+        np.multiply(wish, self._unit[t], out=self._scan.external_weight[t])
         before = self.equity
-        self.equity = self._advance(self._t, False)
-        self._t += 1
-        ruined = not self.equity > RUIN * self._terms.cash or bool(self._state.book["drawdown_locked"][0])
+        self._scan.advance(t + 1)
+        self._look()
+        locked = bool(self._lookout.state.book["drawdown_locked"][0])
+        ruined = not self.equity > RUIN * self._terms.cash or locked
         gain = math.log(max(self.equity, 1e-9 * before) / before) * self._per_reward
         reward = gain - 0.5 * self._aversion * gain * gain
-        return self._observation(), reward, ruined, not ruined and self._t >= self._last, {"equity": self.equity}
+        return self._observation(), reward, ruined, not ruined and t + 1 >= self._last, {"equity": self.equity}

@@ -60,6 +60,17 @@ def write_own_inputs(
 
 
 @entry_kernel
+def own_inputs(
+    out: F8, weight: F8, unit: F8, entry_px: F8, px: F8, sigma: F8, drawdown: float, max_drawdown: float, held: F8
+) -> None:
+    """Write the inputs of N symbols into ``out`` (N, 4); see ``write_own_inputs``."""
+    for i in range(out.shape[0]):
+        write_own_inputs(
+            out[i], weight[i], unit[i], entry_px[i], px[i], sigma[i], drawdown, max_drawdown, held[i]
+        )  # fmt: skip
+
+
+@entry_kernel
 def _mark(book: F8, px: F8, sigma: F8, funding: F8, unit_of_sigma: float, max_weight: float, max_drawdown: float,
           own: F8, earned: F8) -> None:  # fmt: skip
     """Mark every symbol's book row (weight, entry, equity, peak, bars, last px, unit) at a close, in place."""
