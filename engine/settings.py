@@ -62,6 +62,14 @@ class SystemConfig(BaseModel):
     compute_address: str = Field(
         "", max_length=200, description="The cluster's scheduler, such as tcp://10.0.0.5:8786; only for dask"
     )
+    use_models: bool = Field(True, description="Trained models take part beside the trend rule, as far as they earned")
+    max_model_share: float = Field(
+        0.5, ge=0, le=1, description="The most that models may count in the conviction, whatever their evidence"
+    )
+    use_retraining: bool = Field(True, description="Train again on schedule; off: only when a person asks")
+    retrain_every_days: int = Field(
+        7, ge=1, le=60, description="Models are trained again this often, once there was a first training"
+    )
     use_trend: bool = Field(True, description="The sleeve may open risk; off: positions are only reduced")
     use_protective_stops: bool = Field(True, description="Keep a stop on the exchange for every position")
     use_dead_man_switch: bool = Field(

@@ -79,7 +79,17 @@ def certificates_and_drift(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-STEPS: dict[int, Step] = {2: orders_and_fills_by_account, 3: certificates_and_drift}
+def forecasts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Version 4: a table for what models say."""
+    numbers = ("close_px", "sigma", "median", "low", "high", "prob_up", "weight")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS forecasts (ts_close BIGINT NOT NULL, symbol VARCHAR NOT NULL, "
+        "version VARCHAR NOT NULL, model VARCHAR NOT NULL, horizon INTEGER NOT NULL, role VARCHAR, "
+        f"{', '.join(name + ' DOUBLE' for name in numbers)}, PRIMARY KEY (ts_close, symbol, version, model, horizon))"
+    )
+
+
+STEPS: dict[int, Step] = {2: orders_and_fills_by_account, 3: certificates_and_drift, 4: forecasts}
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, found: int, wanted: int) -> None:

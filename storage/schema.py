@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, T
 
 metadata = MetaData()
 
-SCHEMA_VERSION = 3  # raise it with a step in migrations.py
+SCHEMA_VERSION = 4  # raise it with a step in migrations.py
 
 
 def _table(name: str, *columns: Column, comment: str) -> Table:
@@ -129,4 +129,10 @@ drift = _table(
     _num("data"), _num("signal_time"), _num("veto"), _num("latency"), _num("fill"), _num("fee"), _num("funding"),
     _num("residual"), _num("drift_bps"), Column("verdict", Text),
     comment="Each day against its replay; the parts add up to pnl_recorded - pnl_replayed, quote currency.",
+)  # fmt: skip
+forecasts = _table(
+    "forecasts", _key("ts_close", BigInteger), _key("symbol"), _key("version"), _key("model"),
+    _key("horizon", Integer), Column("role", Text), _num("close_px"), _num("sigma"), _num("median"), _num("low"),
+    _num("high"), _num("prob_up"), _num("weight"),
+    comment="What models said at each close. median, low and high (80 %) in units of sigma * sqrt(horizon in bars).",
 )  # fmt: skip

@@ -22,12 +22,14 @@ from engine.domain import (
     InstrumentTable,
     MarketSlice,
     Params,
+    Sleeve,
     TradingState,
 )
 from engine.errors import ConfigError
 from engine.runtime.account import Account
 from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.market import MarketState
+from engine.runtime.model_host import ModelHost, Said
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
 from engine.strategies.versions import is_file, kept_path
@@ -65,6 +67,8 @@ class Decider:
         self.ts_open_newest = 0  # of the newest bar that the state has seen
         self.share = share
         self.sleeve: UserSleeve | None = None  # the process of a user's strategy
+        self.models: ModelHost | None = None
+        self._said: Said | str | None = None  # what the models want at the newest close, or why nothing
         self._not_opened: str | None = None
         self._told: dict[str, Any] = {}  # what the strategy was told of the account
         self._venue_mark_px = np.full(len(self.symbols), np.nan)
@@ -147,7 +151,7 @@ class Decider:
         """Go on from another decider of the same strategy, symbols and interval."""
         self.state, self.ts_open_newest = other.state, other.ts_open_newest
         self.sleeve, self._equity_before = other.sleeve, other._equity_before
-        self._not_opened = other._not_opened
+        self._not_opened, self.models = other._not_opened, other.models
 
     def adopt_book(self, other: Decider) -> None:
         """Keep another decider's peak, day and locks."""
@@ -156,12 +160,16 @@ class Decider:
     async def wish(
         self, market: MarketSlice, account: Account, state: MarketState, in_flight_qty: Callable[[str], float]
     ) -> F8 | None:
-        """Return what a user's strategy wants at a bar's close (N,), NaN where nothing; None for a built-in strategy.
+        """Return what a user's strategy or the models want at a bar's close (N,), NaN where nothing; else None.
 
-        It is told what a backtest tells it: the weights at the close over the equity of the decision before.
+        A strategy is told what a backtest tells it: the weights at the close over the equity of the decision before.
+        Models speak beside the trend rule only, once there are any.
         """
         if self.sleeve is None:
-            return None
+            listens = self.config.use_models and self.params.sleeve == Sleeve.TREND
+            models = self.models if listens and self.models is not None and self.models.is_trained else None
+            self._said = None if models is None else await models.said(market.ts_close)
+            return self._said.weight if isinstance(self._said, Said) else None
         if self._answer is not None and self._answer[0] == market.ts_close:
             return self._answer[1]  # decided on again: the strategy has seen this bar
         in_flight = np.array([in_flight_qty(symbol) for symbol in self.symbols])
@@ -182,18 +190,23 @@ class Decider:
         self, market: MarketSlice, account: Account, state: MarketState, in_flight: F8, trading_state: TradingState,
         wish: F8 | None = None,
     ) -> tuple[Decision, AccountView]:  # fmt: skip
-        """Return the decision on one closed bar, and the account as it was seen. ``wish`` is a user's strategy's."""
+        """Return the decision on one closed bar, and the account as it was seen. ``wish`` is what ``wish`` gave."""
         view = account_view(self.symbols, account, state, in_flight, trading_state)
         if not self.config.use_trend:
             view = view._replace(trading_state=max(int(trading_state), int(TradingState.REDUCE_ONLY)))
         external = np.full(len(self.symbols), np.nan) if wish is None else wish
-        params = shared(self.params, account, state)
+        params = shared(self.params, account, state)._replace(model_share=self.model_share)
         self._memory = self.state, self.ts_open_newest, self._equity_before
         self.state, decision = core.step(self.state, market, view, self.table, external, params)
         self.ts_open_newest = market.ts_close - self._span_ns
         self._equity_before = decision.equity
         self._venue_mark_px = np.array([state.mark_px(symbol) for symbol in self.symbols])  # equity is valued at these
         return decision, view
+
+    @property
+    def model_share(self) -> float:
+        """What the models count in the newest decision: what their evidence gives them, within the setting's cap."""
+        return min(self._said.share, self.config.max_model_share) if isinstance(self._said, Said) else 0.0
 
     def take_back(self) -> None:
         """Forget the newest decision, as if its bar had not closed yet: it could not be recorded."""
@@ -213,6 +226,10 @@ class Decider:
             held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
         if self.sleeve is not None:
             extra["own"] = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
+        if isinstance(self._said, Said):
+            extra["models"] = self._said.record | {"used_share": self.model_share, "wish": wish, "why_not": None}
+        elif self._said is not None:
+            extra["models"] = {"used_share": 0.0, "wish": None, "why_not": self._said}
         return decision_detail(decision, market, view, self.symbols, self.config, held, extra)
 
     def summary(self, decision: Decision) -> str:

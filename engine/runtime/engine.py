@@ -349,6 +349,8 @@ class Engine:
         old, loop.decider = loop.decider, decider
         if old is not None and old.sleeve is not decider.sleeve:
             old.close()
+        if loop.models is not None:
+            loop.models.choose(config.symbols)
         loop.worker.retire(dropped)
 
     # stop --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from engine.runtime.journal import Journal
 from engine.runtime.kill import KillSwitch
 from engine.runtime.ledger import Ledger
 from engine.runtime.market import MarketState
+from engine.runtime.model_host import ModelHost
 from engine.runtime.reconcile import Reconciler
 from engine.runtime.screen import Screen, finite
 from engine.runtime.session import Session
@@ -97,6 +98,7 @@ class Loop:
         self.kill = KillSwitch(self.executor, self.worker, store)
         self.reconciler = Reconciler(self.executor, Ledger(store, session.account_key))
         self.decider: Decider | None = None
+        self.models: ModelHost | None = None
         self.phase = "starting"
         self.suspended: Callable[[], str | None] = lambda: None  # why the connection allows no new risk
         self.streams: dict[str, StreamState] = {}
@@ -184,6 +186,8 @@ class Loop:
         if not closed:
             return
         self.journal.bars([bar])
+        if self.models is not None:
+            self.models.on_bar(bar)
         if bar.interval == self.config.decision_interval and bar.symbol in self.config.symbols:
             self._bar_is_due(bar)
 

@@ -9,23 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import structlog
 
-import engine
 from engine.domain import F8
 from engine.errors import ConfigError, DataError
+from engine.runtime.child_process import start_child
 
 log = structlog.get_logger("strategy")
 
@@ -34,7 +32,6 @@ WARM_UP_LIMIT_S = 30.0
 DECIDE_LIMIT_S = 2.0
 MAX_FAILURES = 3  # in a row
 BARS_A_MESSAGE = 500
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 Row = tuple[int, list[list[float]]]
 
@@ -142,17 +139,7 @@ class UserSleeve:
     # the process -------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        ours, theirs = Pipe()
-        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-        root = str(Path(engine.__file__).resolve().parents[1])
-        # one thread: numpy's own would fight with trading for the cores, and sums would not be the same everywhere
-        environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine.strategies.child", str(theirs.fileno())], env=environment,
-            cwd=self._path.parent, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        theirs.close()
-        self._connection = ours
+        self._process, self._connection = start_child("engine.strategies.child", self._path.parent)
         self._unsent = list(self._seen)
         message = {"kind": "load", "path": str(self._path), "params": self._params, "symbols": self._symbols}
         self.history = int(self._exchange(message, LOAD_LIMIT_S)["history"])

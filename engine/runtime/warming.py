@@ -28,6 +28,7 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
     With ``hold_back`` that newest bar is left for ``decide``, so that the first decision need not wait for another.
     """
     decider = Decider(engine.capital.limited(config), engine.instruments, engine.capital.share)
+    decider.models = engine.loop.models
     try:
         await asyncio.to_thread(decider.open, engine.store.path.parent, engine.loop.incident)
         history = await _history(engine, config, decider.warm_up_bars + 1)

@@ -66,13 +66,18 @@ def serve(connection: Connection) -> None:
         connection.send_bytes(json.dumps(reply).encode())
 
 
-def main() -> None:
-    """Serve on the descriptor that the command line names."""
+def own_process() -> Connection:
+    """Make this process the engine's: it dies with it, leaves Ctrl-C to it, and talks to it over what is returned."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung strategy must not outlive the engine
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a hung process must not outlive the engine
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which ends this process in its order
     os.dup2(2, 1)
-    serve(Connection(int(sys.argv[1])))
+    return Connection(int(sys.argv[1]))
+
+
+def main() -> None:
+    """Serve on the descriptor that the command line names."""
+    serve(own_process())
 
 
 if __name__ == "__main__":

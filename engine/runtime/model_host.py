@@ -1,0 +1,316 @@
+"""The models beside the engine: in a process of their own, asked with a deadline, and left out when they are late.
+
+Models live on a clock of their own, the bars they were trained on. When such a bar has closed, the process is shown it
+at once; a decision takes the answer to the newest of these bars if it has come, waits a moment if it is on its way,
+and otherwise goes on as the plain rule, which the record says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import structlog
+
+from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar
+from engine.errors import DataError
+from engine.runtime.child_process import start_child
+
+log = structlog.get_logger("models")
+
+DECIDE_LIMIT_S = 0.06
+LOAD_LIMIT_S = 120.0
+WARM_UP_LIMIT_S = 300.0
+ANSWER_LIMIT_S = 20.0
+LATE_BAR_S = 1.5
+MAX_FAILURES = 3  # in a row
+BARS_A_MESSAGE = 200
+INTERVAL = "1h"
+NOT_TRAINED = "No model has been trained yet."
+
+Row = tuple[int, list[list[float | None]]]
+History = Callable[[tuple[str, ...], str, int], list[Row]]
+
+
+class Said(NamedTuple):
+    """What the models want of one decision. ``record`` is all that is needed to make the decision again."""
+
+    weight: F8  # (N,) conviction in [-1, 1]; NaN: nothing is said of that symbol
+    share: float  # what the evidence gives them, in [0, 1]
+    record: dict[str, Any]
+
+
+class ModelHost:
+    """Keeps the process of the models, shows it each bar and holds its newest answer. Lives on the event loop.
+
+    Parameters
+    ----------
+    home : Path
+        The data folder.
+    module : str
+        What runs in the process: ``models.serve``.
+    symbols : tuple of str
+    history : callable of symbols, interval and a number of bars
+        Returns stored closed bars, oldest first, as (ts_close, [open, high, low, close, volume] of (N,)). Called in a
+        thread.
+    now : callable
+        The present moment, ns.
+    incident : callable of severity, source and sentence
+    on_answer : callable of the role (champion, challenger) and the answer
+    limit_s : float
+        How long a decision may wait, seconds.
+    """
+
+    def __init__(
+        self, home: Path, module: str, symbols: tuple[str, ...], history: History, now: Callable[[], int],
+        incident: Callable[[str, str, str], None] = lambda *_: None,
+        on_answer: Callable[[str, dict[str, Any]], None] = lambda *_: None, limit_s: float = DECIDE_LIMIT_S,
+    ) -> None:  # fmt: skip
+        self._home, self._module, self.symbols, self._history = home, module, symbols, history
+        self._now, self._incident, self._on_answer, self._limit_s = now, incident, on_answer, limit_s
+        self._span_ns = INTERVAL_S[INTERVAL] * NS_PER_S
+        self._due: dict[int, dict[str, Bar]] = {}
+        self._asked_ts = 0  # close of the newest bar that was handed over
+        self._arrived: asyncio.Event = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._failures = 0
+        self._closed = False
+        self.loaded: dict[str, Any] | None = None  # what the process said of the sets it runs
+        self.latest: dict[str, Any] | None = None  # its newest answer
+        self.trouble: str | None = NOT_TRAINED  # why there is no answer; None when there is one or one is on its way
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a training was ever finished in this data folder."""
+        return (self._home / "models" / "roles.json").exists()
+
+    # life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Load the sets and show them the history, in the background. Nothing happens before the first training."""
+        if self._closed or not self.is_trained:
+            return
+        self._loop = asyncio.get_running_loop()
+        self.trouble = "The models are being loaded."
+        self._failures = 0
+        self._work.put({"kind": "load"})
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._converse, name="models", daemon=True)
+            self._thread.start()
+
+    reload = start  # after a training, a promotion, a rollback
+
+    def choose(self, symbols: tuple[str, ...]) -> None:
+        """Forecast other symbols from now on."""
+        if symbols != self.symbols:
+            self.symbols, self.latest, self._due = symbols, None, {}
+            self.start()
+
+    def close(self) -> None:
+        """End the process."""
+        self._closed = True
+        self._work.put(None)
+        self._end()
+
+    # bars and decisions ------------------------------------------------------------------------------------------
+
+    def on_bar(self, bar: Bar) -> None:
+        """Take a closed bar of any symbol and interval; the process is asked when the newest one is complete."""
+        if bar.interval != INTERVAL or bar.symbol not in self.symbols or self._thread is None:
+            return
+        ts_close = bar.ts_open + self._span_ns
+        if ts_close <= self._asked_ts:
+            return
+        arrived = self._due.setdefault(ts_close, {})
+        arrived[bar.symbol] = bar
+        if len(arrived) == len(self.symbols):
+            self._ask(ts_close)
+        elif len(arrived) == 1 and self._loop is not None:
+            self._loop.call_later(LATE_BAR_S, self._ask, ts_close)
+
+    def _ask(self, ts_close: int) -> None:
+        arrived = self._due.pop(ts_close, None)
+        if arrived is None or ts_close <= self._asked_ts or self._closed:
+            return
+        self._due = {ts: bars for ts, bars in self._due.items() if ts > ts_close}
+        self._asked_ts, self._arrived = ts_close, asyncio.Event()
+        rows = rows_of(self.symbols, arrived)
+        self._work.put({
+            "kind": "bar", "ts_close": ts_close, "rows": rows, "ts_now": self._now(), "arrived": self._arrived,
+            "symbols": self.symbols,
+        })  # fmt: skip
+
+    async def said(self, ts_close: int) -> Said | str:
+        """Return what the models want at a decision's bar close, or a sentence on why they want nothing."""
+        if not self.is_trained:
+            return NOT_TRAINED
+        wanted = ts_close // self._span_ns * self._span_ns
+        if self._has(wanted):
+            return self._as_said()
+        if wanted <= self._asked_ts or ts_close == wanted:  # it is on its way
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), self._limit_s)
+        if self._has(wanted):
+            return self._as_said()
+        if self.trouble is not None:
+            return self.trouble
+        if self.latest is None:
+            return "The models have not answered yet."
+        return f"The models' newest forecast is {(wanted - self.latest['ts_close']) / 1e9 / 3600:.0f} h old."
+
+    def _has(self, ts_close: int) -> bool:
+        latest = self.latest
+        return latest is not None and latest["ts_close"] == ts_close and latest["symbols"] == list(self.symbols)
+
+    def _as_said(self) -> Said:
+        assert self.latest is not None
+        weight = np.array([math.nan if value is None else value for value in self.latest["weight"]])
+        kept = ("version", "ts_close", "share", "left_out", "elapsed", "elapsed_ms")
+        ensemble = self.latest.get("ensemble") or {}
+        record = {name: self.latest.get(name) for name in kept} | {"prob_up": ensemble.get("prob_up")}
+        return Said(weight, float(self.latest["share"] or 0.0), record)
+
+    # the conversation, in a thread of its own --------------------------------------------------------------------
+
+    def _converse(self) -> None:
+        while True:
+            message = self._work.get()
+            if message is None or self._closed:
+                return
+            arrived = message.pop("arrived", None)
+            try:
+                self._carry_out(message)
+            except DataError as error:
+                self._failed(str(error), message["kind"])
+            if arrived is not None:
+                self._tell(arrived.set)
+
+    def _carry_out(self, message: dict[str, Any]) -> None:
+        if message["kind"] == "load":
+            self._end()
+            self._load(self.symbols)
+            return
+        symbols = message.pop("symbols")
+        if symbols != self.symbols or self._failures >= MAX_FAILURES:
+            return  # other symbols were chosen meanwhile, or it is switched off
+        if self._connection is None:
+            self._load(symbols)
+        assert self.loaded is not None
+        seen = self.loaded["ts_newest"]
+        if message["ts_close"] <= seen:
+            return  # the history held it
+        if seen and message["ts_close"] != seen + self._span_ns:
+            self._show_history(symbols, message["ts_close"])  # bars that a lost connection swallowed
+        self._answered("champion", self._exchange(message, ANSWER_LIMIT_S), symbols)
+        self.loaded["ts_newest"] = message["ts_close"]
+        self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
+
+    def _load(self, symbols: tuple[str, ...]) -> None:
+        self._process, self._connection = start_child(self._module, self._home)
+        message = {"kind": "load", "home": str(self._home), "symbols": symbols, "ts_now": self._now()}
+        self.loaded = self._exchange(message, LOAD_LIMIT_S) | {"ts_newest": 0}
+        self._show_history(symbols)
+        self.trouble = None
+
+    def _show_history(self, symbols: tuple[str, ...], before_ts: int | None = None) -> None:
+        """Show what is stored; the newest of it is asked about like a bar that has just closed."""
+        assert self.loaded is not None
+        bars = self._history(symbols, INTERVAL, int(self.loaded["history"]))
+        bars = [row for row in bars if before_ts is None or row[0] < before_ts]
+        if not bars:
+            return
+        newest, past = bars[-1], bars[:-1]
+        for begin in range(0, len(past), BARS_A_MESSAGE):
+            part = [row for row in past[begin : begin + BARS_A_MESSAGE] if row[0] > self.loaded["ts_newest"]]
+            if part:
+                self._exchange({"kind": "warm_up", "bars": part}, WARM_UP_LIMIT_S)
+                self.loaded["ts_newest"] = part[-1][0]
+        if newest[0] > self.loaded["ts_newest"]:
+            message = {"kind": "bar", "ts_close": newest[0], "rows": newest[1], "ts_now": self._now(), "budget_ms": 1e4}
+            self._answered("champion", self._exchange(message, ANSWER_LIMIT_S), symbols)
+            self.loaded["ts_newest"] = newest[0]
+            self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
+
+    def _answered(self, role: str, answer: dict[str, Any], symbols: Sequence[str]) -> None:
+        if not answer:
+            return
+        answer["symbols"] = list(symbols)
+        if role == "champion":
+            self.latest, self.trouble, self._failures = answer, None, 0
+        self._tell(self._on_answer, role, answer)
+
+    def _exchange(self, message: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        if self._connection is None:
+            raise DataError("the process of the models is not running")
+        try:
+            self._connection.send_bytes(orjson.dumps(message))
+        except OSError:
+            self._end()
+            raise DataError("the process of the models ended: the engine's log has its last words") from None
+        return self._receive(limit_s)
+
+    def _receive(self, limit_s: float) -> dict[str, Any]:
+        connection = self._connection
+        try:
+            if connection is None or not connection.poll(limit_s):
+                raise DataError(f"the models gave no answer within {limit_s:g} s and their process was ended")
+            reply = orjson.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            self._end()
+            raise DataError("the process of the models ended: the engine's log has its last words") from None
+        except ValueError:
+            self._end()
+            raise DataError("the process of the models gave an answer that cannot be read") from None
+        except DataError:
+            self._end()
+            raise
+        if reply is not None and "error" in reply:
+            raise DataError(str(reply["error"]))
+        return dict(reply or {})
+
+    def _failed(self, sentence: str, kind: str) -> None:
+        if self._closed:
+            return
+        self._end()  # the next bar starts a new one, which is shown the history
+        self._failures += 1
+        self.trouble = f"The models say nothing: {sentence.rstrip('.')}."
+        log.warning("models failed", kind=kind, reason=sentence, failures=self._failures)
+        if self._failures == MAX_FAILURES:
+            self.trouble = f"The models are switched off after {self._failures} failures in a row: {sentence}."
+            self._tell(self._incident, "error", "models", f"{self.trouble} Train again, or roll back.")
+        elif self._failures == 1:
+            self._tell(self._incident, "warning", "models", f"{self.trouble} Decisions go on as the plain rule.")
+
+    def _tell(self, what: Callable[..., Any], *args: Any) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the engine has stopped meanwhile
+                self._loop.call_soon_threadsafe(what, *args)
+
+    def _end(self) -> None:
+        connection, process = self._connection, self._process
+        self._connection = self._process = None
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            process.kill()
+            process.wait(5)
+
+
+def rows_of(symbols: Sequence[str], bars: dict[str, Bar]) -> list[list[float | None]]:
+    """Return open, high, low, close and volume, each of all symbols; None where a symbol has no bar."""
+    names = ("open_px", "high_px", "low_px", "close_px", "volume")
+    return [[getattr(bars[s], name) if s in bars else None for s in symbols] for name in names]

@@ -1,0 +1,173 @@
+"""One trained set on a live tape: each member sees every bar once; what is late, stale or broken is left out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.domain import F8
+from models.conformal import Tracker, learn, widened
+from models.ensemble import Weights, combine
+from models.forecast import HORIZONS, Panel, Prediction, Stream
+from models.position import position_from
+from models.sets import BASE, ModelSet
+
+BUDGET_MS = 40.0
+"""Members that have not begun by then are left out of this bar's answer, and catch up after it."""
+
+
+class Issued(NamedTuple):
+    """A forecast whose outcomes are still to come."""
+
+    ts_close: int
+    close_px: F8  # (N,)
+    sigma: F8  # (N,)
+    quantile: F8  # (N, H, Q) as issued
+
+
+class LiveSet:
+    """A set as it runs: its members' memories, the adaptive intervals, and what was left out and why.
+
+    Parameters
+    ----------
+    models : ModelSet
+    symbols : tuple of str
+        In the order of the rows. A symbol that the training did not have starts with intervals as they are.
+    """
+
+    def __init__(self, models: ModelSet, symbols: tuple[str, ...]) -> None:
+        self.version, self._manifest = models.version, models.manifest
+        self._weights: Weights = models.record.weights
+        self._tracker = _tracker_for(models, symbols)
+        loaded = {BASE: models.base, **models.members}
+        self._expires = {name: one.manifest.ts_expires for name, one in loaded.items()}
+        self.warm_up_bars = max(int(getattr(one.model, "warm_up_bars", 0)) for one in loaded.values())
+        self._streams: dict[str, Stream] = {name: one.model.stream(len(symbols)) for name, one in loaded.items()}
+        self.left_out = dict(models.left_out)  # for as long as the set is loaded
+        self._took_ms = dict.fromkeys(self._streams, 0.0)
+        self._waiting: list[str] = []
+        self._issued: deque[Issued] = deque(maxlen=HORIZONS[-1])
+        self.newest: tuple[Panel, np.ndarray, F8] | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Return what it is, in JSON types."""
+        return {
+            "version": self.version, "members": list(self._weights.names), "left_out": self.left_out,
+            "ts_trained": self._manifest.ts_trained, "ts_expires": self._manifest.ts_expires,
+            "interval": self._manifest.interval, "share": self.share,
+            "weights": {name: self._weights.member[k].tolist() for k, name in enumerate(self._weights.names)},
+        }  # fmt: skip
+
+    @property
+    def share(self) -> float:
+        """What the members earned together, in [0, 1]: the mean over horizons of all that is not the base rate's."""
+        return float(np.mean(1.0 - self._weights.base)) if self._weights.names else 0.0
+
+    def warm_up(self, panel: Panel, features: np.ndarray, sigma: F8) -> None:
+        """Show a history to every member; the intervals learn from it what members say of it afterwards."""
+        first = max(0, len(features) - self.warm_up_bars - 2 * HORIZONS[-1])
+        for t in range(first, len(features)):
+            one = Panel(panel.symbols, *(values[t : t + 1] for values in panel[1:]))  # type: ignore[arg-type]
+            self.on_bar(one, features[t], sigma[t], int(panel.ts_close[t]), np.inf)
+
+    def on_bar(self, panel: Panel, features: np.ndarray, sigma: F8, ts_now: int, budget_ms: float) -> dict[str, Any]:
+        """Take one bar (a panel of one row) and return forecasts, what they weigh, and the wish.
+
+        ``weight`` (N,) is the wish, NaN where there is none; ``models`` and ``ensemble`` hold quantiles and
+        probabilities; ``left_out`` says why a member does not count.
+        """
+        started = time.perf_counter()
+        self.catch_up()
+        self.newest = panel, features, sigma
+        ts_close = int(panel.ts_close[0])
+        self._learn(ts_close, panel.close_px[0])
+        said: dict[str, Prediction] = {}
+        left_out, elapsed = dict(self.left_out), {}
+        # the base rate first: without it nothing can be said; then whoever was quickest
+        for name in sorted(self._streams, key=lambda one: (one != BASE, self._took_ms[one])):
+            if name != BASE and 1e3 * (time.perf_counter() - started) + self._took_ms[name] > budget_ms:
+                left_out[name] = f"slow: no time was left of {budget_ms:.0f} ms"
+                self._waiting.append(name)
+                continue
+            one = self._shown(name, features)
+            elapsed[name] = self._took_ms[name]
+            if isinstance(one, str):
+                left_out[name] = one
+            elif ts_now >= self._expires[name]:
+                left_out[name] = "expired: train it again"
+            else:
+                said[name] = one
+        at = Issued(ts_close, panel.close_px[0], sigma, np.empty(0))
+        found = self._together(said, left_out, elapsed, at)
+        return {"version": self.version, "ts_close": ts_close, "close_px": at.close_px, "sigma": sigma} | found
+
+    def catch_up(self) -> None:
+        """Show the newest bar to those that had no time for it, so that no member misses one."""
+        waiting, self._waiting = self._waiting, []
+        if self.newest is not None:
+            for name in waiting:
+                self._shown(name, self.newest[1])
+
+    def _shown(self, name: str, features: np.ndarray) -> Prediction | str:
+        """Show a bar to one member; return its forecast (1, N, …), or why there is none."""
+        began = time.perf_counter()
+        try:
+            quantile, prob_up = self._streams[name].update(features)
+        except Exception as error:  # a member that breaks stops only itself
+            return f"broken: {type(error).__name__}: {error}"
+        finally:
+            self._took_ms[name] = 1e3 * (time.perf_counter() - began)
+        one = Prediction(np.asarray(quantile, dtype=np.float64)[None], np.asarray(prob_up, dtype=np.float64)[None])
+        return one if np.isfinite(one.prob_up).any() else "no forecast: it is warming up, or the bar is unknown"
+
+    def _together(
+        self, said: dict[str, Prediction], left_out: dict[str, str], elapsed: dict[str, float], at: Issued
+    ) -> dict[str, Any]:
+        members = {name: one for name, one in said.items() if name != BASE}
+        n_symbols = len(at.close_px)
+        if BASE not in said:
+            none = np.full(n_symbols, np.nan)
+            left_out.setdefault(BASE, "expired: train it again")
+            nothing = {"weight": none, "share": 0.0, "models": {}, "ensemble": None}
+            return nothing | {"left_out": left_out, "elapsed": elapsed}
+        found = combine(members, said[BASE], self._weights)
+        issued = widened(self._tracker, found.prediction.quantile[0])
+        self._issued.append(at._replace(quantile=issued))
+        prob_up = found.prediction.prob_up[0]
+        counts = {name: found.weight[k, 0] for k, name in enumerate(self._weights.names)}
+        # what members count together on this bar: those that were left out take their evidence with them
+        share = sum((self._weights.member[self._weights.names.index(name)] for name in members), np.zeros(1)).mean()
+        return {
+            "weight": position_from(issued, prob_up), "share": float(share), "left_out": left_out, "elapsed": elapsed,
+            "models": {
+                name: {"quantile": one.quantile[0], "prob_up": one.prob_up[0], "weight": counts.get(name)}
+                for name, one in said.items()
+            },
+            "ensemble": {"quantile": issued, "prob_up": prob_up, "base_weight": found.weight[-1, 0]},
+            "median_spread": found.median_spread[0], "prob_spread": found.prob_spread[0],
+        }  # fmt: skip
+
+    def _learn(self, ts_close: int, close_px: F8) -> None:
+        """Tell the intervals about every outcome that this close makes known."""
+        if not self._issued:
+            return
+        bar_ns = ts_close - self._issued[-1].ts_close
+        for h, horizon in enumerate(HORIZONS):
+            for issued in self._issued:
+                if ts_close - issued.ts_close == horizon * bar_ns and bar_ns > 0:
+                    with np.errstate(invalid="ignore", divide="ignore"):
+                        target = np.log(close_px / issued.close_px) / (issued.sigma * np.sqrt(horizon))
+                    learn(self._tracker, h, issued.quantile[:, h], np.where(np.isfinite(target), target, np.nan))
+
+
+def _tracker_for(models: ModelSet, symbols: tuple[str, ...]) -> Tracker:
+    fresh, kept = Tracker.fresh(len(symbols)), models.record.tracker
+    for i, symbol in enumerate(symbols):
+        if symbol in models.record.symbols:
+            j = models.record.symbols.index(symbol)
+            for mine, theirs in zip(fresh, kept, strict=True):
+                mine[i] = theirs[j]
+    return fresh

@@ -1,0 +1,203 @@
+"""The process in which trained models run for the engine: closed bars in, forecasts and wishes out, over a pipe.
+
+    python -m models.serve DESCRIPTOR
+
+It is given bars, never keys, and gives wishes, never orders. Messages are JSON, so the engine executes nothing that
+comes out of here. One question is answered at a time, in order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from engine.domain import INTERVAL_S
+from engine.errors import ModelError, WorkstationError
+from engine.strategies.child import own_process
+from models.features import WARM_UP_BARS, advance_many, feature_hash, new_feature_state
+from models.forecast import HORIZONS, QUANTILE_LEVELS, Panel
+from models.live_set import BUDGET_MS, LiveSet
+from models.roles import read_roles
+from models.sets import load_set
+
+INTERVAL = "1h"
+SPARE_BARS = 2 * HORIZONS[-1]
+"""Bars beyond the warm-up: the intervals take up what the newest outcomes say."""
+
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+
+
+class Tape:
+    """The sets in force and in its shadow, on one tape of bars.
+
+    Parameters
+    ----------
+    symbols : tuple of str
+        In the order of every row.
+    champion : LiveSet
+    challenger : LiveSet or None
+        Runs after the answer has been sent.
+    """
+
+    def __init__(self, symbols: tuple[str, ...], champion: LiveSet, challenger: LiveSet | None = None) -> None:
+        self.symbols, self.champion, self.challenger = symbols, champion, challenger
+        self.ts_close = 0
+        self._state = new_feature_state(len(symbols))
+
+    @property
+    def history(self) -> int:
+        """How many bars it wants to see before the first that counts."""
+        longest = max(one.warm_up_bars for one in (self.champion, self.challenger) if one is not None)
+        return WARM_UP_BARS + longest + SPARE_BARS
+
+    def warm_up(self, bars: list[Any]) -> int:
+        """Take bars from before the next decision, oldest first; return how many were new."""
+        fresh = [(int(ts), rows) for ts, rows in bars if ts > self.ts_close]
+        if not fresh:
+            return 0
+        panel = panel_of(self.symbols, fresh)
+        self._state, features, sigma = advance_many(self._state, panel)
+        self.ts_close = fresh[-1][0]
+        for one in (self.champion, self.challenger):
+            if one is not None:
+                one.warm_up(panel, features, sigma)
+        return len(fresh)
+
+    def on_bar(self, ts_close: int, rows: list[list[float]], ts_now: int, budget_ms: float) -> dict[str, Any]:
+        """Take the newest bar and return what the set in force says of it.
+
+        Raises
+        ------
+        ModelError
+            The bar is not newer than the newest one seen.
+        """
+        if ts_close <= self.ts_close:
+            raise ModelError(f"the bar that closed at {ts_close} ns was seen already")
+        began = time.perf_counter()
+        panel = panel_of(self.symbols, [(ts_close, rows)])
+        self._state, features, sigma = advance_many(self._state, panel)
+        self.ts_close = ts_close
+        said = self.champion.on_bar(panel, features[0], sigma[0], ts_now, budget_ms)
+        return said | {"elapsed_ms": 1e3 * (time.perf_counter() - began)}
+
+    def afterwards(self, ts_now: int) -> dict[str, Any] | None:
+        """Let those catch up that there was no time for, then the challenger; return what that one says."""
+        self.champion.catch_up()
+        if self.challenger is None or self.champion.newest is None:
+            return None
+        panel, features, sigma = self.champion.newest
+        return self.challenger.on_bar(panel, features, sigma, ts_now, np.inf)
+
+
+def panel_of(symbols: tuple[str, ...], bars: list[tuple[int, list[list[float]]]]) -> Panel:
+    """Return rows of (open, high, low, close, volume), each (N,), as a panel; None is unknown.
+
+    Funding, basis and book are left unknown, as they were in the training: the engine's own bars do not hold them.
+    """
+    ts_close = np.array([ts for ts, _ in bars], dtype=np.int64)
+    columns = np.array([rows for _, rows in bars], dtype=np.float64).transpose(1, 0, 2)  # (5, T, N)
+    unknown = np.full(columns.shape[1:], np.nan)
+    return Panel(symbols, ts_close, *columns, unknown, unknown, unknown)  # type: ignore[arg-type]
+
+
+def open_tape(home: Path, symbols: tuple[str, ...], ts_now: int) -> Tape:
+    """Load the set in force and its challenger.
+
+    Raises
+    ------
+    ModelError
+        Nothing was trained yet, or the set in force cannot be used.
+    """
+    roles = read_roles(home)
+    if roles.champion is None:
+        raise ModelError("no model has been trained yet")
+    champion = LiveSet(load_set(home, roles.champion, feature_hash(), ts_now), symbols)
+    challenger = None
+    if roles.challenger is not None:
+        try:
+            challenger = LiveSet(load_set(home, roles.challenger, feature_hash(), ts_now), symbols)
+        except ModelError as error:  # the one in force goes on without
+            champion.left_out[f"challenger {roles.challenger}"] = str(error)
+    return Tape(symbols, champion, challenger)
+
+
+class Service:
+    """Carries out messages, one after the other."""
+
+    def __init__(self) -> None:
+        self._tape: Tape | None = None
+        self._after: Callable[[], dict[str, Any] | None] | None = None
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one message.
+
+        Raises
+        ------
+        ModelError
+            It cannot be, with the reason.
+        """
+        self._after = None
+        kind = message["kind"]
+        if kind == "load":
+            self._tape = None
+            tape = self._tape = open_tape(Path(message["home"]), tuple(message["symbols"]), int(message["ts_now"]))
+            return self._loaded(tape)
+        tape = self._tape
+        if tape is None:
+            raise ModelError("no model has been loaded")
+        if kind == "warm_up":
+            return {"n_bars": tape.warm_up(message["bars"])}
+        ts_now = int(message["ts_now"])
+        budget = float(message.get("budget_ms") or BUDGET_MS)
+        said = tape.on_bar(int(message["ts_close"]), message["rows"], ts_now, budget)
+        self._after = lambda: tape.afterwards(ts_now)
+        return said
+
+    def afterwards(self) -> dict[str, Any] | None:
+        """Do what could wait until the answer was sent; return the challenger's forecast, if there is one."""
+        after, self._after = self._after, None
+        return after() if after is not None else None
+
+    def _loaded(self, tape: Tape) -> dict[str, Any]:
+        challenger = tape.challenger
+        return tape.champion.description() | {
+            "history": tape.history, "interval": INTERVAL, "bar_s": INTERVAL_S[INTERVAL],
+            "horizons": HORIZONS, "levels": QUANTILE_LEVELS,
+            "challenger": None if challenger is None else challenger.version,
+        }  # fmt: skip
+
+
+def serve(connection: Connection) -> None:
+    """Answer until the other end is closed. After a bar's answer comes a second message: the challenger's, or null."""
+    service = Service()
+    while True:
+        try:
+            message = orjson.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        _send(connection, _carried_out(lambda: service.answer(message)))  # noqa: B023
+        if message["kind"] == "bar":
+            _send(connection, _carried_out(service.afterwards))
+
+
+def _carried_out(work: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+    try:
+        return work()
+    except WorkstationError as error:
+        return {"error": str(error)}
+    except Exception as error:  # a fault of ours must reach the engine as a sentence, too
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _send(connection: Connection, reply: dict[str, Any] | None) -> None:
+    connection.send_bytes(orjson.dumps(reply, option=OPTIONS))
+
+
+if __name__ == "__main__":
+    serve(own_process())
