@@ -25,6 +25,7 @@ from engine.runtime.commands import Commands
 from engine.runtime.data_desk import DataDesk
 from engine.runtime.engine import Engine
 from engine.runtime.jobs import Jobs
+from engine.runtime.live_models import LiveModels
 from engine.runtime.queries import Queries
 from engine.runtime.sandbox_process import SandboxChoice, SandboxProcess, start_sandbox
 from engine.runtime.server import FlightServer
@@ -202,7 +203,8 @@ async def _serve(
     )  # fmt: skip
     permissions: asyncio.Queue[Armed] = asyncio.Queue()
     data = DataDesk(store, None if sandbox is None else sandbox.hello["base_url"])
-    commands = Commands(engine, jobs, permissions.put_nowait, data, ModelBook(home))
+    live = LiveModels(engine, "models.serve")
+    commands = Commands(engine, jobs, permissions.put_nowait, data, ModelBook(home), live)
     token = secrets.token_urlsafe(32)
     server = FlightServer(commands, Queries(engine.loop), engine.loop.broadcaster, event_loop, token)
     _announce(home, session, server.port, token)
@@ -223,6 +225,7 @@ async def _serve(
         (home / "engine.json").unlink(missing_ok=True)
         jobs.close()
         data.jobs.close()
+        live.host.close()
         await engine.stop()
         await asyncio.to_thread(server.shutdown)
 

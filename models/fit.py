@@ -150,8 +150,12 @@ def _judge(
     combined = combine({name: said[name] for name in skills}, base, weights).prediction if skills else base
     issued, tracker = adapted(combined.quantile, target, ts_close, ts_known)
     metrics[ENSEMBLE] = _figures(tallies(combined, issued, base, target, day))
-    return EnsembleRecord(data.panel.symbols, weights, tracker), metrics
+    inputs = tuple(name for name in INPUTS if np.isfinite(getattr(data.panel, name)).any())
+    return EnsembleRecord(data.panel.symbols, weights, tracker, inputs), metrics
 
+
+INPUTS = ("funding", "basis", "imbalance")
+"""What a panel may know besides candles."""
 
 KEPT = ("skill", "accuracy", "log_loss_gain", "ic", "issued_50", "issued_80", "issued_90", "issued_95")
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.domain import F8
+from engine.errors import ModelError
 from models.conformal import Tracker, learn, widened
 from models.ensemble import Weights, combine
 from models.forecast import HORIZONS, Panel, Prediction, Stream
@@ -39,7 +40,7 @@ class LiveSet:
     """
 
     def __init__(self, models: ModelSet, symbols: tuple[str, ...]) -> None:
-        self.version, self._manifest = models.version, models.manifest
+        self.version, self._models, self._manifest = models.version, models, models.manifest
         self._weights: Weights = models.record.weights
         self._tracker = _tracker_for(models, symbols)
         loaded = {BASE: models.base, **models.members}
@@ -50,6 +51,7 @@ class LiveSet:
         self._took_ms = dict.fromkeys(self._streams, 0.0)
         self._waiting: list[str] = []
         self._issued: deque[Issued] = deque(maxlen=HORIZONS[-1])
+        self.said: dict[str, Any] | None = None  # the newest answer
         self.newest: tuple[Panel, np.ndarray, F8] | None = None
 
     def description(self) -> dict[str, Any]:
@@ -102,7 +104,22 @@ class LiveSet:
                 said[name] = one
         at = Issued(ts_close, panel.close_px[0], sigma, np.empty(0))
         found = self._together(said, left_out, elapsed, at)
-        return {"version": self.version, "ts_close": ts_close, "close_px": at.close_px, "sigma": sigma} | found
+        self.said = {"version": self.version, "ts_close": ts_close, "close_px": at.close_px, "sigma": sigma} | found
+        return self.said
+
+    def member(self, name: str) -> Any:
+        """Return a member's forecaster, the base rate's too.
+
+        Raises
+        ------
+        ModelError
+            There is none of that name, or it could not be loaded.
+        """
+        loaded = {BASE: self._models.base, **self._models.members}
+        if name not in loaded:
+            why = self.left_out.get(name, f"it has {', '.join(loaded)}")
+            raise ModelError(f"the set {self.version} has no {name} to ask: {why}")
+        return loaded[name].model
 
     def catch_up(self) -> None:
         """Show the newest bar to those that had no time for it, so that no member misses one."""

@@ -20,11 +20,13 @@ import orjson
 from engine.domain import INTERVAL_S
 from engine.errors import ModelError, WorkstationError
 from engine.strategies.child import own_process
+from models.dataset import learnable
 from models.features import WARM_UP_BARS, advance_many, feature_hash, new_feature_state
 from models.forecast import HORIZONS, QUANTILE_LEVELS, Panel
 from models.live_set import BUDGET_MS, LiveSet
 from models.roles import read_roles
-from models.sets import load_set
+from models.sets import BASE, ModelSet, load_set
+from models.summary import Facts
 
 INTERVAL = "1h"
 SPARE_BARS = 2 * HORIZONS[-1]
@@ -94,6 +96,40 @@ class Tape:
         panel, features, sigma = self.champion.newest
         return self.challenger.on_bar(panel, features, sigma, ts_now, np.inf)
 
+    def explain(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return why a member of the set in force says what it says of a symbol's newest bar.
+
+        Raises
+        ------
+        ModelError, DataError
+            There is nothing to explain, with the reason.
+        """
+        from models.answers import explanation
+
+        member = self.champion.member(str(asked["model"]))
+        bars = [(int(ts), rows) for ts, rows in asked["bars"]]
+        data = learnable(panel_of(self.symbols, bars))
+        column, horizon = self.symbols.index(asked["symbol"]), int(asked["horizon"])
+        return explanation(member, data, column, horizon, self._facts(column, horizon, float(asked["cap"])))
+
+    def _facts(self, column: int, horizon: int, cap: float) -> Facts:
+        """What the newest answer of the set in force says, in simple returns."""
+        said, symbol, span = self.champion.said, self.symbols[column], f"{horizon} hours" if horizon > 1 else "hour"
+        if said is None or said["ensemble"] is None:
+            return Facts(symbol, span, np.nan, np.nan, np.nan, np.nan)
+        h = HORIZONS.index(horizon)
+        scale = said["sigma"][column] * np.sqrt(horizon)
+        low, mid, high = (
+            float(np.expm1(said["ensemble"]["quantile"][column, h, QUANTILE_LEVELS.index(level)] * scale))
+            for level in (0.1, 0.5, 0.9)
+        )
+        base = said["models"].get(BASE)
+        return Facts(
+            symbol, span, float(said["ensemble"]["prob_up"][column, h]), mid, low, high,
+            base_up=float(base["prob_up"][column, h]) if base else None, model_share=min(said["share"], cap),
+            prob_spread=float(said["prob_spread"][column, h]),
+        )  # fmt: skip
+
 
 def panel_of(symbols: tuple[str, ...], bars: list[tuple[int, list[list[float]]]]) -> Panel:
     """Return rows of (open, high, low, close, volume), each (N,), as a panel; None is unknown.
@@ -117,14 +153,23 @@ def open_tape(home: Path, symbols: tuple[str, ...], ts_now: int) -> Tape:
     roles = read_roles(home)
     if roles.champion is None:
         raise ModelError("no model has been trained yet")
-    champion = LiveSet(load_set(home, roles.champion, feature_hash(), ts_now), symbols)
+    champion = LiveSet(_usable(load_set(home, roles.champion, feature_hash(), ts_now)), symbols)
     challenger = None
     if roles.challenger is not None:
         try:
-            challenger = LiveSet(load_set(home, roles.challenger, feature_hash(), ts_now), symbols)
+            challenger = LiveSet(_usable(load_set(home, roles.challenger, feature_hash(), ts_now)), symbols)
         except ModelError as error:  # the one in force goes on without
             champion.left_out[f"challenger {roles.challenger}"] = str(error)
     return Tape(symbols, champion, challenger)
+
+
+def _usable(models: ModelSet) -> ModelSet:
+    if models.record.inputs:
+        raise ModelError(
+            f"the set {models.version} learned with {', '.join(models.record.inputs)}, which the engine does not know "
+            "of its bars: train one on candles alone"
+        )
+    return models
 
 
 class Service:
@@ -153,6 +198,8 @@ class Service:
             raise ModelError("no model has been loaded")
         if kind == "warm_up":
             return {"n_bars": tape.warm_up(message["bars"])}
+        if kind == "explain":
+            return tape.explain(message)
         ts_now = int(message["ts_now"])
         budget = float(message.get("budget_ms") or BUDGET_MS)
         said = tape.on_bar(int(message["ts_close"]), message["rows"], ts_now, budget)

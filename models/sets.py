@@ -26,21 +26,29 @@ class EnsembleRecord:
         From forecasts of bars that the members had not seen.
     tracker : Tracker
         Of the adaptive intervals, as after the last judged bar.
+    inputs : tuple of str
+        Columns of the panel besides the candles that were known somewhere: funding, basis, imbalance. Whoever uses the
+        set has to know them too.
     """
 
-    def __init__(self, symbols: tuple[str, ...] = (), weights: Weights | None = None, tracker: Tracker | None = None):
-        self.symbols = symbols
+    def __init__(
+        self, symbols: tuple[str, ...] = (), weights: Weights | None = None, tracker: Tracker | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        self.symbols, self.inputs = symbols, inputs
         self.weights = weights or Weights((), np.zeros((0, 1)), np.ones(1))
         self.tracker = tracker or Tracker.fresh(len(symbols))
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         """Return the arrays, and the names they are about."""
         tensors = {"member": self.weights.member, "base": self.weights.base, **self.tracker._asdict()}
-        return tensors, {"names": list(self.weights.names), "symbols": list(self.symbols)}
+        return tensors, {
+            "names": list(self.weights.names), "symbols": list(self.symbols), "inputs": list(self.inputs),
+        }  # fmt: skip
 
     def load(self, tensors: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
         """Take up what ``state`` gave."""
-        self.symbols = tuple(settings["symbols"])
+        self.symbols, self.inputs = tuple(settings["symbols"]), tuple(settings.get("inputs", ()))
         self.weights = Weights(tuple(settings["names"]), tensors["member"], tensors["base"])
         self.tracker = Tracker(*(tensors[name].copy() for name in Tracker._fields))
 

@@ -132,6 +132,7 @@ class _Replay:
         opening = day.made[0].detail
         self.opening_qty = numbers(opening["position_qty"])
         self.opening_px = numbers(opening["venue_mark_px"])
+        self.blends = self._blends()
         self.closing_px = numbers(day.made[-1].detail["venue_mark_px"])
 
     # simulated worlds --------------------------------------------------------------------------------------------
@@ -143,6 +144,9 @@ class _Replay:
         params = (
             self.params if external is None else self.params._replace(sleeve=int(Sleeve.EXTERNAL), allow_short=True)
         )
+        blends = self.blends if external is None else {}
+        if blends:  # room for the models' wishes
+            params = params._replace(model_share=1.0)
         funding = self._funding()
         scan = Scan(SimBars(self.ts_close, self.open_px, close_px, funding), instruments, COSTS, params, opening.equity)
         peak, day_open = opening.equity / (1.0 - opening.drawdown), opening.equity - opening.day_pnl
@@ -161,12 +165,24 @@ class _Replay:
                 qty = scan.account.position_qty + scan.account.in_flight_qty
                 weight = np.where(qty != 0.0, qty * np.nan_to_num(close_px[t], nan=0.0) / equity, 0.0)
                 scan.external_weight[t] = day.wishes(self.first + t, weight, equity)
+            if blends:
+                share, wish = blends.get(t, (0.0, np.nan))
+                scan.params, scan.external_weight[t] = scan.params._replace(model_share=share), wish
             scan.advance(t + 1)
             equity = float(scan.track.equity[t])
             sized[t] = np.where(np.isnan(scan.draft.raw_weight), np.nan, scan.draft.sized_weight)
         held = scan.account.position_qty
         ends = np.where(held != 0.0, held * (self.closing_px - scan.account.mark_px), 0.0) if at_marks else 0.0
         return _Run(equity + float(np.sum(ends)) - opening.equity, sized)
+
+    def _blends(self) -> dict[int, tuple[float, F8]]:
+        """Return, by bar, what models counted in the recorded decisions and what they wanted."""
+        found: dict[int, tuple[float, F8]] = {}
+        for made in self.day.made:
+            said, row = made.detail.get("models"), self.rows.get(made.ts_close)
+            if said and said["wish"] is not None and said["used_share"] > 0.0 and row is not None:
+                found[row] = float(said["used_share"]), numbers(said["wish"])
+        return found
 
     def _funding(self) -> F8:
         if not self.day.funding_rate.any():

@@ -22,6 +22,7 @@ from engine.runtime.engine import Engine
 from engine.runtime.goal_desk import GoalDesk
 from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
+from engine.runtime.live_models import LiveModels
 from engine.runtime.model_desk import Book, ModelDesk
 from engine.runtime.performance import performance
 from engine.runtime.report_desk import ReportDesk
@@ -55,6 +56,8 @@ class Commands:
         Answers for the data sets; by default those of the engine's own data folder.
     book : Book, optional
         The registry of trained models; without one there are no answers about models.
+    live : LiveModels, optional
+        The models as they run.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Commands:
         on_armed: Callable[[Armed], None] | None = None,
         data: DataDesk | None = None,
         book: Book | None = None,
+        live: LiveModels | None = None,
     ) -> None:
         self._engine, self._loop, self._jobs = engine, engine.loop, jobs
         self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -97,8 +101,9 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        models = () if book is None else (ModelDesk(engine, jobs, book),)
-        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
+        models = () if book is None else (ModelDesk(engine, jobs, book, live),)
+        running = () if live is None else (live,)
+        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models, *running):
             self._questions |= desk.questions
             self._orders |= desk.orders
 

@@ -23,7 +23,7 @@ from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
 from engine.runtime.evidence_desk import EvidenceDesk, measure_yesterday
 from engine.runtime.executor import RECENT_FINAL
-from engine.runtime.kernels import compile_once, load_kernels
+from engine.runtime.kernels import load_kernels
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop
 from engine.runtime.restore import close_ended_practice, manual_parts
@@ -31,7 +31,7 @@ from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status, why_restricted
 from engine.runtime.sweeping import risk_sweep
-from engine.runtime.upkeep import drill_when_due, follow_ladder
+from engine.runtime.upkeep import drill_when_due, follow_ladder, when_idle
 from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
@@ -128,7 +128,7 @@ class Engine:
         loop.phase = "trading"
         log.info("trading", symbols=loop.config.symbols, interval=loop.config.decision_interval)
         await loop.decide(newest_ts)
-        self._scans_task = asyncio.create_task(compile_once(self.store, "simulate", "compile_scans"))
+        self._scans_task = asyncio.create_task(when_idle(self, self._history_task))
 
     async def _connect(self) -> None:
         while True:
@@ -248,6 +248,8 @@ class Engine:
         add(self._probe_storage, "interval", seconds=5, id="probe-storage")
         add(lambda: drill_when_due(self), "interval", hours=1, id="drill")
         add(lambda: follow_ladder(self), "interval", hours=1, id="capital-ladder")
+        add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
+        add(lambda: loop.models and loop.models.notice(), "interval", seconds=5, id="notice-models")
         add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
         self._scheduler.start()
 

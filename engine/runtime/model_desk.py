@@ -7,12 +7,13 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.domain import NS_PER_S
+from engine.domain import NS_PER_DAY, NS_PER_S
 from engine.errors import CommandRefused
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
     from engine.runtime.jobs import Jobs
+    from engine.runtime.live_models import LiveModels
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 INTERVAL = "1h"
@@ -42,10 +43,14 @@ class ModelDesk:
     engine : Engine
     jobs : Jobs
     book : Book
+    live : LiveModels, optional
+        The models as they run: what they count now, and what their forecasts came to.
     """
 
-    def __init__(self, engine: Engine, jobs: Jobs, book: Book) -> None:
-        self._engine, self._jobs, self._book = engine, jobs, book
+    def __init__(self, engine: Engine, jobs: Jobs, book: Book, live: LiveModels | None = None) -> None:
+        self._engine, self._jobs, self._book, self._live = engine, jobs, book, live
+        if live is not None:
+            live.host.on_hour = self.retrain_when_due
         self.questions: dict[str, Handler] = {"models": self._models}
         self.orders: dict[str, Handler] = {
             "models.train": self._train, "models.cancel": self._cancel, "models.promote": self._promote,
@@ -57,7 +62,8 @@ class ModelDesk:
         training = await asyncio.to_thread(self._training)
         if training is not None and training["status"] not in ENDED:
             overview["offer"] = None
-        return overview | {"training": training}
+        running = {} if self._live is None else await asyncio.to_thread(self._live.overlay, overview)
+        return overview | running | {"training": training}
 
     def _overview(self) -> dict[str, Any]:
         return self._book.overview(self._n_bars(), self._engine.loop.clock.now())
@@ -82,6 +88,21 @@ class ModelDesk:
             "seconds_left": elapsed_s * (1.0 - share) / share if going_on and share > 0.05 else None,
             "reason": _reason_of(row), "curves": curves_of(notes),
         }  # fmt: skip
+
+    async def retrain_when_due(self) -> None:
+        """Train again when the newest training is too old. Nothing before the first one, which a person starts."""
+        loop = self._engine.loop
+        if not loop.config.use_retraining or loop.phase != "trading":
+            return
+        overview = await asyncio.to_thread(self._overview)
+        newest = max((row["ts_trained"] for row in overview["models"]), default=None)
+        days = loop.config.retrain_every_days
+        if newest is None or loop.clock.now() - newest < days * NS_PER_DAY:
+            return
+        try:
+            await self._train({"reason": f"schedule: every {days} days", "actor": "schedule"})
+        except CommandRefused as refusal:
+            loop.incident("warning", "models", f"The scheduled training did not begin: {refusal}")
 
     async def _train(self, body: dict[str, Any]) -> dict[str, Any]:
         running = await asyncio.to_thread(self._training)

@@ -23,7 +23,7 @@ import orjson
 import structlog
 
 from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar
-from engine.errors import DataError
+from engine.errors import CommandRefused, DataError
 from engine.runtime.child_process import start_child
 
 log = structlog.get_logger("models")
@@ -33,8 +33,9 @@ LOAD_LIMIT_S = 120.0
 WARM_UP_LIMIT_S = 300.0
 ANSWER_LIMIT_S = 20.0
 LATE_BAR_S = 1.5
+EXPLAIN_LIMIT_S = 18.0
+EXPLAINED_BARS = 3_000
 MAX_FAILURES = 3  # in a row
-BARS_A_MESSAGE = 200
 INTERVAL = "1h"
 NOT_TRAINED = "No model has been trained yet."
 
@@ -91,19 +92,31 @@ class ModelHost:
         self._closed = False
         self.loaded: dict[str, Any] | None = None  # what the process said of the sets it runs
         self.latest: dict[str, Any] | None = None  # its newest answer
+        self._roles_taken = 0
+        self.is_ready = False  # trading has begun and the history is here
+        self.on_hour: Callable[[], Any] = lambda: None  # whether to train again
         self.trouble: str | None = NOT_TRAINED  # why there is no answer; None when there is one or one is on its way
 
     @property
     def is_trained(self) -> bool:
         """Whether a training was ever finished in this data folder."""
-        return (self._home / "models" / "roles.json").exists()
+        return self._roles() != 0
+
+    def _roles(self) -> int:
+        """When the sets' roles were changed last, ns; 0 before the first training."""
+        try:
+            return (self._home / "models" / "roles.json").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     # life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Load the sets and show them the history, in the background. Nothing happens before the first training."""
-        if self._closed or not self.is_trained:
+        roles = self._roles()
+        if self._closed or roles == 0:
             return
+        self._roles_taken = roles
         self._loop = asyncio.get_running_loop()
         self.trouble = "The models are being loaded."
         self._failures = 0
@@ -112,7 +125,10 @@ class ModelHost:
             self._thread = threading.Thread(target=self._converse, name="models", daemon=True)
             self._thread.start()
 
-    reload = start  # after a training, a promotion, a rollback
+    def notice(self) -> None:
+        """Load anew after a training, a promotion or a rollback, wherever it was done; asked every few seconds."""
+        if (self._roles_taken and self._roles() != self._roles_taken) or (not self._roles_taken and self.is_ready):
+            self.start()
 
     def choose(self, symbols: tuple[str, ...]) -> None:
         """Forecast other symbols from now on."""
@@ -184,6 +200,25 @@ class ModelHost:
         record = {name: self.latest.get(name) for name in kept} | {"prob_up": ensemble.get("prob_up")}
         return Said(weight, float(self.latest["share"] or 0.0), record)
 
+    async def explain(self, symbol: str, model: str, horizon: int, cap: float) -> dict[str, Any]:
+        """Return why one model says what it says of a symbol's newest bar; see ``models.answers.explanation``.
+
+        Raises
+        ------
+        CommandRefused
+            There is nothing to explain, with the reason.
+        """
+        if self.latest is None or self._thread is None:
+            raise CommandRefused(self.trouble or "The models have not answered yet.")
+        outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._work.put({
+            "kind": "explain", "symbol": symbol, "model": model, "horizon": horizon, "cap": cap, "outcome": outcome,
+        })  # fmt: skip
+        answer = await asyncio.wait_for(outcome, EXPLAIN_LIMIT_S)
+        if "error" in answer:
+            raise CommandRefused(f"{str(answer['error']).rstrip('.')}.")
+        return answer
+
     # the conversation, in a thread of its own --------------------------------------------------------------------
 
     def _converse(self) -> None:
@@ -191,7 +226,10 @@ class ModelHost:
             message = self._work.get()
             if message is None or self._closed:
                 return
-            arrived = message.pop("arrived", None)
+            arrived, outcome = message.pop("arrived", None), message.pop("outcome", None)
+            if outcome is not None:
+                self._tell(_settle, outcome, self._explained(message))
+                continue
             try:
                 self._carry_out(message)
             except DataError as error:
@@ -219,6 +257,16 @@ class ModelHost:
         self.loaded["ts_newest"] = message["ts_close"]
         self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
 
+    def _explained(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Ask on the way of the bars: whoever explains is shown none meanwhile, which takes a second or two."""
+        try:
+            if self._connection is None:
+                raise DataError(self.trouble or "The models are not running")
+            message["bars"] = self._history(self.symbols, INTERVAL, EXPLAINED_BARS)
+            return self._exchange(message, EXPLAIN_LIMIT_S)
+        except DataError as error:
+            return {"error": str(error)}
+
     def _load(self, symbols: tuple[str, ...]) -> None:
         self._process, self._connection = start_child(self._module, self._home)
         message = {"kind": "load", "home": str(self._home), "symbols": symbols, "ts_now": self._now()}
@@ -233,12 +281,10 @@ class ModelHost:
         bars = [row for row in bars if before_ts is None or row[0] < before_ts]
         if not bars:
             return
-        newest, past = bars[-1], bars[:-1]
-        for begin in range(0, len(past), BARS_A_MESSAGE):
-            part = [row for row in past[begin : begin + BARS_A_MESSAGE] if row[0] > self.loaded["ts_newest"]]
-            if part:
-                self._exchange({"kind": "warm_up", "bars": part}, WARM_UP_LIMIT_S)
-                self.loaded["ts_newest"] = part[-1][0]
+        newest, past = bars[-1], [row for row in bars[:-1] if row[0] > self.loaded["ts_newest"]]
+        if past:  # in one piece: members are shown its newest part, and may not miss a bar within
+            self._exchange({"kind": "warm_up", "bars": past}, WARM_UP_LIMIT_S)
+            self.loaded["ts_newest"] = past[-1][0]
         if newest[0] > self.loaded["ts_newest"]:
             message = {"kind": "bar", "ts_close": newest[0], "rows": newest[1], "ts_now": self._now(), "budget_ms": 1e4}
             self._answered("champion", self._exchange(message, ANSWER_LIMIT_S), symbols)
@@ -308,6 +354,11 @@ class ModelHost:
         if process is not None:
             process.kill()
             process.wait(5)
+
+
+def _settle(outcome: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> None:
+    if not outcome.done():
+        outcome.set_result(answer)
 
 
 def rows_of(symbols: Sequence[str], bars: dict[str, Bar]) -> list[list[float | None]]:

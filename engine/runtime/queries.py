@@ -11,6 +11,7 @@ import pyarrow as pa
 from engine.domain import INTERVAL_S, NS_PER_S, Bar
 from engine.errors import CommandRefused
 from engine.runtime.loop import Loop
+from engine.runtime.model_scores import forecast_scores
 
 MAX_ROWS = 200_000
 FINAL = "('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')"
@@ -44,6 +45,8 @@ class Queries:
             "decisions": self._decisions,
             "equity": self._equity,
             "runs": self._runs,
+            "forecasts": self._forecasts,
+            "forecast_scores": lambda q: forecast_scores(self._store, int(q.get("since_ns") or 0)),
             "incidents": lambda q: self._newest("incidents", "incident_id", q),
             "audit": lambda q: self._newest("audit", "seq", q),
             "commands": lambda q: self._newest("commands", "ts", q),
@@ -96,6 +99,10 @@ class Queries:
             where.append("contains(detail, ?)")
             params.append(f'"{query["symbol"]}"')
         return self._select(DECISION_COLUMNS, "decisions", where, params, "decision_id DESC", query, 200)
+
+    def _forecasts(self, query: dict[str, Any]) -> pa.Table:
+        where, params = _where(query, symbol="symbol", model="model", version="version", since_ns="ts_close")
+        return self._select("*", "forecasts", where, params, "ts_close DESC, symbol, model, horizon", query, 5000)
 
     def _equity(self, query: dict[str, Any]) -> pa.Table:
         limit = _limit(query, 5000)

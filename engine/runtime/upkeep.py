@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CommandRefused
 from engine.runtime.bundle import make_bundle
+from engine.runtime.kernels import compile_once
 from engine.runtime.ladder import ladder, override
 from engine.runtime.status import engine_status
 
@@ -88,3 +89,13 @@ def whole_number(value: Any) -> int:
         return int(value)
     except (TypeError, ValueError):
         raise CommandRefused(f"A whole number is wanted, as in 3, and {value!r} is none.") from None
+
+
+async def when_idle(engine: Engine, history: asyncio.Task[None] | None) -> None:
+    """Do what can wait until trading has begun: models want the hourly candles, backtests their kernels."""
+    if history is not None:
+        await asyncio.wait([history])
+    if engine.loop.models is not None:
+        engine.loop.models.is_ready = True
+        engine.loop.models.start()
+    await compile_once(engine.store, "simulate", "compile_scans")

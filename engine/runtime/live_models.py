@@ -1,0 +1,120 @@
+"""The models as they run: their process, their forecasts on the record, and what the Insights page asks of both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import CommandRefused
+from engine.runtime import model_scores
+from engine.runtime.model_host import ModelHost
+
+if TYPE_CHECKING:
+    from engine.runtime.engine import Engine
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+HORIZONS = [1, 2, 4, 8, 12, 24]
+BASE = "base-rate"
+
+
+class LiveModels:
+    """Actions by name, merged into the engine's others; all are questions.
+
+    Parameters
+    ----------
+    engine : Engine
+    module : str
+        What runs in the process: ``models.serve``.
+    """
+
+    def __init__(self, engine: Engine, module: str) -> None:
+        self._engine, self._loop, self._store = engine, engine.loop, engine.store
+        self.host = engine.loop.models = ModelHost(
+            engine.store.path.parent, module, engine.loop.config.symbols, self._history, engine.loop.clock.now,
+            engine.loop.incident, self._keep,
+        )  # fmt: skip
+        self.questions: dict[str, Handler] = {"models.forecast": self._forecast, "models.explain": self._explain}
+        self.orders: dict[str, Handler] = {}
+
+    def _history(self, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
+        self._store.flush()
+        return model_scores.stored_bars(self._store, symbols, interval, count)
+
+    def _keep(self, role: str, answer: dict[str, Any]) -> None:
+        loaded = self.host.loaded
+        if loaded is not None:
+            rows = model_scores.forecast_rows(role, answer, loaded["levels"], loaded["horizons"])
+            if rows:
+                self._loop.journal.append("forecasts", rows)
+
+    def overlay(self, overview: dict[str, Any]) -> dict[str, Any]:
+        """Return what is known only of models that run: their share now and why, and what their forecasts came to."""
+        config, latest = self._loop.config, self.host.latest
+        earned = float((latest or {}).get("share") or 0.0)
+        takes_part = config.use_models and config.strategy == "trend"
+        said = {
+            "share": min(earned, config.max_model_share) if takes_part else 0.0, "why": self._why(earned, overview["why"]),
+            "reliability": model_scores.reliability(self._store, HORIZONS),
+            "coverage": {"levels": [0.8], "points": model_scores.coverage_points(self._store)},
+        }  # fmt: skip
+        counts = {
+            row["version"]: row["n"]
+            for row in self._store.rows(
+                "SELECT version, count(DISTINCT ts_close) AS n FROM forecasts WHERE role = 'challenger' GROUP BY 1"
+            )
+        }
+        challenges = [row | {"outcomes": counts.get(row["challenger"], 0)} for row in overview["challenges"]]
+        left_out = (latest or {}).get("left_out") or {}
+        models = [
+            row | {"failed": row["failed"] or left_out.get(row["name"])} if row["role"] != "challenger" else row
+            for row in overview["models"]
+        ]
+        return said | {"challenges": challenges, "models": models}
+
+    def _why(self, earned: float, told: str) -> str:
+        config = self._loop.config
+        if not self.host.is_trained:
+            return told
+        if not config.use_models:
+            return "The setting that lets models take part is off."
+        if config.strategy != "trend":
+            return f"Models take part beside the trend rule only; the strategy is {config.strategy}."
+        if self.host.latest is None:
+            return self.host.trouble or "The models have not answered yet."
+        if earned > config.max_model_share:
+            return f"{told} The setting holds them to {config.max_model_share:.0%}; they earned {earned:.0%}."
+        return told
+
+    async def _forecast(self, body: dict[str, Any]) -> dict[str, Any]:
+        symbol, latest, loaded = str(body.get("symbol")), self.host.latest, self.host.loaded
+        if latest is None or loaded is None:
+            raise CommandRefused(self.host.trouble or "The models have not answered yet.")
+        if symbol not in latest["symbols"]:
+            raise CommandRefused(f"The models forecast {', '.join(latest['symbols'])}, and not {symbol}.")
+        i, ensemble, models = latest["symbols"].index(symbol), latest.get("ensemble"), latest.get("models") or {}
+        if ensemble is None:
+            raise CommandRefused("The models have no forecast: " + "; ".join(latest["left_out"].values()))
+        mid = loaded["levels"].index(0.5)
+        unknown = [None] * len(HORIZONS)
+        members = []
+        for name in loaded["members"]:
+            one = models.get(name)
+            members.append({
+                "name": name, "fresh": one is not None,
+                "prob_up": one["prob_up"][i] if one else unknown,
+                "median": [quantile[mid] for quantile in one["quantile"][i]] if one else unknown,
+                "weight": one["weight"][i] if one else [0.0] * len(HORIZONS),
+            })  # fmt: skip
+        base = models.get(BASE)
+        return {
+            "ts_close": latest["ts_close"], "close_px": latest["close_px"][i], "sigma": latest["sigma"][i],
+            "levels": loaded["levels"], "quantile": ensemble["quantile"][i], "prob_up": ensemble["prob_up"][i],
+            "base_up": base["prob_up"][i] if base else unknown, "prob_spread": latest["prob_spread"][i],
+            "members": members, "agents": [], "regimes": None,
+        }  # fmt: skip
+
+    async def _explain(self, body: dict[str, Any]) -> dict[str, Any]:
+        symbol, model, horizon = str(body.get("symbol")), str(body.get("model")), int(body.get("horizon") or 24)
+        if horizon not in HORIZONS:
+            raise CommandRefused(f"{horizon} is not one of the horizons {', '.join(map(str, HORIZONS))}, bars.")
+        return await self.host.explain(symbol, model, horizon, self._loop.config.max_model_share)

@@ -1,0 +1,120 @@
+"""What stored forecasts were worth, from stored bars: outcomes that have come, coverage through time, reliability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from engine.domain import NS_PER_S
+from storage.database import Database
+
+ENSEMBLE = "ensemble"
+BAR_NS = 3_600 * NS_PER_S
+INTERVAL = "1h"
+ROLLING = 200
+"""Outcomes in a point of the coverage chart."""
+
+POINTS = 400
+
+OUTCOMES = (
+    "SELECT f.ts_close, f.symbol, f.version, f.model, f.horizon, f.role, f.median, f.low, f.high, f.prob_up, "
+    "ln(b.close_px / f.close_px) / (f.sigma * sqrt(f.horizon)) AS outcome "
+    "FROM forecasts f JOIN bars b ON b.symbol = f.symbol AND b.interval = ? "
+    "AND b.ts_open = f.ts_close + (f.horizon - 1) * ? "
+    "WHERE f.close_px > 0 AND f.sigma > 0 AND b.close_px > 0 AND f.prob_up IS NOT NULL"
+)
+"""A forecast made at a close over h bars comes true at the close of the bar that opens h - 1 bars later."""
+
+
+def forecast_scores(store: Database, since_ns: int = 0) -> pa.Table:
+    """Return what past forecasts of each model were worth by horizon, from ``since_ns`` on.
+
+    ``n`` outcomes, ``direction`` (share of them on the side that the probability named), ``covered_80`` (share inside
+    the stated 80 % interval) and ``log_loss``. Overlapping outcomes count as they are: errors are not stated here.
+    """
+    return store.read(
+        f"WITH o AS ({OUTCOMES} AND f.ts_close >= ?) SELECT version, model, horizon, any_value(role) AS role, "
+        "count(*) AS n, avg(CAST((prob_up > 0.5) = (outcome > 0) AS DOUBLE)) AS direction, "
+        "avg(CAST(outcome BETWEEN low AND high AS DOUBLE)) AS covered_80, "
+        "avg(-ln(greatest(CASE WHEN outcome > 0 THEN prob_up ELSE 1 - prob_up END, 1e-6))) AS log_loss "
+        "FROM o GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        [INTERVAL, BAR_NS, since_ns],
+    )
+
+
+def coverage_points(store: Database) -> list[list[float]]:
+    """Return rows of [moment in ms, share held] of the ensemble's 80 % interval over the newest outcomes, rolling."""
+    table = store.read(
+        f"WITH o AS ({OUTCOMES} AND f.model = '{ENSEMBLE}' AND f.role = 'champion'), r AS (SELECT ts_close, "
+        "avg(CAST(outcome BETWEEN low AND high AS DOUBLE)) OVER w AS held, count(*) OVER w AS n FROM o "
+        f"WINDOW w AS (ORDER BY ts_close, symbol, horizon ROWS {ROLLING - 1} PRECEDING)) "
+        f"SELECT ts_close // 1000000 AS ts, arg_max(held, n) AS held FROM r WHERE n = {ROLLING} GROUP BY 1 ORDER BY 1",
+        [INTERVAL, BAR_NS],
+    )
+    rows = [[row["ts"], row["held"]] for row in table.to_pylist()]
+    return rows[:: max(len(rows) // POINTS, 1)]
+
+
+def reliability(store: Database, horizons: list[int]) -> list[list[dict[str, Any]]]:
+    """Return for each horizon rows of ``stated, came, count``: the ensemble's probabilities in steps of 2.5 points."""
+    rows = store.read(
+        f"WITH o AS ({OUTCOMES} AND f.model = '{ENSEMBLE}' AND f.role = 'champion') SELECT horizon, "
+        "round(prob_up * 40) AS step, avg(prob_up) AS stated, avg(CAST(outcome > 0 AS DOUBLE)) AS came, "
+        "count(*) AS count FROM o GROUP BY 1, 2 ORDER BY 1, 2",
+        [INTERVAL, BAR_NS],
+    ).to_pylist()
+    return [
+        [{name: row[name] for name in ("stated", "came", "count")} for row in rows if row["horizon"] == horizon]
+        for horizon in horizons
+    ]
+
+
+def forecast_rows(role: str, answer: dict[str, Any], levels: list[float], horizons: list[int]) -> list[dict[str, Any]]:
+    """Return one answer of the models' process as rows of table ``forecasts``; what is unknown is left out."""
+    low, mid, high = (levels.index(level) for level in (0.1, 0.5, 0.9))
+    said = dict(answer.get("models") or {})
+    if answer.get("ensemble"):
+        said[ENSEMBLE] = answer["ensemble"]
+    rows = []
+    for model, one in said.items():
+        for i, symbol in enumerate(answer["symbols"]):
+            for h, horizon in enumerate(horizons):
+                quantile, prob_up = one["quantile"][i][h], one["prob_up"][i][h]
+                if prob_up is None or quantile[mid] is None:
+                    continue
+                weight = one.get("weight")
+                rows.append({
+                    "ts_close": answer["ts_close"], "symbol": symbol, "version": answer["version"], "model": model,
+                    "horizon": horizon, "role": role, "close_px": answer["close_px"][i], "sigma": answer["sigma"][i],
+                    "median": quantile[mid], "low": quantile[low], "high": quantile[high], "prob_up": prob_up,
+                    "weight": None if weight is None else weight[i][h],
+                })  # fmt: skip
+    return rows
+
+
+def stored_bars(store: Database, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
+    """Return the newest stored bars on one clock, oldest first: (ts_close, [open, high, low, close, volume] of (N,)).
+
+    None where a symbol has no bar; the clock has no holes.
+    """
+    names = ("open_px", "high_px", "low_px", "close_px", "volume")
+    holes = ", ".join("?" for _ in symbols)
+    table = store.read(
+        f"SELECT symbol, ts_open, {', '.join(names)} FROM bars WHERE interval = ? AND symbol IN ({holes}) "
+        f"AND ts_open > (SELECT max(ts_open) FROM bars WHERE interval = ? AND symbol IN ({holes})) - ? "
+        "ORDER BY ts_open",
+        [interval, *symbols, interval, *symbols, count * BAR_NS],
+    )
+    if not table.num_rows:
+        return []
+    column = {name: table.column(name).to_pylist() for name in ("symbol", "ts_open", *names)}
+    first, last = column["ts_open"][0], column["ts_open"][-1]
+    place = {symbol: i for i, symbol in enumerate(symbols)}
+    rows: list[Any] = [
+        (ts + BAR_NS, [[None] * len(symbols) for _ in names]) for ts in range(first, last + BAR_NS, BAR_NS)
+    ]
+    for k, symbol in enumerate(column["symbol"]):
+        for at, name in enumerate(names):
+            rows[(column["ts_open"][k] - first) // BAR_NS][1][at][place[symbol]] = column[name][k]
+    return rows

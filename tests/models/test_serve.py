@@ -1,0 +1,186 @@
+"""Trained models on a live tape: what batches say, within the budget, beside the engine in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+import numpy as np
+import pytest
+
+from engine.domain import Bar
+from engine.errors import ModelError
+from engine.runtime.model_host import ModelHost, Said, rows_of
+from models.conformal import Tracker, widened
+from models.dataset import learnable
+from models.fit import store_set, train_set
+from models.live_set import LiveSet
+from models.panel import made_up_panel
+from models.panel import rows_of as panel_rows
+from models.position import position_from
+from models.roles import enter
+from models.serve import Tape, open_tape
+from models.sets import BASE
+
+HOUR = 3_600 * 10**9
+SHOWN = 900  # bars that the tape is shown, the newest ones
+FIELDS = ("open_px", "high_px", "low_px", "close_px", "volume")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    panel = made_up_panel(seed=3, n_bars=4_400, n_symbols=2, memory=0.3)
+    unknown = np.full(panel.funding.shape, np.nan)
+    panel = panel._replace(funding=unknown, basis=unknown, imbalance=unknown)
+    data = learnable(panel)
+    found = train_set(data, (BASE, "linear"), 0, lambda *_: True)
+    now = time.time_ns()
+    store_set(home, data, found, "one", "1h", 0, now)
+    enter(home, "one", now, "the first training", "test")
+    return home, data
+
+
+def bars_of(data, first, last):
+    panel = data.panel
+    return [(int(panel.ts_close[t]), [getattr(panel, name)[t].tolist() for name in FIELDS]) for t in range(first, last)]
+
+
+def warmed(home, data, until):
+    tape = open_tape(home, data.panel.symbols, time.time_ns())
+    tape.warm_up(bars_of(data, len(data.panel.ts_close) - SHOWN, until))
+    return tape
+
+
+def test_a_live_bar_is_forecast_as_a_batch_forecasts_it_and_wished_as_the_position_rule_says(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    tape = warmed(home, data, n_bars - 3)
+    shown = learnable(panel_rows(data.panel, slice(n_bars - SHOWN, n_bars)))
+    for t in range(n_bars - 3, n_bars):
+        ((ts_close, rows),) = bars_of(data, t, t + 1)
+        said = tape.on_bar(ts_close, rows, time.time_ns(), 1e4)
+        batch = tape.champion._models.members["linear"].model.predict(
+            shown, slice(t - n_bars + SHOWN, t - n_bars + SHOWN + 1)
+        )
+        np.testing.assert_allclose(said["models"]["linear"]["prob_up"], batch.prob_up[0], atol=1e-4)
+        np.testing.assert_allclose(said["models"]["linear"]["quantile"], batch.quantile[0], atol=1e-3)
+        ensemble = said["ensemble"]
+        np.testing.assert_array_equal(said["weight"], position_from(ensemble["quantile"], ensemble["prob_up"]))
+        assert said["left_out"] == {}
+        assert 0.0 <= said["share"] <= 1.0
+
+
+def test_a_member_without_time_is_left_out_with_its_reason_and_misses_no_bar(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    tape, other = warmed(home, data, n_bars - 2), warmed(home, data, n_bars - 2)
+    (first, second) = bars_of(data, n_bars - 2, n_bars)
+    said = tape.on_bar(*first, time.time_ns(), 0.0)
+    assert said["left_out"]["linear"].startswith("slow")
+    assert said["share"] == 0.0
+    assert np.isfinite(said["ensemble"]["prob_up"]).all()  # the base rate speaks
+    tape.afterwards(time.time_ns())
+    other.on_bar(*first, time.time_ns(), 1e4)
+    one, two = tape.on_bar(*second, time.time_ns(), 1e4), other.on_bar(*second, time.time_ns(), 1e4)
+    np.testing.assert_array_equal(one["models"]["linear"]["prob_up"], two["models"]["linear"]["prob_up"])
+
+
+def test_what_is_expired_or_breaks_is_left_out_and_the_others_go_on(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    (bar,) = bars_of(data, n_bars - 1, n_bars)
+    tape = warmed(home, data, n_bars - 1)
+
+    class Broken:
+        def update(self, features):
+            raise ValueError("no luck")
+
+    tape.champion._streams["linear"] = Broken()
+    said = tape.on_bar(*bar, time.time_ns(), 1e4)
+    assert said["left_out"] == {"linear": "broken: ValueError: no luck"}
+    assert said["share"] == 0.0
+    late = warmed(home, data, n_bars - 1).on_bar(*bar, time.time_ns() + 400 * 24 * HOUR, 1e4)
+    assert late["left_out"]["linear"] == "expired: train it again"
+    assert np.isnan(late["weight"]).all()
+
+
+def test_intervals_follow_what_came_on_the_tape(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    tape = warmed(home, data, n_bars - 1)
+    outcomes = tape.champion._tracker.outcomes
+    stored = open_tape(home, data.panel.symbols, time.time_ns()).champion._tracker.outcomes
+    assert (outcomes - stored >= 24).all()  # the warm-up itself was scored: 48 bars, less the horizon
+    fresh = widened(Tracker.fresh(1, 1), np.linspace(-1, 1, 9)[None, None])
+    np.testing.assert_allclose(fresh[0, 0], np.linspace(-1, 1, 9))
+
+
+def test_a_challenger_speaks_after_the_champion_about_the_same_bar(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    models = open_tape(home, data.panel.symbols, time.time_ns()).champion._models
+    tape = Tape(data.panel.symbols, LiveSet(models, data.panel.symbols), LiveSet(models, data.panel.symbols))
+    tape.warm_up(bars_of(data, n_bars - SHOWN, n_bars - 1))
+    (bar,) = bars_of(data, n_bars - 1, n_bars)
+    said = tape.on_bar(*bar, time.time_ns(), 1e4)
+    shadow = tape.afterwards(time.time_ns())
+    np.testing.assert_array_equal(shadow["ensemble"]["quantile"], said["ensemble"]["quantile"])
+
+
+async def test_the_engine_hears_the_models_over_their_process_and_goes_on_without_them(trained):
+    home, data = trained
+    n_bars, symbols = len(data.panel.ts_close), data.panel.symbols
+    rows, heard, told = bars_of(data, n_bars - SHOWN, n_bars - 1), [], []
+    host = ModelHost(
+        home, "models.serve", symbols, lambda names, interval, count: rows[-count:], time.time_ns,
+        lambda *said: told.append(said), lambda role, answer: heard.append((role, answer)), limit_s=20.0,
+    )  # fmt: skip
+    ts_close = int(data.panel.ts_close[-1])
+    try:
+        host.start()
+        for i, symbol in enumerate(symbols):
+            values = [float(getattr(data.panel, name)[-1, i]) for name in FIELDS]
+            host.on_bar(Bar(symbol, "1h", ts_close - HOUR, *values))
+        said = await host.said(ts_close)
+        assert isinstance(said, Said)
+        assert said.record["version"] == "one"
+        tape = open_tape(home, symbols, time.time_ns())
+        tape.warm_up(rows[-tape.history : -1])
+        tape.on_bar(*rows[-1], time.time_ns(), 1e4)
+        direct = tape.on_bar(*bars_of(data, n_bars - 1, n_bars)[0], time.time_ns(), 1e4)
+        np.testing.assert_allclose(said.weight, direct["weight"], atol=1e-12)
+        assert [role for role, _ in heard] == ["champion", "champion"]  # of the history's newest bar, and of this one
+        assert isinstance(await host.said(ts_close + 20 * 60 * 10**9), Said)  # within the hour it still holds
+        host._limit_s = 0.01
+        later = await host.said(ts_close + HOUR)
+        assert later == "The models' newest forecast is 1 h old."
+        host._process.kill()
+        host.on_bar(Bar(symbols[0], "1h", ts_close, *values))
+        host._ask(ts_close + HOUR)
+        for _ in range(400):
+            if told:
+                break
+            await asyncio.sleep(0.01)
+        assert told[0][:2] == ("warning", "models")
+        assert "ended" in await host.said(ts_close + HOUR)
+    finally:
+        host.close()
+
+
+def test_symbols_without_a_bar_are_unknown_to_the_models():
+    bar = Bar("AUSDT", "1h", 0, 1.0, 2.0, 0.5, 1.5, 10.0)
+    rows = rows_of(("AUSDT", "BUSDT"), {"AUSDT": bar})
+    assert rows[3] == [1.5, None]
+    assert math.isclose(rows[4][0], 10.0)
+
+
+def test_a_set_that_learned_from_what_the_engine_does_not_know_is_not_used(trained, tmp_path):
+    _, data = trained
+    known = data._replace(panel=data.panel._replace(funding=np.full(data.panel.funding.shape, 1e-4)))
+    found = train_set(known, (BASE,), 0, lambda *_: True)
+    store_set(tmp_path, known, found, "two", "1h", 0, time.time_ns())
+    enter(tmp_path, "two", time.time_ns(), "the first training", "test")
+    with pytest.raises(ModelError, match="learned with funding, which the engine does not know"):
+        open_tape(tmp_path, data.panel.symbols, time.time_ns())
