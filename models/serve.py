@@ -139,7 +139,7 @@ def panel_of(symbols: tuple[str, ...], bars: list[tuple[int, list[list[float]]]]
     ts_close = np.array([ts for ts, _ in bars], dtype=np.int64)
     columns = np.array([rows for _, rows in bars], dtype=np.float64).transpose(1, 0, 2)  # (5, T, N)
     unknown = np.full(columns.shape[1:], np.nan)
-    return Panel(symbols, ts_close, *columns, unknown, unknown, unknown)  # type: ignore[arg-type]
+    return Panel(symbols, ts_close, *columns, unknown, unknown, unknown)  # type: ignore[call-arg]
 
 
 def open_tape(home: Path, symbols: tuple[str, ...], ts_now: int) -> Tape:
@@ -191,8 +191,9 @@ class Service:
         kind = message["kind"]
         if kind == "load":
             self._tape = None
-            tape = self._tape = open_tape(Path(message["home"]), tuple(message["symbols"]), int(message["ts_now"]))
-            return self._loaded(tape)
+            opened = open_tape(Path(message["home"]), tuple(message["symbols"]), int(message["ts_now"]))
+            self._tape = opened
+            return self._loaded(opened)
         tape = self._tape
         if tape is None:
             raise ModelError("no model has been loaded")

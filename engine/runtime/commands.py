@@ -101,9 +101,8 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        models = () if book is None else (ModelDesk(engine, jobs, book, live),)
-        running = () if live is None else (live,)
-        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models, *running):
+        models = [desk for desk in (book and ModelDesk(engine, jobs, book, live), live) if desk is not None]
+        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
             self._questions |= desk.questions
             self._orders |= desk.orders
 

@@ -249,7 +249,7 @@ class Engine:
         add(lambda: drill_when_due(self), "interval", hours=1, id="drill")
         add(lambda: follow_ladder(self), "interval", hours=1, id="capital-ladder")
         add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
-        add(lambda: loop.models and loop.models.notice(), "interval", seconds=5, id="notice-models")
+        add(loop.notice_models, "interval", seconds=5, id="notice-models")
         add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
         self._scheduler.start()
 

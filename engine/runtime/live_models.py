@@ -53,7 +53,8 @@ class LiveModels:
         earned = float((latest or {}).get("share") or 0.0)
         takes_part = config.use_models and config.strategy == "trend"
         said = {
-            "share": min(earned, config.max_model_share) if takes_part else 0.0, "why": self._why(earned, overview["why"]),
+            "share": min(earned, config.max_model_share) if takes_part else 0.0,
+            "why": self._why(earned, overview["why"]),
             "reliability": model_scores.reliability(self._store, HORIZONS),
             "coverage": {"levels": [0.8], "points": model_scores.coverage_points(self._store)},
         }  # fmt: skip

@@ -330,6 +330,11 @@ class Loop:
             word = "long" if side > 0 else "short"
             self.incident("warning", "protect", f"{fill.symbol}: the protective stop closed the {word} at {fill.px:g}")
 
+    def notice_models(self) -> None:
+        """Let the models see whether another set was put into force."""
+        if self.models is not None:
+            self.models.notice()
+
     def record_equity(self) -> None:
         """Append the account as it is now."""
         equity = self.equity_now()

@@ -104,7 +104,7 @@ def trained(desk, tmp_path):
 
 OVERVIEW = {
     "why": "linear: better than the base rate on bars they had not seen.",
-    "models": [{"name": "linear", "role": "champion", "failed": None}, {"name": "lstm", "role": "champion", "failed": None}],
+    "models": [{"name": name, "role": "champion", "failed": None} for name in ("linear", "lstm")],
     "challenges": [{"challenger": "two", "outcomes": 0}],
 }  # fmt: skip
 
