@@ -101,7 +101,8 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        models = [desk for desk in (book and ModelDesk(engine, jobs, book, live), live) if desk is not None]
+        page = ModelDesk(engine, jobs, book, live) if book is not None else None
+        models = [desk for desk in (page, live) if desk is not None]
         for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
             self._questions |= desk.questions
             self._orders |= desk.orders
