@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 TEST_WORKERS ?= 2
 PY     := $(VENV)/bin/python
-COMPILE = { $(PY) -m engine.runtime.precompile step compile_kernels; \
-            $(PY) -m engine.runtime.precompile simulate compile_scans; }
+COMPILE = $(PY) scripts/compile_kernels.py
 # what the tests import is compiled once, also where the environment asks not to keep it
 test: export PYTHONDONTWRITEBYTECODE =
 
