@@ -1,6 +1,6 @@
 """Compile every cached kernel, so that nobody waits for it later; needs numpy and numba alone.
 
-    python scripts/compile_kernels.py
+python scripts/compile_kernels.py
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.core.simulate import compile_scans  # noqa: E402
-from engine.core.step import compile_kernels  # noqa: E402
-from models.features import batch_features  # noqa: E402
-from models.panel import made_up_panel  # noqa: E402
+from engine.core.simulate import compile_scans
+from engine.core.step import compile_kernels
+from models.features import batch_features
+from models.panel import made_up_panel
 
 
 def main() -> None:
