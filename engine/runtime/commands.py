@@ -101,9 +101,12 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        page = ModelDesk(engine, jobs, book, live) if book is not None else None
-        models = [desk for desk in (page, live) if desk is not None]
-        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
+        for desk in (
+            data or DataDesk(engine.store),
+            Upkeep(engine),
+            engine.evidence,
+            *_desks(engine, jobs, book, live),
+        ):
             self._questions |= desk.questions
             self._orders |= desk.orders
 
@@ -374,6 +377,12 @@ class Commands:
 
     async def _run_start(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))
+
+
+def _desks(engine: Engine, jobs: Jobs, book: Book | None, live: LiveModels | None) -> list[ModelDesk | LiveModels]:
+    """Return the desks of the models, as far as this engine has models."""
+    page = ModelDesk(engine, jobs, book, live) if book is not None else None
+    return [desk for desk in (page, live) if desk is not None]
 
 
 def _sentences(error: ValidationError) -> str:
