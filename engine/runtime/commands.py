@@ -101,12 +101,8 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        for desk in (
-            data or DataDesk(engine.store),
-            Upkeep(engine),
-            engine.evidence,
-            *_desks(engine, jobs, book, live),
-        ):
+        models = _desks(engine, jobs, book, live)
+        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
             self._questions |= desk.questions
             self._orders |= desk.orders
 
