@@ -11,7 +11,8 @@ from engine.datasets.store import Draft, Series
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused, DataError
 from engine.research.loading import load_bars, load_funding
-from engine.runtime.jobs import BacktestRequest, Jobs
+from engine.runtime.jobs import Jobs
+from engine.runtime.run_requests import BacktestRequest
 from storage.database import Database
 
 HOUR = 3600 * NS_PER_S
