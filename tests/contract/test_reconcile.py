@@ -90,7 +90,9 @@ async def test_books_that_agree_say_so(tmp_path):
         assert (outcome.ok, outcome.mismatches, outcome.message) == (True, (), "books agree")
         assert rig.account.cash == pytest.approx(float(books(server)["balances"]["wallet"]))
         # the mark may move by a tick between the question and the comparison
-        assert rig.account.maintenance_margin == pytest.approx(float(books(server)["balances"]["maint_margin"]), abs=0.01)
+        assert rig.account.maintenance_margin == pytest.approx(
+            float(books(server)["balances"]["maint_margin"]), abs=0.01
+        )
         assert rig.loop.trading_state() == TradingState.RUNNING
 
 
