@@ -32,6 +32,7 @@ QUICK = {
     "backtest": ["--bars", "200000", "--repeats", "2"],
     "decision_latency": ["--decisions", "40"],
     "inference": ["--bars", "120"],
+    "models_live": ["--bars", "100"],
     "ingest": ["--seconds", "5"],
     "tick_to_pixel": ["--seconds", "8"],
     "kill_switch": ["--repeats", "1"],
@@ -78,6 +79,15 @@ def inference(r: dict[str, Any]) -> list[Row]:
     return [*rows, ("largest difference of batch and stream, sigma", f"{worst:.1e}", f"≤ {r['tolerance']}", "")]
 
 
+def models_live(r: dict[str, Any]) -> list[Row]:
+    limit = f"a decision waits {r['limit_ms']:.0f} ms"
+    return [
+        (f"last bar to the wish of all models, {r['symbols']} symbols, p50 ms", r["round_trip"]["p50"], "", limit),
+        ("the same, p99 ms", r["round_trip"]["p99"], "< 50", f"in the process {r['in_the_process']['p99']} ms"),
+        ("decisions that went on without models", r["decisions_without_models"], "", f"of {r['round_trip']['n']}"),
+    ]  # fmt: skip
+
+
 def ingest(r: dict[str, Any]) -> list[Row]:
     return [
         ("ticks a second until on disk", r["ticks_per_s_until_on_disk"], "≥ 50,000",
@@ -122,6 +132,7 @@ SUMMARIES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "tick_to_pixel": tick_to_pixel,
     "decision_latency": decision_latency,
     "inference": inference,
+    "models_live": models_live,
     "kill_switch": kill_switch,
     "ingest": ingest,
     "backtest": backtest,

@@ -221,15 +221,35 @@ class Service:
         }  # fmt: skip
 
 
+BRIEF = ("version", "ts_close", "weight", "share", "left_out", "elapsed", "elapsed_ms")
+
+
+def brief(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a bar's answer that a decision needs: it is small, and goes ahead of the rest."""
+    if "error" in said:
+        return said
+    ensemble = said["ensemble"] or {}
+    return {name: said[name] for name in BRIEF} | {"prob_up": ensemble.get("prob_up")}
+
+
 def serve(connection: Connection) -> None:
-    """Answer until the other end is closed. After a bar's answer comes a second message: the challenger's, or null."""
+    """Answer until the other end is closed.
+
+    To a bar there are three answers: what the decision needs, all that was said, and what the challenger says or null;
+    to a bar that cannot be taken, one with the reason.
+    """
     service = Service()
     while True:
         try:
             message = orjson.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        _send(connection, _carried_out(lambda: service.answer(message)))  # noqa: B023
+        reply = _carried_out(lambda: service.answer(message))  # noqa: B023
+        if message["kind"] == "bar" and reply is not None:
+            _send(connection, brief(reply))
+            if "error" in reply:
+                continue
+        _send(connection, reply)
         if message["kind"] == "bar":
             _send(connection, _carried_out(service.afterwards))
 

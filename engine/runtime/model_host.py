@@ -91,6 +91,7 @@ class ModelHost:
         self._failures = 0
         self._closed = False
         self.loaded: dict[str, Any] | None = None  # what the process said of the sets it runs
+        self.newest: dict[str, Any] | None = None  # what a decision needs of its newest answer, which comes first
         self.latest: dict[str, Any] | None = None  # its newest answer
         self._roles_taken = 0
         self.is_ready = False  # trading has begun and the history is here
@@ -133,7 +134,7 @@ class ModelHost:
     def choose(self, symbols: tuple[str, ...]) -> None:
         """Forecast other symbols from now on."""
         if symbols != self.symbols:
-            self.symbols, self.latest, self._due = symbols, None, {}
+            self.symbols, self.newest, self.latest, self._due = symbols, None, None, {}
             self.start()
 
     def close(self) -> None:
@@ -184,21 +185,21 @@ class ModelHost:
             return self._as_said()
         if self.trouble is not None:
             return self.trouble
-        if self.latest is None:
+        if self.newest is None:
             return "The models have not answered yet."
-        return f"The models' newest forecast is {(wanted - self.latest['ts_close']) / 1e9 / 3600:.0f} h old."
+        if ts_close == wanted:
+            return f"The models' answer to this bar was not there after {1e3 * self._limit_s:.0f} ms."
+        return f"The models' newest forecast is {(wanted - self.newest['ts_close']) / 1e9 / 3600:.0f} h old."
 
     def _has(self, ts_close: int) -> bool:
-        latest = self.latest
-        return latest is not None and latest["ts_close"] == ts_close and latest["symbols"] == list(self.symbols)
+        newest = self.newest
+        return newest is not None and newest["ts_close"] == ts_close and newest["symbols"] == list(self.symbols)
 
     def _as_said(self) -> Said:
-        assert self.latest is not None
-        weight = np.array([math.nan if value is None else value for value in self.latest["weight"]])
-        kept = ("version", "ts_close", "share", "left_out", "elapsed", "elapsed_ms")
-        ensemble = self.latest.get("ensemble") or {}
-        record = {name: self.latest.get(name) for name in kept} | {"prob_up": ensemble.get("prob_up")}
-        return Said(weight, float(self.latest["share"] or 0.0), record)
+        assert self.newest is not None
+        weight = np.array([math.nan if value is None else value for value in self.newest["weight"]])
+        record = {name: value for name, value in self.newest.items() if name not in ("weight", "symbols")}
+        return Said(weight, float(self.newest["share"] or 0.0), record)
 
     async def explain(self, symbol: str, model: str, horizon: int, cap: float) -> dict[str, Any]:
         """Return why one model says what it says of a symbol's newest bar; see ``models.answers.explanation``.
@@ -231,13 +232,26 @@ class ModelHost:
                 self._tell(_settle, outcome, self._explained(message))
                 continue
             try:
-                self._carry_out(message)
+                self._carry_out(message, arrived)
             except DataError as error:
                 self._failed(str(error), message["kind"])
             if arrived is not None:
                 self._tell(arrived.set)
 
-    def _carry_out(self, message: dict[str, Any]) -> None:
+    def _show_bar(
+        self, message: dict[str, Any], symbols: tuple[str, ...], arrived: asyncio.Event | None = None
+    ) -> None:
+        """Show a bar and take the three answers: what a decision needs, all that was said, and the challenger's."""
+        assert self.loaded is not None
+        wanted = self._exchange(message, ANSWER_LIMIT_S) | {"symbols": list(symbols)}
+        self.newest, self.trouble, self._failures = wanted, None, 0
+        if arrived is not None:
+            self._tell(arrived.set)
+        self.loaded["ts_newest"] = message["ts_close"]
+        self._answered("champion", self._receive(ANSWER_LIMIT_S), symbols)
+        self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
+
+    def _carry_out(self, message: dict[str, Any], arrived: asyncio.Event | None) -> None:
         if message["kind"] == "load":
             self._end()
             self._load(self.symbols)
@@ -253,9 +267,7 @@ class ModelHost:
             return  # the history held it
         if seen and message["ts_close"] != seen + self._span_ns:
             self._show_history(symbols, message["ts_close"])  # bars that a lost connection swallowed
-        self._answered("champion", self._exchange(message, ANSWER_LIMIT_S), symbols)
-        self.loaded["ts_newest"] = message["ts_close"]
-        self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
+        self._show_bar(message, symbols, arrived)
 
     def _explained(self, message: dict[str, Any]) -> dict[str, Any]:
         """Ask on the way of the bars: whoever explains is shown none meanwhile, which takes a second or two."""
@@ -287,16 +299,14 @@ class ModelHost:
             self.loaded["ts_newest"] = past[-1][0]
         if newest[0] > self.loaded["ts_newest"]:
             message = {"kind": "bar", "ts_close": newest[0], "rows": newest[1], "ts_now": self._now(), "budget_ms": 1e4}
-            self._answered("champion", self._exchange(message, ANSWER_LIMIT_S), symbols)
-            self.loaded["ts_newest"] = newest[0]
-            self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
+            self._show_bar(message, symbols)
 
     def _answered(self, role: str, answer: dict[str, Any], symbols: Sequence[str]) -> None:
         if not answer:
             return
         answer["symbols"] = list(symbols)
         if role == "champion":
-            self.latest, self.trouble, self._failures = answer, None, 0
+            self.latest = answer
         self._tell(self._on_answer, role, answer)
 
     def _exchange(self, message: dict[str, Any], limit_s: float) -> dict[str, Any]:

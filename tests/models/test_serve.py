@@ -151,11 +151,14 @@ async def test_the_engine_hears_the_models_over_their_process_and_goes_on_withou
         tape.on_bar(*rows[-1], time.time_ns(), 1e4)
         direct = tape.on_bar(*bars_of(data, n_bars - 1, n_bars)[0], time.time_ns(), 1e4)
         np.testing.assert_allclose(said.weight, direct["weight"], atol=1e-12)
+        while len(heard) < 2:  # the whole answer comes after what the decision needs
+            await asyncio.sleep(0.005)
         assert [role for role, _ in heard] == ["champion", "champion"]  # of the history's newest bar, and of this one
         assert isinstance(await host.said(ts_close + 20 * 60 * 10**9), Said)  # within the hour it still holds
         host._limit_s = 0.01
         later = await host.said(ts_close + HOUR)
-        assert later == "The models' newest forecast is 1 h old."
+        assert later == "The models' answer to this bar was not there after 10 ms."
+        assert await host.said(ts_close + HOUR + 60 * 10**9) == "The models' newest forecast is 1 h old."
         host._process.kill()
         host.on_bar(Bar(symbols[0], "1h", ts_close, *values))
         host._ask(ts_close + HOUR)

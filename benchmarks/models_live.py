@@ -1,0 +1,123 @@
+"""From the last bar of an hour to the wish of all models, over the process in which they run. Prints JSON.
+
+    python benchmarks/models_live.py [--symbols 50] [--bars 300]
+
+The engine's own ``ModelHost`` and the real process: bars go in as the feed brings them, and what is timed is from the
+last symbol's bar until a decision may use the answer, both ways over the pipe included. The set holds every forecaster
+in its full size. The networks are taught for one step: what they say is worthless, and takes as long as any forecast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+from measuring import fresh_home, options, report, spread
+
+from engine.domain import Bar
+from engine.runtime.model_host import DECIDE_LIMIT_S, ModelHost, Said
+from models import fit
+from models.dataset import learnable
+from models.fit import forecasters, store_set, train_set
+from models.lstm import LstmForecaster
+from models.panel import made_up_panel
+from models.roles import enter
+from models.training import TrainingConfig
+from models.transformer import TransformerForecaster
+
+TARGET_P99_MS = 50.0
+SPAN_NS = 3_600 * 10**9
+QUICK = TrainingConfig(steps_per_epoch=1, epochs_first=1, epochs_after=1, batch=2)
+FIELDS = ("open_px", "high_px", "low_px", "close_px", "volume")
+
+
+def stored_set(home: Path) -> list[str]:
+    """Train and keep a set whose networks have hardly learned anything; return its members."""
+    quick = {
+        "lstm": lambda: LstmForecaster(training=QUICK),
+        "transformer": lambda: TransformerForecaster(training=QUICK),
+    }
+    whole = fit.build
+    fit.build = lambda name: quick[name]() if name in quick else whole(name)
+    panel = made_up_panel(seed=1, n_bars=4_000, n_symbols=2)
+    unknown = np.full(panel.close_px.shape, np.nan)
+    data = learnable(panel._replace(funding=unknown, basis=unknown, imbalance=unknown))
+    found = train_set(data, forecasters(), 0, lambda *_: True)
+    store_set(home, data, found, "bench", "1h", 0, time.time_ns())
+    enter(home, "bench", time.time_ns(), "to be measured", "bench")
+    return sorted(found.models)
+
+
+async def measured(home: Path, n_symbols: int, n_bars: int) -> dict:
+    """Feed bars of the hour and return how long answers took, ms."""
+    panel = made_up_panel(seed=2, n_bars=600 + n_bars, n_symbols=n_symbols)
+    columns = [getattr(panel, name) for name in FIELDS]
+    past = [(int(panel.ts_close[t]), [column[t].tolist() for column in columns]) for t in range(600)]
+    answers: list[dict] = []
+    host = ModelHost(
+        home, "models.serve", panel.symbols, lambda symbols, interval, count: past[-count:], time.time_ns,
+        on_answer=lambda role, answer: answers.append(answer),
+    )  # fmt: skip
+    took, late = [], 0
+    try:
+        host.start()
+        while host.latest is None:
+            await asyncio.sleep(0.05)
+        for t in range(600, 600 + n_bars):
+            ts_close = int(panel.ts_close[t])
+            bars = [
+                Bar(symbol, "1h", ts_close - SPAN_NS, *(float(column[t, i]) for column in columns))
+                for i, symbol in enumerate(panel.symbols)
+            ]
+            began = time.perf_counter()
+            for bar in bars:
+                host.on_bar(bar)
+            said = await host.said(ts_close)
+            took.append(1e3 * (time.perf_counter() - began))
+            late += not isinstance(said, Said)
+            while host.latest["ts_close"] != ts_close:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)
+    finally:
+        host.close()
+    own = answers[-n_bars:]
+    slow = sum(any(why.startswith("slow") for why in answer["left_out"].values()) for answer in own)
+    members = {
+        name: spread([answer["elapsed"][name] for answer in own if name in answer["elapsed"]])
+        for name in own[-1]["elapsed"]
+    }
+    return {
+        "round_trip": spread(took), "in_the_process": spread([answer["elapsed_ms"] for answer in own]),
+        "members": members, "decisions_without_models": late, "answers_without_a_member": slow,
+    }  # fmt: skip
+
+
+def main() -> None:
+    chosen = options(
+        __doc__,
+        ("--symbols", {"type": int, "default": 50}),
+        ("--bars", {"type": int, "default": 300}),
+    )
+    with fresh_home() as home:
+        members = stored_set(home)
+        found = asyncio.run(measured(home, chosen.symbols, chosen.bars))
+    p99 = found["round_trip"]["p99"]
+    report(
+        {
+            "benchmark": "models_live",
+            "symbols": chosen.symbols,
+            "set": members,
+            "unit": "ms from the hour's last bar to the answer in the engine",
+            **found,
+            "limit_ms": 1e3 * DECIDE_LIMIT_S,
+            "target": {"round_trip_p99_ms": TARGET_P99_MS},
+            "reached": p99 is not None and p99 < TARGET_P99_MS,
+        },
+        chosen.json,
+    )
+
+
+if __name__ == "__main__":
+    main()
