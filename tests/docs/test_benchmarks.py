@@ -26,7 +26,7 @@ SHARED = {
     "chaos_kinds",
     "chaos_rig",
 }
-LONG = {"chaos", "soak"}  # take many minutes, so they are run by themselves
+LONG = {"agents", "chaos", "soak"}  # take many minutes, so they are run by themselves
 
 
 def scripts() -> set[str]:
