@@ -18,7 +18,7 @@ from app.settings_form import Field, changes, refused_fields, resets, shown, wri
 # Which groups of settings stand in which column of the form.
 FORM_COLUMNS = (
     ("Account and goal", "Market", "Execution", "Operations", "Other"),
-    ("Strategy", "Stored data", "Computing"),
+    ("Strategy", "Models", "Stored data", "Computing"),
     ("Risk",),
 )
 
