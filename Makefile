@@ -16,7 +16,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(PY) scripts/fetch_assets.py
 	$(PY) scripts/browser.py || true
-	$(PY) -m pytest tests -n $(TEST_WORKERS) --dist loadfile
+	$(PY) -m pytest tests -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports && $(VENV)/bin/mypy engine models storage
