@@ -26,6 +26,7 @@ from app.data_client import DataCalls
 from app.evidence_client import EvidenceCalls
 from app.model_client import ModelCalls
 from app.research_client import ResearchCalls
+from app.risk_client import RiskCalls
 from app.vault_client import VaultCalls
 from engine.errors import CommandRefused, WorkstationError
 
@@ -85,7 +86,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls):
+class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls, RiskCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters

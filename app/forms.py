@@ -26,10 +26,9 @@ FORM_COLUMNS = (
 def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols: list[str]) -> None:
     """Show the settings by group, with units, ranges and what differs from the defaults; its button applies them."""
     fields = [field for group in groups.values() for field in group]
-    # A new set of widgets when the engine's values change, so that a form never shows settings no longer in force.
-    stamp = hashlib.sha256(json.dumps([field.value for field in fields]).encode()).hexdigest()[:12]
+    stamp = stamp_of(fields)
     refused = st.session_state.get("settings.refused_fields", [])
-    _outcome()
+    outcome()
     with st.form("settings.form", border=False, enter_to_submit=False):
         columns = st.columns(3)
         for i, part in enumerate(FORM_COLUMNS):
@@ -42,6 +41,14 @@ def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols:
         )  # fmt: skip
 
 
+def stamp_of(fields: list[Field]) -> str:
+    """Return a part of widget keys: a new one when the engine's values change.
+
+    So that a form never shows settings that are no longer in force.
+    """
+    return hashlib.sha256(json.dumps([field.value for field in fields]).encode()).hexdigest()[:12]
+
+
 def reset_button(client: EngineClient, fields: list[Field]) -> None:
     """Offer to put every setting back to its default, after saying which ones would change."""
     wanted = resets(fields)
@@ -51,7 +58,7 @@ def reset_button(client: EngineClient, fields: list[Field]) -> None:
                 st.markdown(f"{field.label}: {written(field, field.value)} → **{written(field, field.default)}**")
         label = f"Reset {len(wanted)} setting{'' if len(wanted) == 1 else 's'}"
         names = [field.name for field in fields]
-        st.button(label, type="primary", key="settings.reset", on_click=_send, args=(client, wanted, names))
+        st.button(label, type="primary", key="settings.reset", on_click=send, args=(client, wanted, names))
 
 
 def _group(group: str, fields: list[Field], stamp: str, symbols: list[str], refused: list[str]) -> None:
@@ -60,11 +67,16 @@ def _group(group: str, fields: list[Field], stamp: str, symbols: list[str], refu
     with st.container(border=True):
         st.markdown(f"**{group}**")
         for field in fields:
-            _field(field, f"settings.{stamp}.{field.name}", symbols)
-            if field.name in refused:
-                st.caption(":red[Refused: see the message above.]")
-            elif field.changed:
-                st.caption(f"changed · default {written(field, field.default)}")
+            setting(field, f"settings.{stamp}.{field.name}", symbols, refused)
+
+
+def setting(field: Field, key: str, symbols: list[str], refused: list[str]) -> None:
+    """Show one setting with what it means, whether it differs from its default, and whether it was refused."""
+    _field(field, key, symbols)
+    if field.name in refused:
+        st.caption(":red[Refused: see the message above.]")
+    elif field.changed:
+        st.caption(f"changed · default {written(field, field.default)}")
 
 
 def _field(field: Field, key: str, symbols: list[str]) -> None:
@@ -98,10 +110,11 @@ def _meaning(field: Field) -> str:
 
 def _apply(client: EngineClient, fields: list[Field], stamp: str) -> None:
     entered = {field.name: st.session_state[f"settings.{stamp}.{field.name}"] for field in fields}
-    _send(client, changes(fields, entered), [field.name for field in fields])
+    send(client, changes(fields, entered), [field.name for field in fields])
 
 
-def _send(client: EngineClient, values: dict[str, Any], names: list[str]) -> None:
+def send(client: EngineClient, values: dict[str, Any], names: list[str]) -> None:
+    """Apply some settings and keep what became of it for ``outcome``. Only from a callback: once a click."""
     held = st.session_state
     held["settings.refused_fields"] = []
     if not values:
@@ -118,7 +131,8 @@ def _send(client: EngineClient, values: dict[str, Any], names: list[str]) -> Non
         held["settings.outcome"] = ("success", f"Applied from the next decision on: {', '.join(sorted(values))}.")
 
 
-def _outcome() -> None:
+def outcome() -> None:
+    """Say once what became of the newest change."""
     kind, sentence = st.session_state.pop("settings.outcome", (None, ""))
     if kind:
         {"info": st.info, "error": st.error, "success": st.success}[kind](sentence)

@@ -14,6 +14,7 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 PAGES = {
     "desk": "Desk",
     "portfolio": "Portfolio",
+    "risk": "Risk",
     "backtest": "Backtest",
     "data": "Data",
     "insights": "AI Insights",

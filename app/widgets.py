@@ -42,6 +42,7 @@ _WRITE: dict[str, Callable[[Any], str]] = {
     "number": lambda v: number(v, 3),
     "count": lambda v: number(v, 0),
     "ms": lambda v: number(v, 1),
+    "bar": lambda v: percent(v, 0),
     # A cost is bad when positive, so it gets the arrow of its sign but the colour of its meaning.
     "cost_bp": lambda v: signed(v, 1),
     "cost_money": lambda v: signed(v, 2),
@@ -235,6 +236,10 @@ def _config(column: Column) -> Any:
         return st.column_config.DatetimeColumn(
             column.label, help=meaning, width=width, format="YYYY-MM-DD HH:mm:ss", timezone="UTC"
         )
+    if column.kind == "bar":  # a share from 0 to 1, drawn and written
+        return st.column_config.ProgressColumn(
+            column.label, help=meaning, width=width, format="percent", min_value=0.0, max_value=1.0
+        )
     if column.kind == "text":
         return st.column_config.TextColumn(column.label, help=meaning, width=width)
     if column.kind in ("figure", "verdict"):  # written in advance, because each row has its own unit
@@ -249,7 +254,7 @@ def _colour(value: float) -> str:
 
 def _word_colour(word: str) -> str:
     gain, loss = word.startswith("▲"), word.startswith(("▼", VERDICT_WORD[Verdict.REFUSE]))
-    clip = word == VERDICT_WORD[Verdict.CLIP]
+    clip = word.startswith("▾")
     return f"color: {UP if gain else DOWN if loss else SECOND}" if gain or loss or clip else ""
 
 

@@ -26,6 +26,7 @@ from engine.runtime.live_models import LiveModels
 from engine.runtime.model_desk import Book, ModelDesk
 from engine.runtime.performance import performance
 from engine.runtime.report_desk import ReportDesk
+from engine.runtime.risk_desk import RiskDesk
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
 from engine.runtime.vault_desk import VaultDesk
@@ -102,7 +103,7 @@ class Commands:
             "run.resume": self._run_resume,
         }
         models = _desks(engine, jobs, book, live)
-        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, *models):
+        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine), *models):
             self._questions |= desk.questions
             self._orders |= desk.orders
 

@@ -37,6 +37,7 @@ from fake_health import INCIDENT_COLUMNS, FakeHealth
 from fake_market import TICK, FakeMarket
 from fake_models import FakeModels
 from fake_research import FakeResearch
+from fake_risk import FakeRisk
 
 from engine.settings import SystemConfig
 
@@ -58,7 +59,7 @@ class _Auth(fl.ServerMiddlewareFactory):
             raise fl.FlightUnauthenticatedError("bad token")
 
 
-class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, fl.FlightServerBase):
+class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, FakeRisk, fl.FlightServerBase):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
         self.home, self.mode, self.ticking = Path(home), mode, ticking
         self.token = secrets.token_hex(16)

@@ -1,0 +1,141 @@
+"""What a book of positions has at stake, seen on past bars: aligned returns, correlation, clusters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.domain import F8, I8
+
+CLUSTER_CORRELATION = 0.6
+"""Symbols whose returns are at least this correlated belong to one cluster."""
+
+FEWEST_RETURNS = 48
+"""Below this many common returns a correlation is unknown."""
+
+
+class Returns(NamedTuple):
+    """Log returns of N symbols on one clock."""
+
+    symbols: tuple[str, ...]
+    ts_close: I8  # (T,) ns, oldest first
+    log_return: F8  # (T, N), NaN where a symbol has no bar or none before
+
+
+def returns_of(symbol: Sequence[str], ts_close: I8, close_px: F8, wanted: Sequence[str], step_ns: int) -> Returns:
+    """Return the log returns of some symbols from rows of closes in any order.
+
+    Parameters
+    ----------
+    symbol : sequence of str, (R,)
+    ts_close : (R,) int64, ns
+        Multiples of ``step_ns``; a pair of rows with the same symbol and time counts once.
+    close_px : (R,) float64, quote per base, > 0
+    wanted : sequence of str
+        The N symbols of the answer, in this order; one without rows is NaN throughout.
+    step_ns : int
+        A return spans exactly this long: over a gap it is NaN, not one big return.
+
+    Returns
+    -------
+    Returns
+
+    Examples
+    --------
+    >>> r = returns_of(["A", "A"], np.array([1, 2]), np.array([1.0, np.e]), ["A", "B"], 1)
+    >>> r.log_return.tolist()
+    [[1.0, nan]]
+    """
+    times = np.unique(np.asarray(ts_close, dtype=np.int64))
+    place = {name: index for index, name in enumerate(wanted)}
+    columns = np.array([place.get(name, -1) for name in symbol], dtype=np.int64)
+    known = columns >= 0
+    closes = np.full((len(times), len(wanted)), np.nan)
+    closes[np.searchsorted(times, np.asarray(ts_close)[known]), columns[known]] = np.asarray(close_px)[known]
+    change = np.diff(np.log(closes), axis=0)
+    change[np.diff(times) != step_ns] = np.nan
+    return Returns(tuple(wanted), times[1:], change)
+
+
+def correlation_of(log_return: F8) -> F8 | None:
+    """Return the correlation (N, N) over the rows in which every symbol has a return; None when they are too few.
+
+    Parameters
+    ----------
+    log_return : (T, N) float64
+        NaN where unknown.
+
+    Notes
+    -----
+    A symbol that never moved is uncorrelated with all others: 0, and 1 with itself.
+    """
+    whole = log_return[np.isfinite(log_return).all(axis=1)] if log_return.size else log_return
+    if len(whole) < FEWEST_RETURNS:
+        return None
+    centred = whole - whole.mean(axis=0)
+    spread = np.sqrt((centred**2).sum(axis=0))
+    unit = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0.0)
+    found = np.clip(unit.T @ unit, -1.0, 1.0)
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def clusters_of(correlation: F8, least: float = CLUSTER_CORRELATION) -> list[list[int]]:
+    """Return groups of columns that hang together by correlations of at least ``least`` (single linkage).
+
+    Parameters
+    ----------
+    correlation : (N, N) float64
+    least : float
+
+    Returns
+    -------
+    list of lists of int
+        Every column once; the largest group first, columns ascending.
+
+    Examples
+    --------
+    >>> clusters_of(np.array([[1.0, 0.7, 0.1], [0.7, 1.0, 0.0], [0.1, 0.0, 1.0]]))
+    [[0, 1], [2]]
+    """
+    left = set(range(len(correlation)))
+    groups: list[list[int]] = []
+    while left:
+        reached, edge = set(), {min(left)}
+        while edge:
+            reached |= edge
+            left -= edge
+            edge = {j for i in edge for j in left if correlation[i, j] >= least}
+        groups.append(sorted(reached))
+    return sorted(groups, key=lambda group: (-len(group), group))
+
+
+def book_returns(returns: Returns, weight: dict[str, float], bars: int = 1) -> F8:
+    """Return what today's book would have returned over each past stretch of ``bars`` bars, oldest first.
+
+    R_k = sum_i w_i * (exp(sum of log returns of i in stretch k) - 1): the weights of now held at past moves.
+
+    Parameters
+    ----------
+    returns : Returns
+    weight : dict
+        Signed notional over equity by symbol. One with a weight and no returns makes the answer empty: a part of the
+        book that is unknown must not look harmless.
+    bars : int
+        Length of a stretch; stretches do not overlap, the newest ends with the newest bar.
+
+    Returns
+    -------
+    (K,) float64
+        Fractions of equity. Stretches in which a held symbol has a gap are left out.
+    """
+    held = {name: value for name, value in weight.items() if value != 0.0}
+    if not held or any(name not in returns.symbols for name in held):
+        return np.zeros(0)
+    columns = [returns.symbols.index(name) for name in held]
+    n = len(returns.log_return) // bars
+    moves = returns.log_return[len(returns.log_return) - n * bars :, columns].reshape(n, bars, len(columns)).sum(axis=1)
+    moves = moves[np.isfinite(moves).all(axis=1)]
+    return np.expm1(moves) @ np.array(list(held.values()))

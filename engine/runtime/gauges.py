@@ -1,0 +1,125 @@
+"""Every limit with what is used of it and what is left, from the account now and the newest decision. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from engine.domain import RULE_SENTENCE, Rule
+from engine.settings import SystemConfig
+
+NO_LIMIT = frozenset({"TRADING_STATE", "WARM_UP", "VENUE_FILTER", "REBALANCE_BAND"})
+"""Rules whose two numbers are not a quantity and the most that is allowed of it."""
+
+NOW, DECISION = "now", "decision"
+
+
+class Book(NamedTuple):
+    """The account at one moment. Money in the quote currency; NaN is unknown."""
+
+    equity: float
+    peak_equity: float
+    day_open_equity: float
+    weight: Mapping[str, float]  # signed notional over equity of each open position
+    liquidation_distance: Mapping[str, float]  # |mark - liquidation price| / mark of each open position
+
+
+def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return one row a limit: measured, limit, share used, and what is left in its unit and in money.
+
+    Parameters
+    ----------
+    config : SystemConfig
+        In force, as far as the capital ladder lets it.
+    book : Book
+    detail : dict, optional
+        The newest decision's record; rules that only a decision measures come from it.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``unit`` (fraction, weight, s or number), ``measured``, ``limit``, ``at_most`` (False: a least
+        value), ``used`` (1.0 is at the limit), ``left``, ``left_money`` (None where it is none), ``where`` (a symbol
+        or "book"), ``source`` (now, decision), ``enforced``, ``sentence``. None is unknown.
+    """
+    rows = [*_account_gauges(config, book), *_book_gauges(config, book)]
+    shown = {row["name"] for row in rows}
+    return rows + [row for row in _decision_gauges(detail or {}) if row["name"] not in shown]
+
+
+def _account_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
+    day_loss = 1.0 - book.equity / book.day_open_equity if book.day_open_equity > 0 else math.nan
+    drawdown = 1.0 - book.equity / book.peak_equity if book.peak_equity > 0 else math.nan
+    return [
+        _gauge("DRAWDOWN", "fraction", max(drawdown, 0.0) if drawdown == drawdown else drawdown,
+               config.max_total_drawdown, money=book.peak_equity, enforced=config.use_gate_drawdown),
+        _gauge("DAILY_LOSS", "fraction", max(day_loss, 0.0) if day_loss == day_loss else day_loss,
+               config.max_daily_loss, money=book.day_open_equity, enforced=config.use_gate_daily_loss),
+    ]  # fmt: skip
+
+
+def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
+    size = {symbol: abs(weight) for symbol, weight in book.weight.items()}
+    gross = sum(size.values()) if book.equity > 0 else math.nan
+    largest = max(size, key=lambda symbol: size[symbol], default="")
+    known = {symbol: far for symbol, far in book.liquidation_distance.items() if far == far}
+    nearest = min(known, key=lambda symbol: known[symbol], default="")
+    rows = [
+        _gauge("SYMBOL_CAP", "weight", size.get(largest, 0.0), config.max_symbol_weight, where=largest or "book",
+               money=book.equity),
+        _gauge("GROSS_CAP", "weight", gross, config.max_gross_weight, money=book.equity),
+        _gauge("LEVERAGE", "weight", gross, config.max_leverage, money=book.equity),
+    ]  # fmt: skip
+    if nearest:
+        rows.append(_gauge(
+            "LIQUIDATION_DISTANCE", "fraction", known[nearest], config.min_liquidation_distance, where=nearest,
+            at_most=False,
+            sentence="A position whose mark comes this close to its liquidation price is halved, and may not grow.",
+        ))  # fmt: skip
+    return rows
+
+
+def _decision_gauges(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the gauges of rules that only a decision measures, at the symbol that is nearest to the limit."""
+    rows = []
+    for rule in Rule:
+        if rule.name in NO_LIMIT or not detail:
+            continue
+        pairs = [
+            (symbol, measured[rule], limit[rule])
+            for symbol, measured, limit in zip(detail["symbols"], detail["measured"], detail["limit"], strict=True)
+            if len(limit) > rule and limit[rule] is not None and limit[rule] > 0 and measured[rule] is not None
+        ]
+        if pairs:
+            symbol, measured, limit = max(pairs, key=lambda pair: pair[1] / pair[2])
+            unit = "s" if rule == Rule.STALE_DATA else "number"
+            rows.append(_gauge(rule.name, unit, measured, limit, where=symbol, source=DECISION))
+    return rows
+
+
+def _gauge(
+    name: str,
+    unit: str,
+    measured: float,
+    limit: float,
+    *,
+    where: str = "book",
+    money: float = math.nan,
+    at_most: bool = True,
+    source: str = NOW,
+    enforced: bool = True,
+    sentence: str = "",
+) -> dict[str, Any]:
+    known = math.isfinite(measured)
+    left = (limit - measured if at_most else measured - limit) if known else math.nan
+    used = (measured / limit if at_most else limit / measured if measured > 0 else math.inf) if known else math.nan
+    return {
+        "name": name, "unit": unit, "measured": _plain(measured), "limit": limit, "at_most": at_most,
+        "used": _plain(used), "left": _plain(left), "left_money": _plain(max(left, 0.0) * money), "where": where,
+        "source": source, "enforced": enforced, "sentence": sentence or RULE_SENTENCE[Rule[name]],
+    }  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

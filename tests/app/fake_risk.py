@@ -1,0 +1,66 @@
+"""What the fake engine says of risk: its own books against the limits, a correlation map, today's objections."""
+
+from __future__ import annotations
+
+import time
+
+from engine.domain import RULE_SENTENCE, Rule, Verdict
+from engine.runtime.gauges import Book, gauges
+
+GROUPS = {"BTCUSDT": "C1", "ETHUSDT": "C1", "SOLUSDT": "C2"}
+
+
+class FakeRisk:
+    """Mixed into ``FakeEngine``."""
+
+    def act_risk(self, body):
+        equity, rows = self.books.equity(), self.books.positions()
+        weight = {row["symbol"]: row["notional"] / equity for row in rows}
+        near = {row["symbol"]: abs(row["mark_px"] - row["liq_px"]) / row["mark_px"] for row in rows}
+        book = Book(equity, equity / 0.97, equity / 0.99, weight, near)
+        empty = self.books_empty
+        last = None if empty else self.books.decisions[-1]
+        detail = None if empty else self.books.detail[last["decision_id"]]
+        return {
+            "as_of_ns": time.time_ns(), "equity": equity, "peak_equity": book.peak_equity,
+            "day_open_equity": book.day_open_equity, "decision_id": last and last["decision_id"],
+            "decided_ns": last and last["ts_decided"], "gauges": gauges(self.config, book, detail),
+            "exposures": [self._exposure(row, weight, near) for row in rows],
+            "totals": {"net": sum(weight.values()), "gross": sum(map(abs, weight.values())),
+                       "free_margin": 7_200.0, "maintenance_margin": 41.0},
+            "clusters": self._clusters(weight),
+            "correlation": self._correlation(), "objections": self._objections(last),
+            "refused": [] if empty else [{"ts": last["ts_decided"], "symbol": "SOLUSDT", "side": "buy",
+                                          "reason": "SOLUSDT would be 0.72 of equity; the cap is 0.50."}],
+        }  # fmt: skip
+
+    def _exposure(self, row, weight, near):
+        return {"symbol": row["symbol"], "qty": row["qty"], "notional": row["notional"],
+                "weight": weight[row["symbol"]], "approved": weight[row["symbol"]], "cluster": GROUPS[row["symbol"]],
+                "stop_px": row["stop_px"], "stop_loss": abs(row["notional"]) * 0.05,
+                "liquidation_distance": near[row["symbol"]]}  # fmt: skip
+
+    def _clusters(self, weight):
+        if self.books_empty:
+            return None
+        return [{"name": name, "symbols": [s for s in GROUPS if GROUPS[s] == name],
+                 "net": sum(w for s, w in weight.items() if GROUPS[s] == name),
+                 "gross": sum(abs(w) for s, w in weight.items() if GROUPS[s] == name)}
+                for name in sorted({GROUPS[s] for s in weight})]  # fmt: skip
+
+    def _correlation(self):
+        if self.books_empty:
+            return {"symbols": [], "matrix": None, "hours": 3, "missing": list(GROUPS),
+                    "why": "A correlation needs 48 hours in which every symbol has a candle."}  # fmt: skip
+        return {"symbols": list(GROUPS), "matrix": [[1.0, 0.81, -0.12], [0.81, 1.0, 0.3], [-0.12, 0.3, 1.0]],
+                "hours": 720, "missing": [], "why": None}  # fmt: skip
+
+    def _objections(self, last):
+        if last is None:
+            return {"day": None, "decisions": 0, "economy": 0, "rows": []}
+        return {"day": last["ts_close"], "decisions": 60, "economy": 170, "rows": [
+            {"rule": "DAILY_LOSS", "symbol": "BTCUSDT", "verdict": int(Verdict.REFUSE), "count": 3, "measured": 0.031,
+             "limit": 0.05, "ts": last["ts_close"], "sentence": RULE_SENTENCE[Rule.DAILY_LOSS]},
+            {"rule": "SYMBOL_CAP", "symbol": "ETHUSDT", "verdict": int(Verdict.CLIP), "count": 12, "measured": 0.61,
+             "limit": 0.5, "ts": last["ts_close"], "sentence": RULE_SENTENCE[Rule.SYMBOL_CAP]},
+        ]}  # fmt: skip

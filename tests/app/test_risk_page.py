@@ -1,0 +1,109 @@
+"""The Risk page: limits with their headroom, and a form in which more risk needs a second click."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from page_engine import PageEngine, page, texts
+
+from app import risk, risk_limits
+from app.settings_form import form_fields
+from engine.settings import SystemConfig, field_descriptions
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    running = PageEngine(tmp_path).start()
+    yield running
+    running.stop()
+
+
+def sent(engine):
+    return [body["values"] for action, body in engine.calls if action == "settings.set"]
+
+
+def number(script, name):
+    return next(box for box in script.number_input if f".{name}" in box.key)
+
+
+def test_limits_exposures_and_objections_are_shown(engine):
+    script = page("risk").run()
+    assert not script.exception
+    said = texts(script).replace("\u202f", " ")
+    assert "To halt 12.00 %" in said
+    assert "To today's stop 4.00 %" in said
+    assert len(script.get("plotly_chart")) == 1
+    tables = [frame.value for frame in script.dataframe]
+    assert len(tables) == 5  # limits, exposures, clusters, objections, refused tickets
+
+
+def test_tightening_applies_at_once_and_loosening_only_when_confirmed(engine):
+    script = page("risk").run()
+    number(script, "max_leverage").set_value(2.0)
+    apply = next(button for button in script.button if button.label == "Apply limits")
+    apply.click().run()
+    assert sent(engine) == [{"max_leverage": 2.0}]
+
+    number(script, "max_daily_loss").set_value(8.0)
+    next(button for button in script.button if button.label == "Apply limits").click().run()
+    assert len(sent(engine)) == 1
+    said = texts(script)
+    assert "applied only when you confirm it" in said
+    assert "Daily loss limit, %: 5 → **8** · allows more risk" in said
+    script.button(key="risk.keep").click().run()
+    assert "confirm it" not in texts(script)
+    assert len(sent(engine)) == 1
+
+    number(script, "max_daily_loss").set_value(8.0)
+    next(button for button in script.button if button.label == "Apply limits").click().run()
+    script.button(key="risk.confirm").click().run()
+    assert "Applied from the next decision on: max_daily_loss" in texts(script)
+    script.run()  # a rerun sends nothing
+    assert sent(engine)[1:] == [{"max_daily_loss": 0.08}]
+
+
+def test_value_that_the_engine_refuses_is_named(engine):
+    script = page("risk").run()
+    number(script, "max_gross_weight").set_value(0.3)  # below the symbol cap
+    next(button for button in script.button if button.label == "Apply limits").click().run()
+    assert "Nothing was applied." in texts(script)
+
+
+def test_every_risk_setting_has_a_direction_in_which_it_loosens():
+    config = SystemConfig()
+    fields = form_fields({"values": json.loads(config.model_dump_json()), "fields": field_descriptions()})["Risk"]
+    assert {field.name for field in fields} <= set(risk_limits.LOOSER)
+    tighter = {"max_daily_loss": 0.04, "min_liquidation_distance": 0.1, "protective_stop_pct": 0.03}
+    assert risk_limits.loosened(fields, tighter) == []
+    looser = {"use_gate_drawdown": False, "min_liquidation_distance": 0.01, "max_leverage": 4.0}
+    assert set(risk_limits.loosened(fields, looser)) == set(looser)
+
+
+def test_limits_keep_their_order_and_unknown_is_not_zero():
+    answer = {"gauges": [
+        {"name": "GROSS_CAP", "unit": "weight", "measured": 0.5, "limit": 2.0, "at_most": True, "used": 0.25,
+         "left": 1.5, "left_money": 15_000.0, "where": "book", "source": "now", "enforced": True, "sentence": ""},
+        {"name": "DRAWDOWN", "unit": "fraction", "measured": None, "limit": 0.15, "at_most": True, "used": None,
+         "left": None, "left_money": None, "where": "book", "source": "now", "enforced": True, "sentence": ""},
+        {"name": "LIQUIDATION_DISTANCE", "unit": "fraction", "measured": 0.06, "limit": 0.05, "at_most": False,
+         "used": 0.83, "left": 0.01, "left_money": None, "where": "BTCUSDT", "source": "now", "enforced": True,
+         "sentence": ""},
+    ]}  # fmt: skip
+    rows = risk.gauge_rows(answer)
+    assert list(rows["name"]) == ["Gross cap", "Drawdown", "Distance to liquidation"]
+    assert list(rows["state"]) == ["▲ within", "— unknown", "▾ near"]
+    assert rows.loc[2, "limit"].replace("\u202f", " ") == "at least 5.00 %"
+    assert rows.loc[1, ["measured", "left"]].tolist() == ["—", "—"]
+
+
+def test_correlation_that_is_unknown_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    running = PageEngine(tmp_path, empty=True).start()
+    script = page("risk").run()
+    running.stop()
+    said = texts(script)
+    assert "Correlation is unknown while the history is short" in said
+    assert "No open position." in said
+    assert not script.get("plotly_chart")

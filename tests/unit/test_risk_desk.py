@@ -1,0 +1,124 @@
+"""What the Risk page is told: headroom by hand, correlation of known series, objections counted once."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from engine.domain import N_RULES, NS_PER_DAY, Rule, Verdict
+from engine.research.book_risk import Returns, book_returns, clusters_of, correlation_of, returns_of
+from engine.runtime.gauges import Book, gauges
+from engine.runtime.objections import Objections
+from engine.settings import SystemConfig
+from storage.database import Database
+
+DAY = 20_000 * NS_PER_DAY
+HOUR = 3_600 * 10**9
+
+
+def book(**changes):
+    base = Book(9_500.0, 10_000.0, 9_700.0, {"BTCUSDT": 0.4, "ETHUSDT": -0.3}, {"BTCUSDT": 0.2, "ETHUSDT": 0.08})
+    return base._replace(**changes)
+
+
+def by_name(rows):
+    return {row["name"]: row for row in rows}
+
+
+def test_headroom_is_what_is_left_in_the_limits_unit_and_in_money():
+    rows = by_name(gauges(SystemConfig(), book(), None))
+    halt = rows["DRAWDOWN"]
+    assert (halt["measured"], halt["left"]) == (pytest.approx(0.05), pytest.approx(0.10))
+    assert halt["left_money"] == pytest.approx(1_000.0)  # 10 % of the peak: 9,500 less 8,500
+    day = rows["DAILY_LOSS"]
+    assert day["measured"] == pytest.approx(200 / 9_700)
+    assert day["left_money"] == pytest.approx(0.05 * 9_700 - 200)
+    assert (rows["SYMBOL_CAP"]["where"], rows["SYMBOL_CAP"]["used"]) == ("BTCUSDT", pytest.approx(0.8))
+    assert rows["GROSS_CAP"]["left_money"] == pytest.approx(1.3 * 9_500)
+    near = rows["LIQUIDATION_DISTANCE"]
+    assert (near["where"], near["at_most"], near["used"]) == ("ETHUSDT", False, pytest.approx(0.05 / 0.08))
+
+
+def test_what_is_unknown_is_none_and_a_gain_uses_nothing():
+    rows = by_name(gauges(SystemConfig(use_gate_drawdown=False), book(equity=math.nan), None))
+    assert rows["DRAWDOWN"]["measured"] is None
+    assert rows["DRAWDOWN"]["left_money"] is None
+    assert rows["DRAWDOWN"]["enforced"] is False
+    assert rows["GROSS_CAP"]["measured"] is None
+    assert by_name(gauges(SystemConfig(), book(equity=9_800.0), None))["DAILY_LOSS"]["measured"] == 0.0
+
+
+def test_rules_that_only_a_decision_measures_come_from_its_record():
+    detail = {
+        "symbols": ["A", "B"], "measured": np.zeros((2, N_RULES)).tolist(), "limit": np.zeros((2, N_RULES)).tolist(),
+    }  # fmt: skip
+    detail["measured"][0][Rule.STALE_DATA], detail["measured"][1][Rule.STALE_DATA] = 2.0, 9.0
+    detail["limit"][0][Rule.STALE_DATA] = detail["limit"][1][Rule.STALE_DATA] = 15.0
+    row = by_name(gauges(SystemConfig(), book(), detail))["STALE_DATA"]
+    assert (row["where"], row["measured"], row["source"]) == ("B", 9.0, "decision")
+
+
+def test_a_gap_is_no_return_and_an_unknown_symbol_is_nan():
+    symbol, ts = ["A", "A", "A", "B"], np.array([1, 2, 4, 2]) * HOUR
+    found = returns_of(symbol, ts, np.array([1.0, 2.0, 4.0, 5.0]), ["A", "B"], HOUR)
+    assert found.log_return[0].tolist() == [pytest.approx(math.log(2)), pytest.approx(math.nan, nan_ok=True)]
+    assert np.isnan(found.log_return[1]).all()
+
+
+def test_correlation_agrees_with_numpy_and_needs_enough_hours():
+    dice = np.random.default_rng(4)
+    common = dice.normal(size=(200, 1))
+    rows = np.hstack([common + 0.3 * dice.normal(size=(200, 2)), dice.normal(size=(200, 1))])
+    found = correlation_of(np.vstack([rows, [np.nan, 0.0, 0.0]]))
+    assert found == pytest.approx(np.corrcoef(rows.T))
+    assert clusters_of(found) == [[0, 1], [2]]
+    assert correlation_of(rows[:40]) is None
+    assert correlation_of(np.zeros((60, 2))).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_book_returns_are_todays_weights_at_past_moves():
+    log_return = np.log([[1.1, 0.9], [1.0, 1.2], [0.5, 1.0], [2.0, np.nan], [1.1, 1.1]])
+    returns = Returns(("A", "B"), np.arange(5), log_return)
+    single = book_returns(returns, {"A": 0.5, "B": -1.0})
+    assert single == pytest.approx([0.05 + 0.1, -0.2, -0.25, 0.05 - 0.1])  # the row with a gap is left out
+    assert book_returns(returns, {"A": 1.0}, bars=2) == pytest.approx([0.5 - 1.0, 2.2 - 1.0])
+    assert book_returns(returns, {"A": 0.5, "C": 0.1}).tolist() == []
+
+
+def record(decision_id, ts_close, verdicts):
+    verdict = np.zeros((2, N_RULES), dtype=int)
+    for (index, rule), value in verdicts.items():
+        verdict[index, rule] = value
+    detail = {
+        "symbols": ["A", "B"], "verdict": verdict.tolist(), "measured": (verdict * 0.1).tolist(),
+        "limit": np.full((2, N_RULES), 0.05).tolist(),
+    }  # fmt: skip
+    return {"decision_id": decision_id, "ts_close": ts_close, "ts_decided": ts_close, "detail": json.dumps(detail)}
+
+
+def test_objections_of_the_newest_day_are_counted_once(tmp_path):
+    store = Database(tmp_path / "t.duckdb")
+    clip, refuse = int(Verdict.CLIP), int(Verdict.REFUSE)
+    day_loss = {(0, Rule.DAILY_LOSS): refuse, (1, Rule.REBALANCE_BAND): refuse}
+    objections = Objections(store, DAY)
+    assert objections.today() == {"day": None, "decisions": 0, "economy": 0, "rows": []}
+    store.append("decisions", [
+        record(1, DAY - 60, day_loss), record(2, DAY + 60, day_loss),
+        record(3, DAY + 120, day_loss | {(1, Rule.GROSS_CAP): clip}),
+    ])  # fmt: skip
+    store.flush()
+    objections.today()
+    found = objections.today()
+    assert (found["day"], found["decisions"], found["economy"]) == (DAY, 2, 2)
+    assert [(row["rule"], row["symbol"], row["count"]) for row in found["rows"]] == [
+        ("DAILY_LOSS", "A", 2),
+        ("GROSS_CAP", "B", 1),
+    ]
+    assert found["rows"][0]["measured"] == pytest.approx(0.2)
+    store.append("decisions", [record(4, DAY + NS_PER_DAY, {})])
+    store.flush()
+    assert objections.today()["rows"] == []
+    store.close()
