@@ -18,7 +18,7 @@ from app.settings_form import Field, changes, refused_fields, resets, shown, wri
 # Which groups of settings stand in which column of the form.
 FORM_COLUMNS = (
     ("Account and goal", "Market", "Execution", "Operations", "Other"),
-    ("Strategy", "Models", "Stored data", "Computing"),
+    ("Strategy", "Models", "News", "Stored data", "Computing"),
     ("Risk",),
 )
 
@@ -89,7 +89,8 @@ def _field(field: Field, key: str, symbols: list[str]) -> None:
             accept_new_options=field.is_open,
         )  # fmt: skip
     elif field.kind == "words":
-        st.multiselect(field.label, sorted({*symbols, *value}), value, key=key, help=meaning, accept_new_options=True)
+        known = symbols if field.name == "symbols" else ()
+        st.multiselect(field.label, sorted({*known, *value}), value, key=key, help=meaning, accept_new_options=True)
     elif field.kind == "count":
         low, high = (None if limit is None else int(limit) for limit in (field.minimum, field.maximum))
         st.number_input(field.label, low, high, value, 1, key=key, help=meaning)

@@ -50,13 +50,24 @@ DRIFT_COLUMNS = (
     Column("usual", "Usual, at most", "number", "19 of 20 equally long stretches of the training stayed below", 110),
 )
 CHALLENGE_COLUMNS = (
-    Column("champion", "In force", "text", "", 140),
-    Column("challenger", "Challenger, in shadow", "text", "", 160),
-    Column("since", "Since, UTC", "text", "", 150),
-    Column("outcomes", "Judged", "count", "Outcomes that both have forecast", 80),
-    Column("evidence", "Evidence", "figure", "How many times likelier the record is if the challenger is better", 150),
-    Column("verdict", "Verdict", "text", "", "large"),
+    Column("champion", "In force", "text", "Named by when it was trained, UTC", 150),
+    Column("challenger", "Challenger", "text", "Forecasts the same bars, and decides nothing", 150),
+    Column("since", "Since, UTC", "text", "", 140),
+    Column("outcomes", "Judged", "count", "Outcomes that both have forecast, in finished blocks of two days", 75),
+    Column("evidence", "Evidence for it", "figure", "What a stake of 1 on it being better has grown to at best", 150),
+    Column("against", "Evidence against", "figure", "The same for: not better by what a change is worth", 150),
 )
+CHANGE_COLUMNS = (
+    Column("at", "When, UTC", "text", "", 140),
+    Column("what", "What happened", "text", "", 150),
+    Column("version", "Models", "text", "Named by when they were trained, UTC", 150),
+    Column("reason", "Why", "text", "", "large"),
+    Column("actor", "By", "text", "", 130),
+)
+CHANGE_WORD = {
+    "enter": "in force: the first", "challenge": "challenges", "promote": "in force", "dismiss": "sent away",
+    "rollback": "in force again", "retire": "retired",
+}  # fmt: skip
 
 
 def horizon_names(overview: dict[str, Any]) -> dict[int, str]:
@@ -176,10 +187,33 @@ def drift_rows(overview: dict[str, Any]) -> pd.DataFrame:
 def challenge_rows(overview: dict[str, Any]) -> pd.DataFrame:
     """Return challengers beside the models they would replace."""
     rows = [row | {
-        "since": moment(row["since_ns"]),
-        "evidence": f"{number(row['evidence'], 1)} of {number(row['needed'], 0)} needed",
+        "since": moment(row["since_ns"]), "evidence": _evidence(row, "evidence"), "against": _evidence(row, "against"),
     } for row in overview["challenges"]]  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in CHALLENGE_COLUMNS])
+
+
+def _evidence(row: dict[str, Any], name: str) -> str:
+    if not (is_known(row.get(name)) and is_known(row.get("needed"))):
+        return "none yet"
+    return f"{number(row[name], 1)} of {number(row['needed'], 0)}"
+
+
+def challenge_sentence(row: dict[str, Any]) -> str:
+    """Say how a challenge stands and what ends it."""
+    said = row["verdict"].rstrip(".")
+    return (
+        f"{said[:1].upper()}{said[1:]}. The first of both to reach the line decides; then the better one is put into "
+        "force by itself, if the settings allow it. The threshold holds for all looks together, so waiting for a lucky "
+        "day does not help."
+    )
+
+
+def change_rows(overview: dict[str, Any]) -> pd.DataFrame:
+    """Return every change of which models are in force, the newest first."""
+    rows = [row | {
+        "at": moment(row["ts"]), "what": CHANGE_WORD.get(row["action"], row["action"]),
+    } for row in overview.get("changes", [])]  # fmt: skip
+    return pd.DataFrame(rows, columns=[column.name for column in CHANGE_COLUMNS])
 
 
 def explainable(overview: dict[str, Any]) -> list[str]:

@@ -180,6 +180,20 @@ def votes_figure(agents: list[dict[str, Any]]) -> go.Figure:
     return dress(figure, height=110 + 34 * len(agents), unified=False)
 
 
+def evidence_figure(challenge: dict[str, Any]) -> go.Figure:
+    """Draw the evidence for and against a challenger after each block, and the line at which it decides."""
+    figure = go.Figure()
+    times = utc_times(np.array([int(row[0]) * NS_PER_MS for row in challenge["path"]]))
+    for column, name, colour in ((1, "for the challenger", UP), (2, "against it", DOWN)):
+        figure.add_scatter(x=times, y=[max(row[column], 1e-3) for row in challenge["path"]], mode="lines+markers",
+                           name=name, line={"color": colour, "width": 1.8}, marker={"size": 5},
+                           hovertemplate="%{y:.2f}")  # fmt: skip
+    figure.add_hline(y=challenge["needed"], line={"color": MUTED, "width": 1, "dash": "dot"},
+                     annotation_text="decides", annotation_position="top left")  # fmt: skip
+    figure.update_yaxes(title_text="Evidence, × the stake", type="log", tickformat="~g", dtick=1)
+    return dress(figure, height=260)
+
+
 def curves_figure(curves: list[dict[str, Any]]) -> go.Figure:
     """Draw training and validation losses as they come in; only the validation loss decides."""
     figure = go.Figure()

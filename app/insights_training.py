@@ -53,9 +53,15 @@ def training(client: EngineClient, overview: dict[str, Any]) -> None:
                       "evidence.")  # fmt: skip
     else:
         widgets.table(rows, insights.CHALLENGE_COLUMNS, key="insights.challenges")
-        st.caption("Evidence is judged after every outcome, and may be looked at at any time: the threshold holds for "
-                   "all looks together, so waiting for a lucky day does not help.")  # fmt: skip
+        for challenge in overview["challenges"]:
+            if challenge.get("path"):
+                widgets.figure(insights_charts.evidence_figure(challenge), key="insights.evidence")
+            st.caption(insights.challenge_sentence(challenge))
     _overrule(client, overview)
+    changes = insights.change_rows(overview)
+    if not changes.empty:
+        st.subheader("What was changed, and why")
+        widgets.table(changes, insights.CHANGE_COLUMNS, key="insights.changes")
     if run is not None and run["status"] in insights.ENDED:
         st.subheader("Last training")
         st.caption(insights.training_line(run))

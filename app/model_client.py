@@ -28,9 +28,10 @@ class ModelCalls:
         ``ic``, ``issued_50`` to ``issued_95``; those of ``accuracy`` have ``count``. ``reliability`` [H] of lists of
         ``{"stated", "came", "count"}`` is the ensemble's. ``trend_sharpe``: the estimate of the rule to beat.
         ``coverage``: ``levels`` [L] and ``points``, rows of ``[ts_ms, share held, …]``, one share a level, rolling.
-        ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, needed, verdict``; ``evidence`` is
-        how many times likelier the record is if the challenger is better. ``drift``: rows of ``topic, feature, psi,
-        usual, verdict`` (steady, shifted, unlike), and ``drift_words``. ``offer`` of a training that would make sense
+        ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, against, needed, verdict, path``;
+        ``evidence`` is what a stake of 1 on the challenger being better has grown to, ``path`` rows of ``[ts_ms, for,
+        against]``. ``changes``: rows of ``ts, action, version, reason, actor``, newest first. ``drift``: rows of
+        ``topic, feature, psi, usual, verdict`` (steady, shifted, unlike), and ``drift_words``. ``offer`` of a training that would make sense
         now: ``symbols, bars, minutes, why``, or null. ``training``, the newest run: ``run_id, status, progress,
         message, seconds_left, reason`` and ``curves``, rows of ``{"name", "seed", "points": [[step, train, valid]]}``;
         null before the first.

@@ -16,7 +16,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "strategy", "strategy_params", "use_trend", "trend_horizons_hours", "volatility_horizon_hours",
         "volatility_target", "ema_fast", "ema_slow", "allow_short",
     ),
-    "Models": ("use_models", "max_model_share", "use_retraining", "retrain_every_days"),
+    "Models": (
+        "use_models", "max_model_share", "use_promotion", "use_retraining", "retrain_every_days",
+        "use_drift_retraining", "use_regime_retraining", "retrain_pause_days",
+    ),
+    "News": ("news_feeds", "news_every_minutes"),
     "Risk": (
         "max_daily_loss", "use_gate_daily_loss", "max_total_drawdown", "use_gate_drawdown", "max_symbol_weight",
         "max_gross_weight", "max_leverage", "max_price_age_s", "use_protective_stops", "protective_stop_pct",
@@ -39,6 +43,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "protective_stop_pct": ("% of entry", 100), "tick_retention_days": ("days", 1),
     "min_liquidation_distance": ("% of mark", 100),
     "drill_every_days": ("days", 1), "max_model_share": ("%", 100), "retrain_every_days": ("days", 1),
+    "retrain_pause_days": ("days", 1), "news_every_minutes": ("min", 1),
 }  # fmt: skip
 _LABELS: dict[str, str] = {
     "initial_balance": "Opening balance", "target_annual_return": "Goal", "max_daily_loss": "Daily loss limit",
@@ -49,6 +54,9 @@ _LABELS: dict[str, str] = {
     "tick_retention_days": "Ticks kept", "drill_every_days": "Drill every",
     "use_models": "Models take part", "max_model_share": "Most that models count",
     "use_retraining": "Train again on schedule", "retrain_every_days": "Train every",
+    "use_drift_retraining": "Train again after drift", "use_regime_retraining": "Train again after a change",
+    "retrain_pause_days": "Pause between trainings", "use_promotion": "Promote on evidence",
+    "news_feeds": "Feeds of headlines", "news_every_minutes": "Read feeds every",
     "strategy_params": "Parameters of your own strategy, name=value",
     "compute_backend": "Sweeps run on", "compute_address": "Address of the Dask scheduler",
     "use_trend": "Sleeve may open risk", "allow_short": "Short positions",

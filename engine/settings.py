@@ -66,10 +66,27 @@ class SystemConfig(BaseModel):
     max_model_share: float = Field(
         0.5, ge=0, le=1, description="The most that models may count in the conviction, whatever their evidence"
     )
-    use_retraining: bool = Field(True, description="Train again on schedule; off: only when a person asks")
+    use_retraining: bool = Field(True, description="Train again on schedule; off: not by the calendar")
     retrain_every_days: int = Field(
         7, ge=1, le=60, description="Models are trained again this often, once there was a first training"
     )
+    use_drift_retraining: bool = Field(
+        True,
+        description="Train again when inputs are unlike the training's, or forecasts surely worse than none",
+    )
+    use_regime_retraining: bool = Field(
+        True, description="Train again after an alarm that the market's behaviour changed"
+    )
+    retrain_pause_days: int = Field(
+        3, ge=1, le=30, description="No training for these reasons sooner than this after the one before, days"
+    )
+    use_promotion: bool = Field(
+        True, description="A challenger takes over when the evidence decides; off: only when a person promotes it"
+    )
+    news_feeds: tuple[str, ...] = Field(
+        (), max_length=20, description="RSS or Atom feeds to read headlines from: addresses or files. Empty: no traffic"
+    )
+    news_every_minutes: int = Field(15, ge=1, le=1440, description="How often the feeds are read, minutes")
     use_trend: bool = Field(True, description="The sleeve may open risk; off: positions are only reduced")
     use_protective_stops: bool = Field(True, description="Keep a stop on the exchange for every position")
     use_dead_man_switch: bool = Field(
@@ -105,6 +122,17 @@ class SystemConfig(BaseModel):
                 raise ValueError(f"symbol {symbol!r} is not of the form BTCUSDT")
         if len(set(cleaned)) != len(cleaned):
             raise ValueError("symbols contains the same symbol twice")
+        return cleaned
+
+    @field_validator("news_feeds")
+    @classmethod
+    def _plain_feeds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        cleaned = tuple(dict.fromkeys(feed.strip() for feed in value if feed.strip()))
+        for feed in cleaned:
+            if not feed.startswith(("http://", "https://", "/", "~/")):
+                raise ValueError(
+                    f"news feed {feed!r} is neither an address (https://...) nor a file with its whole path (/...)"
+                )
         return cleaned
 
     @field_validator("trend_horizons_hours")

@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.errors import CommandRefused, ModelError
+from models import champion
 from models.catalogue import BASE, RECORDS, entry_of
 from models.fit import FEWEST_DAYS_OF_BARS, expected_seconds, forecasters
 from models.forecast import HORIZONS
 from models.registry import load_model, read_manifest
-from models.roles import promote, read_roles, roll_back
+from models.roles import dismiss, promote, read_roles, roll_back
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE
 from models.shown import SHOWN, plain, why_weight
 from models.train import described_set
 
 Z95 = 1.96  # standard errors of a 95 % interval
+MOST_CHANGES = 12
+"""Changes of the sets' roles that the screen shows, the newest."""
+
 FEWEST_LETTERS = 20  # of a reason
 HOUR_S = 3_600
 NEVER = "No model has been trained yet."
@@ -32,6 +38,7 @@ class ModelBook:
     """
 
     fewest_bars = FEWEST_DAYS_OF_BARS * 24
+    block_ns = champion.BLOCK_NS
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -49,7 +56,7 @@ class ModelBook:
             "horizons": list(HORIZONS), "bar_s": HOUR_S, "symbols": list(n_bars), "share": 0.0, "models": [],
             "reliability": [[] for _ in HORIZONS], "trend_sharpe": None,
             "coverage": {"levels": sorted(INTERVALS, reverse=True), "points": []}, "challenges": [], "drift": [],
-            "drift_words": "",
+            "drift_words": "", "changes": [],
         }  # fmt: skip
         try:
             roles = read_roles(self._home)
@@ -59,18 +66,43 @@ class ModelBook:
             rows = [row for one in found for row in self._rows(one)]
         except ModelError as error:
             return nothing | {"why": str(error), "offer": _offer(n_bars, str(error))}
-        champion, challengers = found[0], found[1:]
+        ruling, challengers = found[0], found[1:]
         since = next((row["ts"] for row in reversed(roles.history) if row["version"] == roles.challenger), 0)
-        old = "The models in force have expired." if ts_now >= champion["ts_expires"] else None
+        old = "The models in force have expired." if ts_now >= ruling["ts_expires"] else None
+        waiting = {"outcomes": 0, "evidence": None, "against": None, "needed": None, "action": "wait", "path": []}
         return nothing | {
-            "models": rows, "why": old or _why(champion), "offer": _offer(n_bars, old) if old else None,
+            "models": rows, "why": old or _why(ruling), "offer": _offer(n_bars, old) if old else None,
             "challenges": [
-                {
-                    "champion": champion["version"], "challenger": one["version"], "since_ns": since, "outcomes": 0,
-                    "evidence": None, "needed": None, "verdict": "no outcome yet that both have forecast",
+                waiting | {
+                    "champion": ruling["version"], "challenger": one["version"], "since_ns": since,
+                    "verdict": "no outcome yet that both have forecast",
                 }
                 for one in challengers
             ],
+            "changes": [dict(row) for row in reversed(roles.history[-MOST_CHANGES:])],
+        }  # fmt: skip
+
+    def roles(self) -> tuple[str | None, str | None]:
+        """Return the versions of the set in force and of the one in its shadow, None where there is none.
+
+        A file that cannot be read gives neither: ``overview`` says why.
+        """
+        try:
+            roles = read_roles(self._home)
+        except ModelError:
+            return None, None
+        return roles.champion, roles.challenger
+
+    def judge(self, differences: list[float]) -> dict[str, Any]:
+        """Return what blocks of loss differences (champion minus challenger), oldest first, say of a challenger.
+
+        ``action`` (promote, keep, wait), ``evidence`` for and ``against``, ``needed``, ``verdict`` in words, and
+        ``path``: a pair of both after each block.
+        """
+        found = champion.compare(np.array(differences, dtype=np.float64))
+        return {
+            "action": str(found.action), "evidence": found.evidence_for, "against": found.evidence_against,
+            "needed": found.needed, "verdict": found.sentence, "path": champion.evidence_path(np.array(differences)),
         }  # fmt: skip
 
     def promote(self, version: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
@@ -85,6 +117,20 @@ class ModelBook:
         try:
             described_set(self._home, version)
             return {"version": promote(self._home, version, ts_now, reason, actor).champion}
+        except ModelError as error:
+            raise CommandRefused(str(error)) from error
+
+    def dismiss(self, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
+        """End the challenge: the set in force stays.
+
+        Raises
+        ------
+        CommandRefused
+            Nobody challenges, or the reason says too little.
+        """
+        _need("dismissal", reason)
+        try:
+            return {"version": dismiss(self._home, ts_now, reason, actor).champion}
         except ModelError as error:
             raise CommandRefused(str(error)) from error
 

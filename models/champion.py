@@ -155,8 +155,7 @@ def compare(differences: F8, alpha: float = ALPHA, most_blocks: int = MOST_BLOCK
     n_blocks = len(scaled)
     if n_blocks == 0:
         return Verdict(Action.WAIT, 1.0, 1.0, 1.0 / alpha, float("nan"), 0)
-    better = capital(scaled)
-    worse = capital((WORTHWHILE / LIMIT - scaled) / (1.0 + WORTHWHILE / LIMIT))
+    better, worse = _both(scaled)
     needed = 1.0 / alpha
     first_better, first_worse = _first_at(better, needed), _first_at(worse, needed)
     action = Action.WAIT
@@ -169,6 +168,16 @@ def compare(differences: F8, alpha: float = ALPHA, most_blocks: int = MOST_BLOCK
     return Verdict(
         action, float(better.max()), float(worse.max()), needed, float(np.mean(differences)), n_blocks
     )  # fmt: skip
+
+
+def _both(scaled: F8) -> tuple[F8, F8]:
+    return capital(scaled), capital((WORTHWHILE / LIMIT - scaled) / (1.0 + WORTHWHILE / LIMIT))
+
+
+def evidence_path(differences: F8) -> list[list[float]]:
+    """Return the evidence for and against a challenger after each block, as ``compare`` weighs it; rows of two."""
+    better, worse = _both(np.clip(np.asarray(differences, dtype=np.float64), -LIMIT, LIMIT) / LIMIT)
+    return [[float(one), float(other)] for one, other in zip(better, worse, strict=True)]
 
 
 def _first_at(values: F8, level: float) -> int:

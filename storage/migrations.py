@@ -89,7 +89,19 @@ def forecasts(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-STEPS: dict[int, Step] = {2: orders_and_fills_by_account, 3: certificates_and_drift, 4: forecasts}
+def whole_forecasts_and_headlines(connection: duckdb.DuckDBPyConnection) -> None:
+    """Version 5: forecasts keep every interval, so that two sets can be compared; a table for headlines."""
+    for name in ("low_50", "high_50", "low_90", "high_90", "low_95", "high_95"):
+        connection.execute(f"ALTER TABLE forecasts ADD COLUMN IF NOT EXISTS {name} DOUBLE")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS headlines (headline_id VARCHAR NOT NULL, ts_fetched BIGINT, ts_published BIGINT, "
+        "feed VARCHAR, title VARCHAR, symbols VARCHAR, score DOUBLE, words VARCHAR, PRIMARY KEY (headline_id))"
+    )
+
+
+STEPS: dict[int, Step] = {
+    2: orders_and_fills_by_account, 3: certificates_and_drift, 4: forecasts, 5: whole_forecasts_and_headlines,
+}  # fmt: skip
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, found: int, wanted: int) -> None:

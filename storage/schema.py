@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, T
 
 metadata = MetaData()
 
-SCHEMA_VERSION = 4  # raise it with a step in migrations.py
+SCHEMA_VERSION = 5  # raise it with a step in migrations.py
 
 
 def _table(name: str, *columns: Column, comment: str) -> Table:
@@ -133,6 +133,12 @@ drift = _table(
 forecasts = _table(
     "forecasts", _key("ts_close", BigInteger), _key("symbol"), _key("version"), _key("model"),
     _key("horizon", Integer), Column("role", Text), _num("close_px"), _num("sigma"), _num("median"), _num("low"),
-    _num("high"), _num("prob_up"), _num("weight"),
-    comment="What models said at each close. median, low and high (80 %) in units of sigma * sqrt(horizon in bars).",
+    _num("high"), _num("prob_up"), _num("weight"), _num("low_50"), _num("high_50"), _num("low_90"), _num("high_90"),
+    _num("low_95"), _num("high_95"),
+    comment="What models said at each close. median, low and high (80 %, others by name) in sigma * sqrt(horizon).",
+)  # fmt: skip
+headlines = _table(
+    "headlines", _key("headline_id"), _ns("ts_fetched"), _ns("ts_published"), Column("feed", Text),
+    Column("title", Text), Column("symbols", Text), _num("score"), Column("words", Text),
+    comment="Headlines of the feeds in the settings, with what the lexicon made of them. symbols: JSON; [] is all.",
 )  # fmt: skip

@@ -30,3 +30,12 @@ def start_child(module: str, folder: Path) -> tuple[subprocess.Popen[bytes], Con
     )  # fmt: skip
     theirs.close()
     return process, ours
+
+
+def end_child(process: subprocess.Popen[bytes] | None, connection: Connection | None) -> None:
+    """Close the pipe and end the process, whichever of them there is."""
+    if connection is not None:
+        connection.close()
+    if process is not None:
+        process.kill()
+        process.wait(5)

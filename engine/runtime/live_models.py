@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CommandRefused
@@ -35,6 +36,8 @@ class LiveModels:
         )  # fmt: skip
         self.questions: dict[str, Handler] = {"models.forecast": self._forecast, "models.explain": self._explain}
         self.orders: dict[str, Handler] = {}
+        self.on_challenger: Callable[[], Coroutine[Any, Any, None]] | None = None  # after each of its answers
+        self._following: set[asyncio.Task[None]] = set()
 
     def _history(self, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
         self._store.flush()
@@ -46,6 +49,10 @@ class LiveModels:
             rows = model_scores.forecast_rows(role, answer, loaded["levels"], loaded["horizons"])
             if rows:
                 self._loop.journal.append("forecasts", rows)
+        if role == "challenger" and self.on_challenger is not None:
+            task = asyncio.get_running_loop().create_task(self.on_challenger())
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
 
     def overlay(self, overview: dict[str, Any]) -> dict[str, Any]:
         """Return what is known only of models that run: their share now and why, and what their forecasts came to."""
@@ -56,21 +63,14 @@ class LiveModels:
             "share": min(earned, config.max_model_share) if takes_part else 0.0,
             "why": self._why(earned, overview["why"]),
             "reliability": model_scores.reliability(self._store, HORIZONS),
-            "coverage": {"levels": [0.8], "points": model_scores.coverage_points(self._store)},
+            "coverage": model_scores.coverage(self._store),
         }  # fmt: skip
-        counts = {
-            row["version"]: row["n"]
-            for row in self._store.rows(
-                "SELECT version, count(DISTINCT ts_close) AS n FROM forecasts WHERE role = 'challenger' GROUP BY 1"
-            )
-        }
-        challenges = [row | {"outcomes": counts.get(row["challenger"], 0)} for row in overview["challenges"]]
         left_out = (latest or {}).get("left_out") or {}
         models = [
             row | {"failed": row["failed"] or left_out.get(row["name"])} if row["role"] != "challenger" else row
             for row in overview["models"]
         ]
-        return said | {"challenges": challenges, "models": models}
+        return said | {"models": models}
 
     def _why(self, earned: float, told: str) -> str:
         config = self._loop.config

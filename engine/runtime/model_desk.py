@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.domain import NS_PER_DAY, NS_PER_S
 from engine.errors import CommandRefused
+from engine.runtime.challenge import Challenge, Judge
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -20,16 +21,13 @@ INTERVAL = "1h"
 ENDED = ("done", "failed", "cancelled")
 
 
-class Book(Protocol):
+class Book(Judge, Protocol):
     """The registry, as ``models.book.ModelBook`` is one."""
 
     fewest_bars: int  # hourly ones, for a training
 
     def overview(self, n_bars: dict[str, int], ts_now: int) -> dict[str, Any]:
         """Return what models there are and what they have shown."""
-
-    def promote(self, version: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
-        """Put a set into force."""
 
     def roll_back(self, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
         """Put the set before the present one into force again."""
@@ -49,8 +47,10 @@ class ModelDesk:
 
     def __init__(self, engine: Engine, jobs: Jobs, book: Book, live: LiveModels | None = None) -> None:
         self._engine, self._jobs, self._book, self._live = engine, jobs, book, live
+        self._challenge = Challenge(engine.loop, engine.store, book)
         if live is not None:
             live.host.on_hour = self.retrain_when_due
+            live.on_challenger = self._challenge.follow
         self.questions: dict[str, Handler] = {"models": self._models}
         self.orders: dict[str, Handler] = {
             "models.train": self._train, "models.cancel": self._cancel, "models.promote": self._promote,
@@ -63,7 +63,14 @@ class ModelDesk:
         if training is not None and training["status"] not in ENDED:
             overview["offer"] = None
         running = {} if self._live is None else await asyncio.to_thread(self._live.overlay, overview)
-        return overview | running | {"training": training}
+        challenges = await asyncio.to_thread(self._challenges, overview)
+        return overview | running | {"training": training, "challenges": challenges}
+
+    def _challenges(self, overview: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            row | found if (found := self._challenge.standing(row["champion"], row["challenger"]))["outcomes"] else row
+            for row in overview["challenges"]
+        ]
 
     def _overview(self) -> dict[str, Any]:
         return self._book.overview(self._n_bars(), self._engine.loop.clock.now())

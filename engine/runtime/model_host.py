@@ -24,7 +24,7 @@ import structlog
 
 from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar
 from engine.errors import CommandRefused, DataError
-from engine.runtime.child_process import start_child
+from engine.runtime.child_process import end_child, start_child
 
 log = structlog.get_logger("models")
 
@@ -359,11 +359,7 @@ class ModelHost:
     def _end(self) -> None:
         connection, process = self._connection, self._process
         self._connection = self._process = None
-        if connection is not None:
-            connection.close()
-        if process is not None:
-            process.kill()
-            process.wait(5)
+        end_child(process, connection)
 
 
 def _settle(outcome: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> None:

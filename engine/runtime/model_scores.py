@@ -17,8 +17,12 @@ ROLLING = 200
 
 POINTS = 400
 
+SIDES = {0.95: ("low_95", "high_95"), 0.9: ("low_90", "high_90"), 0.8: ("low", "high"), 0.5: ("low_50", "high_50")}
+"""Columns of ``forecasts`` that bound each central interval."""
+
 OUTCOMES = (
     "SELECT f.ts_close, f.symbol, f.version, f.model, f.horizon, f.role, f.median, f.low, f.high, f.prob_up, "
+    "f.low_50, f.high_50, f.low_90, f.high_90, f.low_95, f.high_95, "
     "ln(b.close_px / f.close_px) / (f.sigma * sqrt(f.horizon)) AS outcome "
     "FROM forecasts f JOIN bars b ON b.symbol = f.symbol AND b.interval = ? "
     "AND b.ts_open = f.ts_close + (f.horizon - 1) * ? "
@@ -43,17 +47,27 @@ def forecast_scores(store: Database, since_ns: int = 0) -> pa.Table:
     )
 
 
-def coverage_points(store: Database) -> list[list[float]]:
-    """Return rows of [moment in ms, share held] of the ensemble's 80 % interval over the newest outcomes, rolling."""
+def coverage(store: Database) -> dict[str, Any]:
+    """Return how often the ensemble's intervals held, rolling over the newest outcomes.
+
+    ``levels`` [L], widest first, and ``points``, rows of [moment in ms, share held, ...]: one share a level, None
+    where forecasts of that time did not keep the interval.
+    """
+    held = ", ".join(
+        f"avg(CAST(outcome BETWEEN {low} AND {high} AS DOUBLE)) OVER w AS held_{k}"
+        for k, (low, high) in enumerate(SIDES.values())
+    )
+    newest = ", ".join(f"arg_max(held_{k}, n) AS held_{k}" for k in range(len(SIDES)))
     table = store.read(
         f"WITH o AS ({OUTCOMES} AND f.model = '{ENSEMBLE}' AND f.role = 'champion'), r AS (SELECT ts_close, "
-        "avg(CAST(outcome BETWEEN low AND high AS DOUBLE)) OVER w AS held, count(*) OVER w AS n FROM o "
+        f"{held}, count(*) OVER w AS n FROM o "
         f"WINDOW w AS (ORDER BY ts_close, symbol, horizon ROWS {ROLLING - 1} PRECEDING)) "
-        f"SELECT ts_close // 1000000 AS ts, arg_max(held, n) AS held FROM r WHERE n = {ROLLING} GROUP BY 1 ORDER BY 1",
+        f"SELECT ts_close // 1000000 AS ts, {newest} FROM r WHERE n = {ROLLING} GROUP BY 1 ORDER BY 1",
         [INTERVAL, BAR_NS],
     )
-    rows = [[row["ts"], row["held"]] for row in table.to_pylist()]
-    return rows[:: max(len(rows) // POINTS, 1)]
+    rows = [[row["ts"], *(row[f"held_{k}"] for k in range(len(SIDES)))] for row in table.to_pylist()]
+    step = max(len(rows) // POINTS, 1)
+    return {"levels": list(SIDES), "points": rows[::-step][::-1]}  # the newest one always
 
 
 def reliability(store: Database, horizons: list[int]) -> list[list[dict[str, Any]]]:
@@ -72,7 +86,11 @@ def reliability(store: Database, horizons: list[int]) -> list[list[dict[str, Any
 
 def forecast_rows(role: str, answer: dict[str, Any], levels: list[float], horizons: list[int]) -> list[dict[str, Any]]:
     """Return one answer of the models' process as rows of table ``forecasts``; what is unknown is left out."""
-    low, mid, high = (levels.index(level) for level in (0.1, 0.5, 0.9))
+    mid = levels.index(0.5)
+    at = {
+        name: levels.index(round((1.0 + side * level) / 2.0, 3))
+        for level, names in SIDES.items() for side, name in zip((-1.0, 1.0), names, strict=True)
+    }  # fmt: skip
     said = dict(answer.get("models") or {})
     if answer.get("ensemble"):
         said[ENSEMBLE] = answer["ensemble"]
@@ -87,8 +105,8 @@ def forecast_rows(role: str, answer: dict[str, Any], levels: list[float], horizo
                 rows.append({
                     "ts_close": answer["ts_close"], "symbol": symbol, "version": answer["version"], "model": model,
                     "horizon": horizon, "role": role, "close_px": answer["close_px"][i], "sigma": answer["sigma"][i],
-                    "median": quantile[mid], "low": quantile[low], "high": quantile[high], "prob_up": prob_up,
-                    "weight": None if weight is None else weight[i][h],
+                    "median": quantile[mid], "prob_up": prob_up, "weight": None if weight is None else weight[i][h],
+                    **{name: quantile[place] for name, place in at.items()},
                 })  # fmt: skip
     return rows
 

@@ -23,7 +23,7 @@ import structlog
 
 from engine.domain import F8
 from engine.errors import ConfigError, DataError
-from engine.runtime.child_process import start_child
+from engine.runtime.child_process import end_child, start_child
 
 log = structlog.get_logger("strategy")
 
@@ -198,8 +198,4 @@ class UserSleeve:
     def _end(self) -> None:
         connection, process = self._connection, self._process
         self._connection = self._process = None
-        if connection is not None:
-            connection.close()
-        if process is not None:
-            process.kill()
-            process.wait(5)
+        end_child(process, connection)

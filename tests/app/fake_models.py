@@ -50,7 +50,8 @@ class FakeModels:
         nothing = {"horizons": HORIZONS, "bar_s": 3600, "symbols": list(self.market.px), "share": 0.0,
                    "why": "No model has been trained.", "models": [], "reliability": [[] for _ in HORIZONS],
                    "trend_sharpe": None, "coverage": {"levels": [0.95, 0.9, 0.8, 0.5], "points": []}, "challenges": [],
-                   "drift": [], "drift_words": "", "offer": OFFER, "training": self.training}  # fmt: skip
+                   "drift": [], "drift_words": "", "changes": [], "offer": OFFER,
+                   "training": self.training}  # fmt: skip
         if not self.models_ready:
             return nothing
         start = time.time_ns() // 10**6 - 100 * 3_600_000
@@ -70,7 +71,11 @@ class FakeModels:
             "trend_sharpe": estimate(1.6, 0.6), "coverage": {"levels": [0.95, 0.9, 0.8, 0.5], "points": points},
             "reliability": [bins for _ in HORIZONS], "offer": None,
             "challenges": [{"champion": "linear-1", "challenger": "linear-2", "since_ns": time.time_ns() - 9 * HOUR_NS,
-                            "outcomes": 120, "evidence": 1.7, "needed": 20.0, "verdict": "not enough evidence yet"}],
+                            "outcomes": 120, "evidence": 1.7, "against": 1.2, "needed": 20.0, "action": "wait",
+                            "path": [[start, 1.0, 1.0], [start + 172_800_000, 1.7, 0.8]],
+                            "verdict": "not enough evidence yet"}],
+            "changes": [{"ts": time.time_ns(), "action": "challenge", "version": "linear-2", "before": None,
+                         "reason": "schedule: every 7 days", "actor": "schedule"}],
             "drift": [{"topic": "Funding rate", "feature": "funding", "psi": 0.31, "usual": 0.12, "verdict": "unlike"},
                       {"topic": "Traded volume", "feature": "rel_volume", "psi": 0.04, "usual": 0.3,
                        "verdict": "steady"}],

@@ -88,6 +88,20 @@ def test_promotion_and_rollback_need_a_reason(engine):
     assert "The models before are in force." in texts(script)
 
 
+def test_evidence_so_far_is_shown_with_what_decides_and_what_was_changed(engine, overview):
+    script = page("insights", view="Training").run()
+    assert "Not enough evidence yet" in texts(script)
+    assert len(script.get("plotly_chart")) == 1
+    (row,) = insights.challenge_rows(overview).to_dict("records")
+    assert (row["evidence"], row["against"]) == ("1.7 of 20", "1.2 of 20")
+    (change,) = insights.change_rows(overview).to_dict("records")
+    assert (change["what"], change["reason"]) == ("challenges", "schedule: every 7 days")
+    drawn = insights_charts.evidence_figure(overview["challenges"][0])
+    assert [list(line.y) for line in drawn.data] == [[1.0, 1.7], [1.0, 0.8]]
+    unknown = overview["challenges"][0] | {"evidence": None, "needed": None}
+    assert insights.challenge_rows({"challenges": [unknown]})["evidence"].tolist() == ["none yet"]
+
+
 def test_refusal_is_shown_in_words_and_the_rest_stays(engine):
     def behind(body):
         raise refuse("The models have not answered since 12:00:01.")

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import CommandRefused
 from engine.runtime.live_models import HORIZONS, LiveModels
 from engine.runtime.model_desk import ModelDesk
-from engine.runtime.model_scores import coverage_points, forecast_rows, forecast_scores, reliability, stored_bars
+from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, reliability, stored_bars
 from engine.settings import SystemConfig
 from storage.database import Database
 
@@ -57,7 +57,7 @@ def test_a_forecast_is_scored_at_the_close_its_horizon_names(store):
     assert (two["direction"], two["covered_80"]) == (0.0, 1.0)
     assert ("linear", 4) not in rows  # its outcome has not come
     assert reliability(store, HORIZONS)[0] == [{"stated": 0.6, "came": 1.0, "count": 1}]
-    assert coverage_points(store) == []  # too few outcomes to say anything
+    assert coverage(store)["points"] == []  # too few outcomes to say anything
 
 
 def test_coverage_is_rolling_over_outcomes(store):
@@ -65,9 +65,13 @@ def test_coverage_is_rolling_over_outcomes(store):
     for at in range(1, 280):
         store.append("forecasts", forecast_rows("champion", answer(at * HOUR), LEVELS, HORIZONS))
     store.flush()
-    points = coverage_points(store)
-    assert len(points) > 100
-    assert {held for _, held in points} == {1.0}
+    found = coverage(store)
+    assert found["levels"] == [0.95, 0.9, 0.8, 0.5]
+    assert len(found["points"]) > 100
+    assert {tuple(held) for _, *held in found["points"]} == {(1.0, 1.0, 1.0, 1.0)}
+    # a middle half that lies above what came holds nothing, and only that line falls
+    store.execute("UPDATE forecasts SET low_50 = 0.5")
+    assert {tuple(held) for _, *held in coverage(store)["points"]} == {(1.0, 1.0, 1.0, 0.0)}
 
 
 def test_history_for_the_models_has_a_clock_without_holes(store):
@@ -105,7 +109,6 @@ def trained(desk, tmp_path):
 OVERVIEW = {
     "why": "linear: better than the base rate on bars they had not seen.",
     "models": [{"name": name, "role": "champion", "failed": None} for name in ("linear", "lstm")],
-    "challenges": [{"challenger": "two", "outcomes": 0}],
 }  # fmt: skip
 
 
@@ -120,11 +123,8 @@ async def test_before_the_models_have_answered_the_page_is_told_why_nothing_coun
 
 async def test_the_page_is_told_what_models_count_now_and_who_is_left_out(desk, store, tmp_path):
     trained(desk, tmp_path)
-    store.append("forecasts", forecast_rows("challenger", answer(10 * HOUR, version="two"), LEVELS, HORIZONS))
-    store.flush()
     said = desk.overlay(OVERVIEW)
     assert said["share"] == 0.4
-    assert said["challenges"] == [{"challenger": "two", "outcomes": 1}]
     assert [row["failed"] for row in said["models"]] == [None, "slow"]
     desk._loop.config = SystemConfig(symbols=SYMBOLS, max_model_share=0.1)
     said = desk.overlay(OVERVIEW)
