@@ -69,7 +69,14 @@ class ModelBook:
         ruling, challengers = found[0], found[1:]
         since = next((row["ts"] for row in reversed(roles.history) if row["version"] == roles.challenger), 0)
         old = "The models in force have expired." if ts_now >= ruling["ts_expires"] else None
-        waiting = {"outcomes": 0, "evidence": None, "against": None, "needed": None, "action": "wait", "path": []}
+        waiting: dict[str, Any] = {
+            "outcomes": 0,
+            "evidence": None,
+            "against": None,
+            "needed": None,
+            "action": "wait",
+            "path": [],
+        }
         return nothing | {
             "models": rows, "why": old or _why(ruling), "offer": _offer(n_bars, old) if old else None,
             "challenges": [
