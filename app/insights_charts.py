@@ -149,9 +149,9 @@ def regime_figure(bars: pd.DataFrame, regimes: dict[str, Any]) -> go.Figure:
         figure.add_scatter(x=times, y=[row[k + 1] for row in rows], mode="lines", name=name, stackgroup="all",
                            line={"width": 0.5, "color": REGIME_COLOURS[k % len(REGIME_COLOURS)]},
                            hovertemplate="%{y:.0%}", row=2, col=1)  # fmt: skip
-    for change in regimes["changes"]:
-        if rows and change >= rows[0][0]:
-            figure.add_vline(x=pd.Timestamp(int(change), unit="ms", tz="UTC"),
+    for ts_ms, _ in regimes["changes"]:
+        if rows and ts_ms >= rows[0][0]:
+            figure.add_vline(x=pd.Timestamp(int(ts_ms), unit="ms", tz="UTC"),
                              line={"color": SECOND, "width": 1, "dash": "dash"})  # fmt: skip
     figure.update_yaxes(title_text="Price, USDT", tickformat=",~g", row=1, col=1)
     figure.update_yaxes(title_text="Probability, %", tickformat=".0%", range=[0, 1], row=2, col=1)

@@ -45,7 +45,7 @@ class ModelCalls:
         ``base_up`` [H], ``prob_spread`` [H]. ``members``: rows of ``name, prob_up [H], median [H], weight [H], fresh``.
         ``agents``: rows of ``name, vote`` (wish, -1 to 1), ``low``, ``high`` (90 % of its action distribution),
         ``seeds, weight, sharpe`` (an estimate). ``regimes``: ``{"names", "points": [[ts_ms, probability, …]],
-        "changes": [ts_ms]}`` or null. Raises ``CommandRefused`` while there is none, with the reason.
+        "changes": [[ts_ms, what]]}`` or null. Raises ``CommandRefused`` while there is none, with the reason.
         """
         return self._command("models.forecast", READ_S, symbol=symbol)
 

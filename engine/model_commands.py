@@ -24,7 +24,7 @@ ReasonOption = Annotated[str, typer.Option(help="Kept with the change")]
 
 def train(
     data: Annotated[str, typer.Option(help="Parquet or CSV file, folder of SYMBOL.parquet, or a stored data set")],
-    models: Annotated[str | None, typer.Option(help="Comma-separated; all forecasters by default")] = None,
+    models: Annotated[str | None, typer.Option(help="Comma-separated, forecasters and agents; all by default")] = None,
     symbols: Annotated[str | None, typer.Option(help="Comma-separated; all by default")] = None,
     start: Annotated[str | None, typer.Option(help="First day, UTC")] = None,
     end: Annotated[str | None, typer.Option(help="Last day, UTC")] = None,
@@ -38,14 +38,16 @@ def train(
     The first set is in force at once, with the weights that its judged bars earned: none without skill. A later one
     challenges it.
     """
-    from models.fit import Cancelled, expected_seconds, forecasters
+    from models.beside import wanted_of
+    from models.fit import Cancelled
     from models.train import TrainRequest, train_and_store
 
     home = data_folder(data_dir)
     try:
-        names = forecasters(_listed(models))
-        minutes = max(1, round(expected_seconds(names) / 60.0))
-        errors.print(f"{', '.join(names)}: about {minutes} min of one core")
+        names = _listed(models)
+        chosen = wanted_of(names)
+        minutes = max(1, round(chosen.seconds / 60.0))
+        errors.print(f"{', '.join((*chosen.forecasters, *chosen.agents))}: about {minutes} min of one core")
         wanted = tuple(name.upper() for name in _listed(symbols))
         request = TrainRequest(
             data=_place(home, data), names=names, symbols=wanted, start=start, end=end,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from engine.domain import F8
 from models.explain import (
     TOPICS,
@@ -21,7 +19,7 @@ from models.explain import (
 )
 from models.features import NAMES
 from models.forecast import Forecaster, Learnable
-from models.shift import Shift, shift_of, verdict_of
+from models.shift import Shift, verdict_of
 from models.shown import SHOWN, plain, why_weight
 from models.summary import Facts, summary_of
 
@@ -89,9 +87,8 @@ def _case_rows(came: Cases, data: Learnable) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def drift_answer(trained: np.ndarray, recent: np.ndarray) -> list[dict[str, Any]]:
-    """Return the ``drift`` rows of ``models``: a row an input, (T, N, F) against (W, N, F), unknown ones left out."""
-    found: Shift = shift_of(trained, recent)
+def drift_rows(found: Shift) -> list[dict[str, Any]]:
+    """Return the ``drift`` rows of ``models``: a row an input, unknown ones left out."""
     topic = {feature: one.name for one in TOPICS for feature in one.features}
     rows = [
         {"topic": topic[name], "feature": name, "psi": psi, "usual": usual, "verdict": verdict_of(psi, usual, largest)}

@@ -9,14 +9,15 @@ import numpy as np
 
 from engine.errors import CommandRefused, ModelError
 from models import champion
+from models.beside import AGENTS, wanted_of
 from models.catalogue import BASE, RECORDS, entry_of
-from models.fit import FEWEST_DAYS_OF_BARS, expected_seconds, forecasters
+from models.fit import FEWEST_DAYS_OF_BARS
 from models.forecast import HORIZONS
 from models.registry import load_model, read_manifest
 from models.roles import dismiss, promote, read_roles, roll_back
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE
-from models.shown import SHOWN, plain, why_weight
+from models.shown import SHOWN, plain, why_agents, why_weight
 from models.train import described_set
 
 Z95 = 1.96  # standard errors of a 95 % interval
@@ -174,6 +175,8 @@ class ModelBook:
                 row["why_weight"] = "what the others leave"
             elif name == ENSEMBLE:
                 row["why_weight"] = "all of them together"
+            elif name == AGENTS:
+                row |= _agents(model["metrics"])
             else:
                 row["why_weight"] = why_weight({"figures": figures, "failed": model["trouble"]}, weight)
             rows.append(dict(plain(row)))
@@ -185,6 +188,19 @@ class ModelBook:
         found = {name: record.weights.member[k].tolist() for k, name in enumerate(record.weights.names)}
         base = record.weights.base.tolist()
         return found | {BASE: base if len(base) == len(HORIZONS) else base * len(HORIZONS)}
+
+
+def _agents(metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Return what is different in the row of the agents: judged by what they earned, the same at every horizon."""
+    if not {"share", "excess", "sharpe"} <= set(metrics):
+        return {"weight": None, "why_weight": "not judged"}
+    excess, sharpe = metrics["excess"], metrics["sharpe"]
+    reach = Z95 * sharpe["spread"]
+    return {
+        "weight": [metrics["share"]["mean"]] * len(HORIZONS),
+        "sharpe": {"value": sharpe["mean"], "low": sharpe["mean"] - reach, "high": sharpe["mean"] + reach},
+        "why_weight": why_agents(excess["mean"], excess["spread"], int(excess["n"]), metrics["share"]["mean"]),
+    }
 
 
 def _need(what: str, reason: str) -> None:
@@ -221,6 +237,6 @@ def _offer(n_bars: dict[str, int], why: str) -> dict[str, Any] | None:
     if not enough:
         return None
     return {
-        "symbols": len(enough), "bars": min(enough.values()), "minutes": expected_seconds(forecasters()) / 60.0,
+        "symbols": len(enough), "bars": min(enough.values()), "minutes": wanted_of().seconds / 60.0,
         "why": why,
     }  # fmt: skip

@@ -59,7 +59,10 @@ ENTRIES: dict[str, Entry] = {
 }  # fmt: skip
 """In the order of tables: plain ones first."""
 
-RECORDS = {"ensemble": Entry("models.sets", "EnsembleRecord", "what each member counts")}
+RECORDS = {
+    "ensemble": Entry("models.sets", "EnsembleRecord", "what each member counts"),
+    "surroundings": Entry("models.surroundings", "Surroundings", "regimes, the alarm, and what inputs were like"),
+}
 """What the registry keeps besides learners."""
 
 

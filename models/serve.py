@@ -23,10 +23,12 @@ from engine.strategies.child import own_process
 from models.dataset import learnable
 from models.features import WARM_UP_BARS, advance_many, feature_hash, new_feature_state
 from models.forecast import HORIZONS, QUANTILE_LEVELS, Panel
+from models.live_beside import LiveBeside, load_beside
 from models.live_set import BUDGET_MS, LiveSet
 from models.roles import read_roles
 from models.sets import BASE, ModelSet, load_set
 from models.summary import Facts
+from models.surroundings import SHOWN_BARS
 
 INTERVAL = "1h"
 SPARE_BARS = 2 * HORIZONS[-1]
@@ -45,10 +47,16 @@ class Tape:
     champion : LiveSet
     challenger : LiveSet or None
         Runs after the answer has been sent.
+    beside : LiveBeside, optional
+        The champion's agents and lookout.
     """
 
-    def __init__(self, symbols: tuple[str, ...], champion: LiveSet, challenger: LiveSet | None = None) -> None:
+    def __init__(
+        self, symbols: tuple[str, ...], champion: LiveSet, challenger: LiveSet | None = None,
+        beside: LiveBeside | None = None,
+    ) -> None:  # fmt: skip
         self.symbols, self.champion, self.challenger = symbols, champion, challenger
+        self.beside = beside or LiveBeside()
         self.ts_close = 0
         self._state = new_feature_state(len(symbols))
 
@@ -56,7 +64,7 @@ class Tape:
     def history(self) -> int:
         """How many bars it wants to see before the first that counts."""
         longest = max(one.warm_up_bars for one in (self.champion, self.challenger) if one is not None)
-        return WARM_UP_BARS + longest + SPARE_BARS
+        return WARM_UP_BARS + max(longest + SPARE_BARS, SHOWN_BARS)
 
     def warm_up(self, bars: list[Any]) -> int:
         """Take bars from before the next decision, oldest first; return how many were new."""
@@ -69,6 +77,7 @@ class Tape:
         for one in (self.champion, self.challenger):
             if one is not None:
                 one.warm_up(panel, features, sigma)
+        self.beside.warm_up(panel, features, sigma)
         return len(fresh)
 
     def on_bar(self, ts_close: int, rows: list[list[float]], ts_now: int, budget_ms: float) -> dict[str, Any]:
@@ -86,7 +95,14 @@ class Tape:
         self._state, features, sigma = advance_many(self._state, panel)
         self.ts_close = ts_close
         said = self.champion.on_bar(panel, features[0], sigma[0], ts_now, budget_ms)
+        said = self.beside.join(said, panel, features[0], sigma[0], ts_now)
         return said | {"elapsed_ms": 1e3 * (time.perf_counter() - began)}
+
+    def look(self) -> dict[str, Any]:
+        """Let the lookout see the newest bar; return what it and the agents say."""
+        if self.champion.newest is not None:
+            self.beside.look(*self.champion.newest)
+        return self.beside.answer()
 
     def afterwards(self, ts_now: int) -> dict[str, Any] | None:
         """Let those catch up that there was no time for, then the challenger; return what that one says."""
@@ -128,6 +144,7 @@ class Tape:
             symbol, span, float(said["ensemble"]["prob_up"][column, h]), mid, low, high,
             base_up=float(base["prob_up"][column, h]) if base else None, model_share=min(said["share"], cap),
             prob_spread=float(said["prob_spread"][column, h]),
+            regime=None if self.beside.lookout is None else self.beside.lookout.regime(),
         )  # fmt: skip
 
 
@@ -160,7 +177,7 @@ def open_tape(home: Path, symbols: tuple[str, ...], ts_now: int) -> Tape:
             challenger = LiveSet(_usable(load_set(home, roles.challenger, feature_hash(), ts_now)), symbols)
         except ModelError as error:  # the one in force goes on without
             champion.left_out[f"challenger {roles.challenger}"] = str(error)
-    return Tape(symbols, champion, challenger)
+    return Tape(symbols, champion, challenger, load_beside(home, roles.champion, feature_hash(), ts_now, len(symbols)))
 
 
 def _usable(models: ModelSet) -> ModelSet:
@@ -207,6 +224,10 @@ class Service:
         self._after = lambda: tape.afterwards(ts_now)
         return said
 
+    def look(self) -> dict[str, Any]:
+        """Return what is said beside the forecasts of the bar that was just answered."""
+        return {} if self._tape is None else {"beside": self._tape.look()}
+
     def afterwards(self) -> dict[str, Any] | None:
         """Do what could wait until the answer was sent; return the challenger's forecast, if there is one."""
         after, self._after = self._after, None
@@ -221,7 +242,7 @@ class Service:
         }  # fmt: skip
 
 
-BRIEF = ("version", "ts_close", "weight", "share", "left_out", "elapsed", "elapsed_ms")
+BRIEF = ("version", "ts_close", "weight", "share", "agents_share", "left_out", "elapsed", "elapsed_ms")
 
 
 def brief(said: dict[str, Any]) -> dict[str, Any]:
@@ -249,6 +270,7 @@ def serve(connection: Connection) -> None:
             _send(connection, brief(reply))
             if "error" in reply:
                 continue
+            reply |= service.look()
         _send(connection, reply)
         if message["kind"] == "bar":
             _send(connection, _carried_out(service.afterwards))

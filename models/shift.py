@@ -64,6 +64,61 @@ def stability(edges: F8, expected: F8, values: np.ndarray) -> float:
     return float(((actual - stated) * np.log(actual / stated)).sum())
 
 
+class Reference(NamedTuple):
+    """What the inputs of a training were like: enough to compare later bars with it, without keeping its bars."""
+
+    length: int  # bars of a stretch
+    edges: F8  # (F, B - 1) inner edges of the bins, rising; infinite where an input needs fewer
+    expected: F8  # (F, B) shares, 0 where there is no such bin
+    usual: F8  # (F,) as in ``Shift``; NaN for an input that was never known or never varied
+    largest: F8  # (F,)
+
+
+def reference_of(trained: np.ndarray, length: int) -> Reference:
+    """Return what later stretches of ``length`` bars are held against.
+
+    Parameters
+    ----------
+    trained : (T, N, F)
+        Unscaled inputs of the training.
+    length : int
+
+    Raises
+    ------
+    DataError
+        The training has fewer than ``FEWEST_WINDOWS`` stretches of that length.
+    """
+    n_windows = len(trained) // max(length, 1)
+    if n_windows < FEWEST_WINDOWS:
+        raise DataError(
+            f"{len(trained)} bars of training hold {n_windows} stretches of {length} bars; {FEWEST_WINDOWS} are needed "
+            "to know what is usual: compare fewer bars"
+        )
+    n_features = trained.shape[2]
+    edges, expected = np.full((n_features, BINS - 1), np.inf), np.zeros((n_features, BINS))
+    usual, largest = np.full(n_features, np.nan), np.full(n_features, np.nan)
+    for k in range(n_features):
+        past = trained[: n_windows * length, :, k].reshape(n_windows, -1)
+        known = past[np.isfinite(past)]
+        inner = np.unique(np.quantile(known, np.linspace(0.0, 1.0, BINS + 1)[1:-1])) if len(known) else np.zeros(0)
+        if not len(inner) or known.min() == known.max():
+            continue
+        edges[k, : len(inner)] = inner
+        expected[k] = np.bincount(np.searchsorted(edges[k], known, side="right"), minlength=BINS) / len(known)
+        before = np.array([stability(edges[k], expected[k], window) for window in past])
+        before = before[np.isfinite(before)]
+        usual[k], largest[k] = np.quantile(before, USUAL), before.max()
+    return Reference(length, edges, expected, usual, largest)
+
+
+def shift_from(reference: Reference, recent: np.ndarray) -> Shift:
+    """Return how unlike the training the newest bars (W, N, F) are; W is the reference's length for a fair answer."""
+    psi = np.full(len(reference.usual), np.nan)
+    for k in np.flatnonzero(np.isfinite(reference.usual)):
+        psi[k] = stability(reference.edges[k], reference.expected[k], recent[..., k].ravel())
+    return Shift(psi, reference.usual, reference.largest)
+
+
 def shift_of(trained: np.ndarray, recent: np.ndarray) -> Shift:
     """Return how unlike the training the newest bars are, and how unlike stretches of the training were to all of it.
 
@@ -88,26 +143,7 @@ def shift_of(trained: np.ndarray, recent: np.ndarray) -> Shift:
     A week is never a fair sample of years: slow inputs hardly move in it. So an index is not held against a fixed
     threshold but against the same index of every stretch of the training that is as long.
     """
-    length, n_windows = len(recent), len(trained) // max(len(recent), 1)
-    if n_windows < FEWEST_WINDOWS:
-        raise DataError(
-            f"{len(trained)} bars of training hold {n_windows} stretches of {length} bars; {FEWEST_WINDOWS} are needed "
-            "to know what is usual: compare fewer bars"
-        )
-    n_features = trained.shape[2]
-    out = np.full((3, n_features), np.nan)
-    for k in range(n_features):
-        past = trained[: n_windows * length, :, k].reshape(n_windows, -1)
-        known = past[np.isfinite(past)]
-        edges = np.unique(np.quantile(known, np.linspace(0.0, 1.0, BINS + 1)[1:-1])) if len(known) else np.zeros(0)
-        if not len(edges) or known.min() == known.max():
-            continue
-        expected = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1) / len(known)
-        before = np.array([stability(edges, expected, window) for window in past])
-        before = before[np.isfinite(before)]
-        newest = stability(edges, expected, recent[..., k].ravel())
-        out[:, k] = newest, np.quantile(before, USUAL), before.max()
-    return Shift(*out)
+    return shift_from(reference_of(trained, len(recent)), recent)
 
 
 def verdict_of(psi: float, usual: float, largest: float) -> str:

@@ -48,3 +48,21 @@ def why_weight(row: dict[str, Any], weight: list[float] | None) -> str:
     if not sure:
         return f"little: better than the base rate by {100 * best:.2f} % at best, and nowhere beyond doubt"
     return f"better than the base rate by {100 * best:.2f} % at best, beyond doubt {of}"
+
+
+FEWEST_AGENT_DAYS = 30
+
+
+def why_agents(excess: float, error: float, n_days: int, share: float) -> str:
+    """Say why agents count what they count: what they earned a day beyond holding and the trend rule.
+
+    Examples
+    --------
+    >>> why_agents(0.0002, 0.0004, 300, 0.0)
+    'no skill shown: +7.3 % a year (± 28.6) beyond holding and the trend rule, after costs, on 300 days'
+    """
+    if n_days < FEWEST_AGENT_DAYS:
+        return f"not judged yet: {n_days} of {FEWEST_AGENT_DAYS} days"
+    said = f"{36_500 * excess:+.1f} % a year (± {36_500 * 1.96 * error:.1f})".replace("-", "−")
+    lead = "skill" if share > 0.0 else "no skill shown"
+    return f"{lead}: {said} beyond holding and the trend rule, after costs, on {n_days} days"

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 from engine.domain import INTERVAL_S, NS_PER_S
 from engine.errors import DataError, ModelError
 from engine.research.loading import BarTable, cut, funding_file, load_bars, nanoseconds
+from models.beside import AGENTS, store_beside, train_beside, wanted_of
 from models.dataset import learnable
-from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, forecasters, store_set, train_set
+from models.features import feature_hash
+from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, expected_seconds, store_set, train_set
 from models.forecast import Cancelled, Learnable
 from models.panel import Series, panel_from_bars
 from models.registry import Manifest, load_model, read_manifest
-from models.roles import enter, read_roles
-from models.sets import BASE, ENSEMBLE, list_sets
+from models.roles import enter, promote, read_roles
+from models.sets import BASE, ENSEMBLE, list_sets, load_set
 
 INTERVAL = "1h"
 FROM_START = 0.02
@@ -30,7 +32,7 @@ class TrainRequest(NamedTuple):
     """What to train, and on what."""
 
     data: Path
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # forecasters and agents; empty for all of both
     symbols: tuple[str, ...] = ()
     start: str | None = None
     end: str | None = None
@@ -79,11 +81,28 @@ def train_and_store(home: Path, request: TrainRequest, ts_now: int, report: Repo
     """
     data = load_learnable(request)
     report("inputs", FROM_START, {})
-    trained = train_set(data, request.names, request.seed, _after_inputs(report))
+    wanted = wanted_of(request.names)
+    share = expected_seconds(wanted.forecasters) / wanted.seconds
+    trained = train_set(data, wanted.forecasters, request.seed, _part(report, FROM_START, share))
+    beside = train_beside(data, wanted.agents, request.seed, _part(report, share, 1.0))
     version = time.strftime("%Y%m%d-%H%M%S", time.gmtime(ts_now / NS_PER_S))
+    store_beside(home, data, beside, version, request.seed, ts_now)
     store_set(home, data, trained, version, INTERVAL, request.seed, ts_now)
+    _give_role(home, version, ts_now, request)
+    failed = trained.failed | beside.failed
+    return described_set(home, version) | {"failed": failed, "losses": _plain(trained)}
+
+
+def _give_role(home: Path, version: str, ts_now: int, request: TrainRequest) -> None:
+    """Let the set challenge the one in force, or put it into force where that one can no longer be used."""
+    champion = read_roles(home).champion
     enter(home, version, ts_now, request.reason, request.actor)
-    return described_set(home, version) | {"failed": trained.failed, "losses": _plain(trained)}
+    if champion is None:
+        return
+    try:
+        load_set(home, champion, feature_hash(), ts_now)
+    except ModelError as error:  # with nobody in force there is nobody to be compared with
+        promote(home, version, ts_now, f"the set in force cannot be used: {error}", request.actor)
 
 
 def run(
@@ -94,7 +113,7 @@ def run(
     Notes are ``{"name", "seed", "share", "step", "train", "valid"}``: the learner at work, and points of its curve.
     """
     wanted = TrainRequest(
-        data=Path(request["path"]), names=forecasters(tuple(request["models"])), symbols=tuple(request["symbols"]),
+        data=Path(request["path"]), names=tuple(request["models"]), symbols=tuple(request["symbols"]),
         start=request["start"], end=request["end"],
         funding=None if request["funding"] is None else Path(request["funding"]), seed=request["seed"],
         reason=request["reason"], actor=request["actor"],
@@ -141,13 +160,15 @@ def described_set(home: Path, version: str) -> dict[str, Any]:
     manifest = read_manifest(home, ENSEMBLE, version)
     row = _row(home, manifest, read_roles(home))
     members = []
-    for name in (BASE, *row["weights"], ENSEMBLE):
+    agents = (AGENTS,) if (home / "models" / AGENTS / version).is_dir() else ()
+    for name in (BASE, *row["weights"], ENSEMBLE, *agents):
         try:
             metrics, trouble = read_manifest(home, name, version).metrics, None
         except ModelError as error:
             metrics, trouble = {}, str(error)
         members.append({
-            "name": name, "metrics": metrics, "trouble": trouble, "weight": row["weights"].get(name),
+            "name": name, "metrics": metrics, "trouble": trouble,
+            "weight": metrics["share"]["mean"] if name == AGENTS and metrics else row["weights"].get(name),
         })  # fmt: skip
     span = manifest.ts_last - manifest.ts_first
     judged = manifest.ts_first + int((TRAIN_SHARE + VALID_SHARE) * span)
@@ -166,8 +187,8 @@ def _row(home: Path, manifest: Manifest, roles: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _after_inputs(report: Report) -> Report:
-    return lambda name, share, losses: report(name, FROM_START + (1.0 - FROM_START) * share, losses)
+def _part(report: Report, begin: float, end: float) -> Report:
+    return lambda name, share, losses: report(name, begin + (end - begin) * share, losses)
 
 
 def _plain(trained: TrainedSet) -> dict[str, dict[str, float]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 HORIZONS = [1, 2, 4, 8, 12, 24]
 BASE = "base-rate"
+DRIFT_WORDS = "The newest week of hourly bars against every week that the models in force have learned from."
 
 
 class LiveModels:
@@ -63,7 +64,8 @@ class LiveModels:
             "share": min(earned, config.max_model_share) if takes_part else 0.0,
             "why": self._why(earned, overview["why"]),
             "reliability": model_scores.reliability(self._store, HORIZONS),
-            "coverage": model_scores.coverage(self._store),
+            "coverage": model_scores.coverage(self._store), "drift_words": DRIFT_WORDS,
+            "drift": ((latest or {}).get("beside") or {}).get("drift", []),
         }  # fmt: skip
         left_out = (latest or {}).get("left_out") or {}
         models = [
@@ -106,12 +108,13 @@ class LiveModels:
                 "median": [quantile[mid] for quantile in one["quantile"][i]] if one else unknown,
                 "weight": one["weight"][i] if one else [0.0] * len(HORIZONS),
             })  # fmt: skip
-        base = models.get(BASE)
+        base, beside = models.get(BASE), latest.get("beside") or {}
         return {
             "ts_close": latest["ts_close"], "close_px": latest["close_px"][i], "sigma": latest["sigma"][i],
             "levels": loaded["levels"], "quantile": ensemble["quantile"][i], "prob_up": ensemble["prob_up"][i],
             "base_up": base["prob_up"][i] if base else unknown, "prob_spread": latest["prob_spread"][i],
-            "members": members, "agents": [], "regimes": None,
+            "members": members, "agents": [_vote(row, i) for row in beside.get("agents", [])],
+            "regimes": beside.get("regimes") and beside["regimes"] | {"changes": beside["changes"]},
         }  # fmt: skip
 
     async def _explain(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -119,3 +122,8 @@ class LiveModels:
         if horizon not in HORIZONS:
             raise CommandRefused(f"{horizon} is not one of the horizons {', '.join(map(str, HORIZONS))}, bars.")
         return await self.host.explain(symbol, model, horizon, self._loop.config.max_model_share)
+
+
+def _vote(row: dict[str, Any], i: int) -> dict[str, Any]:
+    """Return what one agent says of one symbol."""
+    return row | {name: row[name][i] for name in ("vote", "low", "high")}

@@ -100,7 +100,8 @@ class FakeModels:
             ],
             "agents": [{"name": "ppo", "vote": 0.21, "low": -0.3, "high": 0.7, "seeds": 3, "weight": 0.0,
                         "sharpe": estimate(0.2, 0.8)}],
-            "regimes": {"names": ["calm", "stormy"], "points": points, "changes": [points[40][0]]},
+            "regimes": {"names": ["calm", "stormy"], "points": points,
+                        "changes": [[points[40][0], "the size of moves changed"]]},
         }  # fmt: skip
 
     def act_models_explain(self, body):

@@ -9,7 +9,7 @@ import pytest
 from learnables import always, made_up
 
 from engine.errors import DataError, ModelError
-from models.answers import LOOK_BACK, drift_answer, explanation, model_answer
+from models.answers import LOOK_BACK, drift_rows, explanation, model_answer
 from models.baselines import Linear
 from models.explain import (
     TOPICS,
@@ -23,6 +23,7 @@ from models.explain import (
 )
 from models.features import NAMES
 from models.forecast import HORIZONS, MEDIAN, Prediction
+from models.shift import shift_of
 from models.summary import Facts, Record, summary_of
 
 FLAT = Facts("BTCUSDT", "24 hours", 0.52, 0.001, -0.03, 0.033, base_up=0.515)
@@ -169,14 +170,14 @@ def test_an_input_that_moved_is_told_from_one_that_always_moves():
     recent[..., 0] += 2.0
     recent[..., 1] = 0.1
     recent[..., 2] = np.nan
-    rows = {row["feature"]: row for row in drift_answer(trained, recent)}
+    rows = {row["feature"]: row for row in drift_rows(shift_of(trained, recent))}
     assert rows[NAMES[0]]["verdict"] == "unlike"
     assert rows[NAMES[1]]["verdict"] != "unlike" and rows[NAMES[1]]["psi"] > 0.25  # noqa: PT018
     assert NAMES[2] not in rows
     others = [rows[name]["verdict"] for name in NAMES[3:]]
     assert others.count("steady") > 0.8 * len(others)
     with pytest.raises(DataError, match="compare fewer bars"):
-        drift_answer(trained[:300], recent)
+        shift_of(trained[:300], recent)
 
 
 def test_why_a_model_counts_follows_its_record():

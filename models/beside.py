@@ -1,0 +1,127 @@
+"""What a training makes beside its forecasters: the market's surroundings, and trading agents with their evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from engine.domain import NS_PER_DAY
+from engine.errors import ModelError
+from models.catalogue import ENTRIES, RECORDS, entry_of
+from models.features import feature_hash
+from models.fit import EXPIRES_AFTER_DAYS, TRAIN_SHARE, VALID_SHARE, Report, expected_seconds, forecasters
+from models.forecast import Learnable
+from models.registry import Training, hash_of_panel, save_model
+
+if TYPE_CHECKING:
+    from models.surroundings import Surroundings
+
+AGENTS, SURROUNDINGS = "agents", "surroundings"
+AGENT_S = 60.0
+"""What one agent takes on a core of an AMD EPYC, both trainings together."""
+
+
+class Wanted(NamedTuple):
+    """What a training is to make."""
+
+    forecasters: tuple[str, ...]
+    agents: tuple[str, ...]  # algorithms
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes, seconds of one core."""
+        return expected_seconds(self.forecasters) + AGENT_S * len(self.agents)
+
+
+class Beside(NamedTuple):
+    """What was made. No agents: none were wanted, or they failed."""
+
+    surroundings: Surroundings
+    agents: Any
+    metrics: dict[str, dict[str, float]]  # of the agents
+    failed: dict[str, str]
+
+
+def wanted_of(names: tuple[str, ...] = ()) -> Wanted:
+    """Return which forecasters and which agents names stand for; by default all of both.
+
+    Raises
+    ------
+    ConfigError
+        A name that there is not.
+    """
+    policies = tuple(name for name in names if entry_of(name).is_policy)
+    others = tuple(name for name in names if name not in policies)
+    if not names or AGENTS in policies:
+        policies = tuple(name for name, entry in ENTRIES.items() if entry.is_policy and name != AGENTS)
+    # agents alone would be a set that forecasts nothing: the base rate is always there
+    return Wanted(forecasters(others) if others or not names else ("base-rate",), tuple(dict.fromkeys(policies)))
+
+
+def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report: Report) -> Beside:
+    """Learn the surroundings and teach the agents.
+
+    Agents learn from the first 70 % of the bars, are weighed against each other by the next 10 % and are judged by the
+    rest. Then they go on to learn from the newest bars too.
+
+    Parameters
+    ----------
+    data : Learnable
+    algorithms : tuple of str
+        ppo, sac, a2c; empty for none.
+    seed : int
+    report : Report
+        Told shares of this part alone.
+
+    Raises
+    ------
+    Cancelled
+    """
+    from models.surroundings import Surroundings
+
+    surroundings = Surroundings()
+    surroundings.fit(data, slice(0, len(data.panel.ts_close)))
+    if not algorithms:
+        return Beside(surroundings, None, {}, {})
+    from models.agent_evidence import judged
+    from models.agent_training import CONFIGS
+    from models.agents import AgentEnsemble
+
+    n_bars = len(data.panel.ts_close)
+    first, second = round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars)
+    agents = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms))
+    rest = slice(second, n_bars)
+    try:
+        agents.fit(data, slice(0, first), slice(first, second), seed, lambda share, _: report(AGENTS, 0.67 * share, {}))
+        found = judged(agents, data, rest)
+        agents.fit(data, slice(0, second), rest, seed, lambda share, _: report(AGENTS, 0.67 + 0.33 * share, {}))
+    except ModelError as error:
+        return Beside(surroundings, None, {}, {AGENTS: str(error)})
+    days = float(found.n_days)
+    metrics = {
+        "share": {"mean": found.share, "spread": 0.0, "n": days},
+        "excess": {"mean": found.excess, "spread": found.error, "n": days},
+        "sharpe": {"mean": found.sharpe, "spread": found.sharpe_error, "n": days},
+    }
+    return Beside(surroundings, agents, metrics, {})
+
+
+def store_beside(home: Path, data: Learnable, made: Beside, version: str, seed: int, ts_now: int) -> None:
+    """Write them to the registry under the version of the set; before the set itself, which makes it one."""
+    ts_close = data.panel.ts_close
+    common: dict[str, Any] = {
+        "version": version, "interval": "1h", "symbols": data.panel.symbols, "ts_first": int(ts_close[0]),
+        "ts_last": int(ts_close[-1]), "data_hash": hash_of_panel(data.panel, slice(None)),
+        "features_hash": feature_hash(), "seed": seed, "ts_trained": ts_now, "known_failures": "none in training",
+        "ts_expires": ts_now + EXPIRES_AFTER_DAYS * NS_PER_DAY,
+    }  # fmt: skip
+    said = RECORDS[SURROUNDINGS].said
+    save_model(home, made.surroundings, Training(
+        name=SURROUNDINGS, kind=SURROUNDINGS, metrics={}, intended_use=said, **common,
+    ))  # fmt: skip
+    if made.agents is not None and all(np.isfinite(row["mean"]) for row in made.metrics.values()):
+        use = "wishes beside the forecasters, as far as they earned more than holding and the trend rule"
+        training = Training(name=AGENTS, kind=AGENTS, metrics=made.metrics, intended_use=use, **common)
+        save_model(home, made.agents, training)

@@ -1,0 +1,220 @@
+"""Beside the forecasters: regimes, alarms and drift as they were seen at the time, and agents that must earn weight."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from engine.errors import ModelError
+from models import beside
+from models.agent_evidence import AgentEvidence, evidence_of, judged
+from models.beside import store_beside, train_beside, wanted_of
+from models.dataset import learnable
+from models.features import NAMES, feature_hash
+from models.fit import store_set, train_set
+from models.forecast import Panel
+from models.live_agents import sharpe_estimate, together
+from models.live_beside import load_beside
+from models.own_book import OWN
+from models.panel import made_up_panel
+from models.regimes import filtered, regime_observations
+from models.registry import load_model
+from models.roles import enter, read_roles
+from models.serve import open_tape
+from models.sets import BASE
+from models.surroundings import DRIFT_BARS, Lookout, Surroundings
+from models.train import TrainRequest, _give_role
+
+HOUR = 3_600 * 10**9
+FIELDS = ("open_px", "high_px", "low_px", "close_px", "volume")
+
+
+def untaught(config, make_env, seed, progress, tensors=None):
+    """Return an agent's arrays as they are before it has learned anything: what follows needs no learning library."""
+    rng, width = np.random.default_rng(seed), len(NAMES) + len(OWN)
+    sizes = {"mlp_extractor.policy_net.0": (8, width), "mlp_extractor.value_net.0": (8, width), "action_net": (1, 8),
+             "value_net": (1, 8)}  # fmt: skip
+    made = {f"{name}.weight": 0.3 * rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    made |= {f"{name}.bias": np.zeros(size[0], dtype=np.float32) for name, size in sizes.items()}
+    return made | {"log_std": np.array([-1.0], dtype=np.float32)}, {"seconds": 0.0, "steps": 0.0}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a folder with a set of a base rate, its surroundings and two untaught agents, and its bars."""
+    home = tmp_path_factory.mktemp("home")
+    panel = made_up_panel(seed=3, n_bars=4_000, n_symbols=2, memory=0.3)
+    unknown = np.full(panel.funding.shape, np.nan)
+    data = learnable(panel._replace(funding=unknown, basis=unknown, imbalance=unknown))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.agents.train_agent", untaught)
+        made = train_beside(data, ("ppo", "a2c"), 0, lambda *_: True)
+    now = time.time_ns()
+    store_beside(home, data, made, "one", 0, now)
+    store_set(home, data, train_set(data, (BASE,), 0, lambda *_: True), "one", "1h", 0, now)
+    enter(home, "one", now, "the first training", "test")
+    return home, data, made
+
+
+def rows_of(data, t) -> Panel:
+    return Panel(data.panel.symbols, *(values[t : t + 1] for values in data.panel[1:]))
+
+
+def test_agents_come_with_a_training_unless_it_names_others():
+    everything = wanted_of()
+    assert everything.agents == ("ppo", "sac", "a2c")
+    assert everything.forecasters[0] == BASE
+    assert len(everything.forecasters) == 6
+    assert everything.seconds > wanted_of(("linear",)).seconds
+    assert wanted_of(("linear",)) == ((BASE, "linear"), ())
+    assert wanted_of(("agents", "linear")) == ((BASE, "linear"), ("ppo", "sac", "a2c"))
+    assert wanted_of(("ppo",)) == ((BASE,), ("ppo",))
+
+
+def test_the_lookout_says_of_each_bar_what_the_filter_said_then(trained):
+    home, data, made = trained
+    stored = load_model(home, "surroundings", "one", feature_hash(), time.time_ns()).model
+    lookout = Lookout(stored)
+    first = len(data.panel.ts_close) - DRIFT_BARS
+    for t in range(first, len(data.panel.ts_close)):
+        lookout.see(rows_of(data, t), data.features[t], data.sigma[t])
+    said = lookout.answer()
+    expected = filtered(made.surroundings.regimes, regime_observations(data.features)[first:])
+    np.testing.assert_allclose([row[1:] for row in said["regimes"]["points"]], expected)
+    assert said["regimes"]["points"][-1][0] == data.panel.ts_close[-1] // 10**6
+    assert lookout.regime()[1] == pytest.approx(expected[-1].max())
+    assert said["changes"] == []
+    assert len(said["drift"]) > 20  # what this market knows of its inputs
+    verdicts = [row["verdict"] for row in said["drift"]]  # the last week was learned from
+    assert verdicts.count("steady") > 0.7 * len(verdicts)
+    assert verdicts.count("unlike") <= 2
+
+
+def test_another_market_raises_the_alarm_and_is_unlike_the_training(trained):
+    _, data, made = trained
+    lookout = Lookout(made.surroundings)
+    rng, n_bars = np.random.default_rng(1), 400
+    for t in range(len(data.panel.ts_close) - n_bars, len(data.panel.ts_close)):
+        bar = rows_of(data, t)
+        if t >= len(data.panel.ts_close) - 170:  # each close jumps about by thirty times the volatility
+            bar = bar._replace(close_px=bar.close_px * np.exp(30 * data.sigma[t] * rng.standard_normal()))
+        features = data.features[t] * (1.0 if t < len(data.panel.ts_close) - 170 else 5.0)
+        lookout.see(bar, features, data.sigma[t])
+    said = lookout.answer()
+    assert [what for _, what in said["changes"]][:1] == ["the size of moves changed"]
+    assert sum(row["verdict"] == "unlike" for row in said["drift"]) > 10
+
+
+def test_too_little_history_is_unknown_and_not_a_fault():
+    short = learnable(made_up_panel(seed=3, n_bars=150, n_symbols=1))
+    learned = Surroundings()
+    learned.fit(short, slice(0, 150))
+    assert (learned.regimes, learned.reference) == (None, None)
+    again = Surroundings()
+    again.load(*learned.state())
+    lookout = Lookout(again)
+    lookout.see(rows_of(short, 0), short.features[0], short.sigma[0])
+    assert lookout.answer() == {"regimes": None, "changes": [], "drift": []}
+
+
+def test_agents_on_the_tape_wish_what_the_batch_wishes_and_count_by_evidence_alone(trained):
+    home, data, made = trained
+    n_bars, now = len(data.panel.ts_close), time.time_ns()
+    live = load_beside(home, "one", feature_hash(), now, 2)
+    part = slice(n_bars - 169, n_bars - 1)
+    live.warm_up(Panel(data.panel.symbols, *(v[part] for v in data.panel[1:])), data.features[part], data.sigma[part])
+    said = {"weight": np.array([0.5, np.nan]), "share": 0.25, "left_out": {}}
+    one = rows_of(data, n_bars - 1)
+    joined = live.join(said, one, data.features[-1], data.sigma[-1], now)
+    evidence = judged(made.agents, data, slice(round(0.8 * n_bars), n_bars))
+    assert evidence.n_days == pytest.approx(0.2 * n_bars / 24, abs=1)
+    assert (evidence.share, joined["agents_share"]) == (0.0, 0.0)  # untaught agents earn nothing
+    np.testing.assert_array_equal(joined["weight"], said["weight"])
+    assert joined["share"] == 0.25
+    live2 = load_beside(home, "one", feature_hash(), now, 2)
+    live2.warm_up(Panel(data.panel.symbols, *(v[part] for v in data.panel[1:])), data.features[part], data.sigma[part])
+    live2._agents.share = 0.5
+    wish = made.agents.weights(data, slice(n_bars - 1, n_bars))[0]
+    joined = live2.join(said, one, data.features[-1], data.sigma[-1], now)
+    expected = together(said["weight"], 0.25, wish, 0.5)
+    np.testing.assert_allclose(joined["weight"], expected[0], atol=1e-6)
+    assert joined["share"] == pytest.approx(1.0 - 0.75 * 0.5)
+    votes = live2.answer()["agents"]
+    assert [row["name"] for row in votes] == ["ppo", "a2c"]
+    for row in votes:
+        assert (row["low"] <= row["vote"]).all()
+        assert (row["vote"] <= row["high"]).all()
+        assert (row["low"] < row["high"]).all()
+    expired = live2.join(said, one, data.features[-1], data.sigma[-1], now + 400 * 24 * HOUR)
+    assert expired["agents_share"] == 0.0
+
+
+def test_what_breaks_beside_the_forecasters_stops_only_itself(trained):
+    home, data, _ = trained
+    tape = open_tape(home, data.panel.symbols, time.time_ns())
+    bars = [
+        (int(data.panel.ts_close[t]), [getattr(data.panel, name)[t].tolist() for name in FIELDS]) for t in range(-60, 0)
+    ]
+    tape.warm_up(bars[:-1])
+
+    class Broken:
+        share = 1.0
+
+        def see(self, *_):
+            raise ValueError("no luck")
+
+    tape.beside._agents, tape.beside.lookout = Broken(), Broken()
+    said = tape.on_bar(*bars[-1], time.time_ns(), 1e4)
+    assert said["left_out"]["agents"] == "broken: ValueError: no luck"
+    assert tape.look() == {"regimes": None, "changes": [], "drift": [], "agents": []}
+    assert "no luck" in tape.beside.left_out["surroundings"]
+
+
+def test_an_excess_is_what_neither_holding_nor_the_trend_rule_earned():
+    rng = np.random.default_rng(3)
+    hold, trend = 0.01 * rng.standard_normal((2, 500))
+    follower = evidence_of(0.5 * hold + 0.5 * trend + 1e-3 * rng.standard_normal(500), np.stack([hold, trend]))
+    assert abs(follower.excess) < 3.0 * follower.error
+    assert follower.share == 0.0
+    # by hand: an edge of 0.002 a day with noise of 0.01 on 500 days has an error of 0.01 / sqrt(500) = 0.000447
+    skilled = evidence_of(0.002 + hold + 0.01 * rng.standard_normal(500), np.stack([hold, trend]))
+    assert skilled.error == pytest.approx(0.01 / np.sqrt(500), rel=0.1)
+    assert skilled.excess == pytest.approx(0.002, abs=3 * skilled.error)
+    assert skilled.share > 0.7
+    assert evidence_of(np.zeros(100), np.stack([hold, trend])[:, :100]).share == 0.0
+    assert AgentEvidence(0.002, 0.001, 1.0, 1.0, 29).share == 0.0
+    # a Sharpe ratio of 1 on a year of days is 1 ± 1.96 * sqrt((365 + 1/2) / 365)
+    day, std = 1.0 / 365.0, 1.0 / np.sqrt(365.0)
+    found = sharpe_estimate(np.array([365.0, 365.0 * day, 365.0 * (day * day + std * std)]))
+    assert (found["value"], found["high"]) == (pytest.approx(1.0), pytest.approx(1.0 + 1.96 * np.sqrt(365.5 / 365)))
+    assert sharpe_estimate(np.zeros(3)) is None
+
+
+def test_a_new_set_takes_over_from_one_that_can_no_longer_be_used(trained, tmp_path):
+    home, data, _ = trained
+    request = TrainRequest(home, (), reason="schedule", actor="schedule")
+    base = train_set(data, (BASE,), 0, lambda *_: True)
+    now = time.time_ns()
+    for version, age_days in (("old", 61), ("new", 0)):
+        store_set(tmp_path, data, base, version, "1h", 0, now - age_days * 24 * HOUR)
+        _give_role(tmp_path, version, now, request)
+    roles = read_roles(tmp_path)
+    assert (roles.champion, roles.challenger) == ("new", None)
+    assert "expired 1.0 days ago" in roles.history[-1]["reason"]
+    store_set(tmp_path, data, base, "next", "1h", 0, now)
+    _give_role(tmp_path, "next", now, request)
+    assert read_roles(tmp_path)[:2] == ("new", "next")
+
+
+def test_a_failure_of_the_agents_is_told_and_the_rest_goes_on(trained, monkeypatch):
+    _, data, _ = trained
+
+    def broken(*_args):
+        raise ModelError("nothing to learn from")
+
+    monkeypatch.setattr("models.agents.AgentEnsemble.fit", broken)
+    made = beside.train_beside(data, ("ppo",), 0, lambda *_: True)
+    assert (made.agents, made.failed) == (None, {"agents": "nothing to learn from"})
+    assert made.surroundings.regimes is not None
