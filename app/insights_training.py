@@ -58,6 +58,9 @@ def training(client: EngineClient, overview: dict[str, Any]) -> None:
                 widgets.figure(insights_charts.evidence_figure(challenge), key="insights.evidence")
             st.caption(insights.challenge_sentence(challenge))
     _overrule(client, overview)
+    if overview.get("retraining"):
+        st.subheader("When models are trained again")
+        st.markdown("\n".join(f"- {line}" for line in overview["retraining"]))
     changes = insights.change_rows(overview)
     if not changes.empty:
         st.subheader("What was changed, and why")

@@ -31,10 +31,10 @@ class ModelCalls:
         ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, against, needed, verdict, path``;
         ``evidence`` is what a stake of 1 on the challenger being better has grown to, ``path`` rows of ``[ts_ms, for,
         against]``. ``changes``: rows of ``ts, action, version, reason, actor``, newest first. ``drift``: rows of
-        ``topic, feature, psi, usual, verdict`` (steady, shifted, unlike), and ``drift_words``. ``offer`` of a training
-        that would make sense now: ``symbols, bars, minutes, why``, or null. ``training``, the newest run: ``run_id,
-        status, progress, message, seconds_left, reason`` and ``curves``, rows of ``{"name", "seed", "points": [[step,
-        train, valid]]}``; null before the first.
+        ``topic, feature, psi, usual, verdict`` (steady, shifted, unlike), and ``drift_words``. ``retraining``:
+        sentences on when models are trained again. ``offer`` of a training that would make sense now: ``symbols, bars,
+        minutes, why``, or null. ``training``, the newest run: ``run_id, status, progress, message, seconds_left,
+        reason`` and ``curves``, rows of ``{"name", "seed", "points": [[step, train, valid]]}``; null before the first.
         """
         return self._ask("models", timeout_s=READ_S)
 

@@ -16,7 +16,7 @@ from models.forecast import HORIZONS
 from models.registry import load_model, read_manifest
 from models.roles import dismiss, promote, read_roles, roll_back
 from models.scoring import INTERVALS
-from models.sets import ENSEMBLE
+from models.sets import ENSEMBLE, list_sets
 from models.shown import SHOWN, plain, why_agents, why_weight
 from models.train import described_set
 
@@ -100,6 +100,30 @@ class ModelBook:
         except ModelError:
             return None, None
         return roles.champion, roles.challenger
+
+    def newest(self) -> tuple[int, int, bool]:
+        """Return when the newest set was trained and its last bar, ns, and whether a challenger is being judged.
+
+        0 where there is none, or where which set is in force cannot be read.
+        """
+        sets = list_sets(self._home)
+        if not sets or self.roles()[0] is None:
+            return 0, 0, False
+        return sets[-1].ts_trained, sets[-1].ts_last, self.roles()[1] is not None
+
+    def why_train(self, facts: dict[str, Any]) -> tuple[str | None, list[str]]:
+        """Return why to train now, None if there is no reason, and how far each reason is; see ``models.retraining``.
+
+        Parameters
+        ----------
+        facts : dict
+            Fields of ``models.retraining.Facts``, with ``losses`` for its ``skill``.
+        """
+        from models import retraining
+
+        skill = retraining.recent_skill(facts["losses"])
+        found = retraining.Facts(skill=skill, **{name: value for name, value in facts.items() if name != "losses"})
+        return retraining.why_train(found), retraining.standing(found)
 
     def judge(self, differences: list[float]) -> dict[str, Any]:
         """Return what blocks of loss differences (champion minus challenger), oldest first, say of a challenger.

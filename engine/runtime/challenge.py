@@ -36,8 +36,8 @@ class Judge(Protocol):
         """End the challenge."""
 
 
-def loss_sql(row: str) -> str:
-    """Return the loss of a forecast as SQL: log-loss / (2 ln 2) + pinball loss / (2 * ``PINBALL_SCALE``)."""
+def pinball_sql(row: str) -> str:
+    """Return the mean pinball loss of a forecast as SQL; its outcome is ``o.outcome``."""
     levels = {f"{row}.median": 0.5}
     for level, (low, high) in SIDES.items():
         levels[f"{row}.{low}"], levels[f"{row}.{high}"] = (1.0 - level) / 2.0, (1.0 + level) / 2.0
@@ -45,9 +45,18 @@ def loss_sql(row: str) -> str:
         f"greatest({level:.4f} * (o.outcome - {column}), ({level:.4f} - 1) * (o.outcome - {column}))"
         for column, level in levels.items()
     )
+    return f"({pinball}) / {len(levels)}"
+
+
+def log_loss_sql(row: str) -> str:
+    """Return the log-loss of a forecast's probability as SQL, nats."""
     given = f"CASE WHEN o.outcome > 0 THEN {row}.prob_up ELSE 1 - {row}.prob_up END"
-    log_loss = f"-ln(least(greatest({given}, {SURELY}), {1.0 - SURELY}))"
-    return f"0.5 * ({log_loss} / ln(2.0) + ({pinball}) / {len(levels)} / {PINBALL_SCALE})"
+    return f"-ln(least(greatest({given}, {SURELY}), {1.0 - SURELY}))"
+
+
+def loss_sql(row: str) -> str:
+    """Return the loss of a forecast as SQL: log-loss / (2 ln 2) + pinball loss / (2 * ``PINBALL_SCALE``)."""
+    return f"0.5 * ({log_loss_sql(row)} / ln(2.0) + {pinball_sql(row)} / {PINBALL_SCALE})"
 
 
 def block_differences(store: Database, champion: str, challenger: str, block_ns: int) -> list[dict[str, Any]]:

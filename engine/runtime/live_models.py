@@ -37,7 +37,8 @@ class LiveModels:
         )  # fmt: skip
         self.questions: dict[str, Handler] = {"models.forecast": self._forecast, "models.explain": self._explain}
         self.orders: dict[str, Handler] = {}
-        self.on_challenger: Callable[[], Coroutine[Any, Any, None]] | None = None  # after each of its answers
+        self.on_champion: Callable[[], Coroutine[Any, Any, None]] | None = None  # after each of its answers
+        self.on_challenger: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._following: set[asyncio.Task[None]] = set()
 
     def _history(self, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
@@ -50,8 +51,9 @@ class LiveModels:
             rows = model_scores.forecast_rows(role, answer, loaded["levels"], loaded["horizons"])
             if rows:
                 self._loop.journal.append("forecasts", rows)
-        if role == "challenger" and self.on_challenger is not None:
-            task = asyncio.get_running_loop().create_task(self.on_challenger())
+        then = self.on_champion if role == "champion" else self.on_challenger
+        if then is not None:
+            task = asyncio.get_running_loop().create_task(then())
             self._following.add(task)
             task.add_done_callback(self._following.discard)
 

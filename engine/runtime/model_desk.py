@@ -7,9 +7,10 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.domain import NS_PER_DAY, NS_PER_S
+from engine.domain import NS_PER_S
 from engine.errors import CommandRefused
 from engine.runtime.challenge import Challenge, Judge
+from engine.runtime.retraining import Adviser, Retraining
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -21,7 +22,7 @@ INTERVAL = "1h"
 ENDED = ("done", "failed", "cancelled")
 
 
-class Book(Judge, Protocol):
+class Book(Judge, Adviser, Protocol):
     """The registry, as ``models.book.ModelBook`` is one."""
 
     fewest_bars: int  # hourly ones, for a training
@@ -47,9 +48,11 @@ class ModelDesk:
 
     def __init__(self, engine: Engine, jobs: Jobs, book: Book, live: LiveModels | None = None) -> None:
         self._engine, self._jobs, self._book, self._live = engine, jobs, book, live
+        self._retraining: Retraining | None = None
         self._challenge = Challenge(engine.loop, engine.store, book)
         if live is not None:
-            live.host.on_hour = self.retrain_when_due
+            self._retraining = Retraining(engine, jobs, book, live, self._train)
+            live.host.on_hour = live.on_champion = self._retraining.when_due
             live.on_challenger = self._challenge.follow
         self.questions: dict[str, Handler] = {"models": self._models}
         self.orders: dict[str, Handler] = {
@@ -64,7 +67,8 @@ class ModelDesk:
             overview["offer"] = None
         running = {} if self._live is None else await asyncio.to_thread(self._live.overlay, overview)
         challenges = await asyncio.to_thread(self._challenges, overview)
-        return overview | running | {"training": training, "challenges": challenges}
+        told = [] if self._retraining is None else (await asyncio.to_thread(self._retraining.advice))[1]
+        return overview | running | {"training": training, "challenges": challenges, "retraining": told}
 
     def _challenges(self, overview: dict[str, Any]) -> list[dict[str, Any]]:
         return [
@@ -95,21 +99,6 @@ class ModelDesk:
             "seconds_left": elapsed_s * (1.0 - share) / share if going_on and share > 0.05 else None,
             "reason": _reason_of(row), "curves": curves_of(notes),
         }  # fmt: skip
-
-    async def retrain_when_due(self) -> None:
-        """Train again when the newest training is too old. Nothing before the first one, which a person starts."""
-        loop = self._engine.loop
-        if not loop.config.use_retraining or loop.phase != "trading":
-            return
-        overview = await asyncio.to_thread(self._overview)
-        newest = max((row["ts_trained"] for row in overview["models"]), default=None)
-        days = loop.config.retrain_every_days
-        if newest is None or loop.clock.now() - newest < days * NS_PER_DAY:
-            return
-        try:
-            await self._train({"reason": f"schedule: every {days} days", "actor": "schedule"})
-        except CommandRefused as refusal:
-            loop.incident("warning", "models", f"The scheduled training did not begin: {refusal}")
 
     async def _train(self, body: dict[str, Any]) -> dict[str, Any]:
         running = await asyncio.to_thread(self._training)

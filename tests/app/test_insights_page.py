@@ -91,6 +91,7 @@ def test_promotion_and_rollback_need_a_reason(engine):
 def test_evidence_so_far_is_shown_with_what_decides_and_what_was_changed(engine, overview):
     script = page("insights", view="Training").run()
     assert "Not enough evidence yet" in texts(script)
+    assert "By the calendar: in 3.0 days." in texts(script)
     assert len(script.get("plotly_chart")) == 1
     (row,) = insights.challenge_rows(overview).to_dict("records")
     assert (row["evidence"], row["against"]) == ("1.7 of 20", "1.2 of 20")

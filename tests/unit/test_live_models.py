@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from engine.errors import CommandRefused
 from engine.runtime.live_models import HORIZONS, LiveModels
-from engine.runtime.model_desk import ModelDesk
 from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, reliability, stored_bars
+from engine.runtime.retraining import Retraining, recent_losses
 from engine.settings import SystemConfig
+from models.book import ModelBook
 from storage.database import Database
 
 HOUR = 3_600 * 10**9
@@ -149,16 +151,87 @@ def test_forecasts_of_both_roles_are_kept(desk, store, tmp_path):
     assert rows == [{"role": "challenger", "n": 36}, {"role": "champion", "n": 36}]  # 3 models, 2 symbols, 6 horizons
 
 
-@pytest.mark.parametrize(("age_days", "use", "begins"), [(8, True, True), (6, True, False), (8, False, False)])
-async def test_models_are_trained_again_on_schedule(desk, store, age_days, use, begins):
-    desk._loop.config = SystemConfig(symbols=SYMBOLS, use_retraining=use)
-    desk._loop.clock = SimpleNamespace(now=lambda: 1 + age_days * 24 * HOUR)
-    book = SimpleNamespace(overview=lambda n_bars, ts_now: {"models": [{"ts_trained": 1}]})
-    page, asked = ModelDesk(SimpleNamespace(loop=desk._loop, store=store), None, book, desk), []
+def retraining(desk, store, age_days, status="done", beside=None, challenged=False, **settings):
+    """Return what asks for trainings, the reasons it gave, and the desk's clock at an age of the newest training."""
+    now = (1_000 + age_days * 24) * HOUR
+    desk._loop.config = SystemConfig(symbols=SYMBOLS, **settings)
+    desk._loop.clock = SimpleNamespace(now=lambda: int(now))
+    desk.host.latest = answer(99 * HOUR) | {"beside": beside or {}}
+    run = {"status": status, "ts_started": 1_000 * HOUR if status == "done" else int(now) - HOUR}
+    jobs = SimpleNamespace(newest=lambda kind: run)
+    book = ModelBook(store.path.parent)
+    book.newest = lambda: (1_000 * HOUR, 90 * HOUR, challenged)
+    asked = []
 
     async def train(body):
-        asked.append(body["reason"])
+        asked.append((body["actor"], body["reason"]))
 
-    page._train = train
-    await desk.host.on_hour()
-    assert asked == (["schedule: every 7 days"] if begins else [])
+    return Retraining(SimpleNamespace(loop=desk._loop, store=store), jobs, book, desk, train), asked
+
+
+UNLIKE = [{"topic": "Traded volume", "feature": str(k), "psi": 1.0, "usual": 0.1,
+           "verdict": "unlike" if k < 3 else "steady"} for k in range(10)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("age_days", "more", "begins"), [
+    (8, {}, "schedule: every 7 days"),
+    (6, {}, None),
+    (8, {"use_retraining": False}, None),
+    (8, {"challenged": True}, None),  # its test needs time
+    (29, {"challenged": True}, "schedule: every 7 days"),
+    (8, {"status": "running"}, None),
+    (8, {"status": "failed"}, None),  # an hour ago
+    (4, {"beside": {"drift": UNLIKE}}, "drift: 3 of 10 inputs are unlike any week of the training (traded volume)"),
+    (2, {"beside": {"drift": UNLIKE}}, None),  # within the pause
+    (4, {"beside": {"drift": UNLIKE[2:]}}, None),  # one in ten always is
+    (4, {"beside": {"drift": UNLIKE}, "use_drift_retraining": False}, None),
+    (4, {"beside": {"changes": [[95 * 3_600_000, "the size of moves changed"]]}},
+     "regime: the size of moves changed, 1970-01-04 23:00 UTC"),
+    (4, {"beside": {"changes": [[89 * 3_600_000, "older than its bars"]]}}, None),
+    (4, {"beside": {"changes": [[95 * 3_600_000, "switched off"]]}, "use_regime_retraining": False}, None),
+])  # fmt: skip
+async def test_models_are_trained_again_for_a_reason_and_not_too_often(desk, store, age_days, more, begins):
+    again, asked = retraining(desk, store, age_days, **more)
+    await again.when_due()
+    assert asked == ([] if begins is None else [(begins.split(":")[0], begins)])
+
+
+async def test_forecasts_that_are_surely_worse_than_the_base_rate_are_drift(desk, store):
+    days = 16
+    rng = np.random.default_rng(1)
+    side = rng.choice([-1.0, 1.0], size=24 * days + 1)
+    px = 100.0 * np.exp(np.cumsum(0.01 * side))
+    # bar k closes at hour k at px[k]; what was said there leans to the side that did not come
+    store.append("bars", [bar("AUSDT", k - 1, px[k]) for k in range(1, 24 * days)])
+    for k in range(1, 24 * days):
+        said = answer(k * HOUR, prob_up=0.5 - 0.2 * side[k + 1])
+        said["close_px"][0] = px[k]
+        store.append("forecasts", forecast_rows("champion", said, LEVELS, HORIZONS))
+    store.flush()
+    losses = recent_losses(store, "one", 0)
+    one = next(row for row in losses if (row["day"], row["horizon"]) == (5, 1))
+    assert one["n"] == 24
+    # said 0.3 of what came where the base rate said 0.5: ln 0.3 - ln 0.5 an hour
+    assert one["log_loss_gain"] == pytest.approx(24 * (math.log(0.3) - math.log(0.5)))
+    again, asked = retraining(desk, store, 4)
+    desk.host.latest["ts_close"] = 24 * days * HOUR
+    await again.when_due()
+    assert asked == [("drift", "drift: forecasts of the newest 30 days were surely worse than the base rate")]
+    _, told = again.advice()
+    assert "Forecasts: surely worse than the base rate over the newest 16 days that were judged." in told
+    assert told[0] == "By the calendar: in 3.0 days."
+
+
+async def test_a_training_that_cannot_begin_is_told_once(desk, store):
+    again, _ = retraining(desk, store, 8)
+    told = []
+    desk._loop.incident = lambda *said: told.append(said)
+
+    async def refuse(body):
+        raise CommandRefused("There are too few hourly candles.")
+
+    again._train = refuse
+    await again.when_due()
+    await again.when_due()
+    assert [said[:2] for said in told] == [("warning", "models")]
+    assert "did not begin (schedule: every 7 days): There are too few" in told[0][2]
