@@ -74,7 +74,7 @@ class FakeModels:
                             "outcomes": 120, "evidence": 1.7, "against": 1.2, "needed": 20.0, "action": "wait",
                             "path": [[start, 1.0, 1.0], [start + 172_800_000, 1.7, 0.8]],
                             "verdict": "not enough evidence yet"}],
-            "retraining": ["By the calendar: in 3.0 days.", "Drift: 2 of 48 inputs are unlike any week of the training."],
+            "retraining": ["By the calendar: in 3.0 days.", "Drift: 2 of 48 inputs are unlike the training."],
             "changes": [{"ts": time.time_ns(), "action": "challenge", "version": "linear-2", "before": None,
                          "reason": "schedule: every 7 days", "actor": "schedule"}],
             "drift": [{"topic": "Funding rate", "feature": "funding", "psi": 0.31, "usual": 0.12, "verdict": "unlike"},
