@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from engine.domain import F8
+from models.agent_training import CONFIGS
 from models.agents import BURN_IN, DAYS_PER_YEAR, AgentEnsemble, Rollout, daily_earned
 from models.env import PracticeTerms, funding_due
 from models.forecast import Learnable
@@ -19,6 +21,10 @@ SURE_Z = 1.96
 
 TREND_BARS = (72, 216, 648)
 """Horizons of the trend rule's defaults, hours."""
+
+
+FIRST_SHARE = 0.67
+"""Of the work: the first training takes twice the steps of the second."""
 
 
 class AgentEvidence(NamedTuple):
@@ -43,6 +49,32 @@ class AgentEvidence(NamedTuple):
         """
         z = self.excess / self.error if self.error > 0.0 else 0.0
         return z * z / (1.0 + z * z) if z >= SURE_Z and self.n_days >= FEWEST_AGENT_DAYS else 0.0
+
+
+def taught(
+    data: Learnable, algorithms: tuple[str, ...], ends: tuple[int, int], seed: int, told: Callable[[float], bool]
+) -> tuple[AgentEnsemble, AgentEvidence]:
+    """Return agents that have learned from all bars, and what they earned on those after both ends before they had.
+
+    Parameters
+    ----------
+    data : Learnable
+    algorithms : tuple of str
+    ends : tuple of int
+        Rows at which the bars to learn from end, and those that weigh the agents against each other.
+    seed : int
+    told : callable of the share done
+        Returns False to cancel.
+
+    Raises
+    ------
+    Cancelled
+    """
+    agents, rest = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms)), slice(ends[1], len(data.panel.ts_close))
+    agents.fit(data, slice(0, ends[0]), slice(*ends), seed, lambda share, _: told(FIRST_SHARE * share))
+    found = judged(agents, data, rest)
+    agents.fit(data, slice(0, ends[1]), rest, seed, lambda share, _: told(FIRST_SHARE + (1.0 - FIRST_SHARE) * share))
+    return agents, found
 
 
 def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> AgentEvidence:

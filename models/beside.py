@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,18 +86,12 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     surroundings.fit(data, slice(0, len(data.panel.ts_close)))
     if not algorithms:
         return Beside(surroundings, None, {}, {})
-    from models.agent_evidence import judged
-    from models.agent_training import CONFIGS
-    from models.agents import AgentEnsemble
-
     n_bars = len(data.panel.ts_close)
-    first, second = round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars)
-    agents = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms))
-    rest = slice(second, n_bars)
+    ends = (round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars))
+    # by name: it brings the learning libraries, which the engine's command line must not
+    taught = importlib.import_module("models.agent_evidence").taught
     try:
-        agents.fit(data, slice(0, first), slice(first, second), seed, lambda share, _: report(AGENTS, 0.67 * share, {}))
-        found = judged(agents, data, rest)
-        agents.fit(data, slice(0, second), rest, seed, lambda share, _: report(AGENTS, 0.67 + 0.33 * share, {}))
+        agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}))
     except ModelError as error:
         return Beside(surroundings, None, {}, {AGENTS: str(error)})
     days = float(found.n_days)
