@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.domain import NS_PER_DAY
 from engine.errors import ModelError
-from models.catalogue import ENTRIES, RECORDS, entry_of
+from models.catalogue import ENTRIES, RECORDS, build, entry_of
 from models.features import feature_hash
 from models.fit import EXPIRES_AFTER_DAYS, TRAIN_SHARE, VALID_SHARE, Report, expected_seconds, forecasters
 from models.forecast import Learnable
 from models.registry import Training, hash_of_panel, save_model
-
-if TYPE_CHECKING:
-    from models.surroundings import Surroundings
 
 AGENTS, SURROUNDINGS = "agents", "surroundings"
 AGENT_S = 60.0
@@ -39,7 +36,7 @@ class Wanted(NamedTuple):
 class Beside(NamedTuple):
     """What was made. No agents: none were wanted, or they failed."""
 
-    surroundings: Surroundings
+    surroundings: Any
     agents: Any
     metrics: dict[str, dict[str, float]]  # of the agents
     failed: dict[str, str]
@@ -80,9 +77,7 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     ------
     Cancelled
     """
-    from models.surroundings import Surroundings
-
-    surroundings = Surroundings()
+    surroundings = build(SURROUNDINGS)
     surroundings.fit(data, slice(0, len(data.panel.ts_close)))
     if not algorithms:
         return Beside(surroundings, None, {}, {})
