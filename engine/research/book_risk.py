@@ -139,3 +139,36 @@ def book_returns(returns: Returns, weight: dict[str, float], bars: int = 1) -> F
     moves = returns.log_return[len(returns.log_return) - n * bars :, columns].reshape(n, bars, len(columns)).sum(axis=1)
     moves = moves[np.isfinite(moves).all(axis=1)]
     return np.expm1(moves) @ np.array(list(held.values()))
+
+
+def betas_of(returns: Returns, benchmark: str) -> dict[str, float]:
+    """Return each symbol's beta to a benchmark: cov(r_i, r_b) / var(r_b) over the hours that both have.
+
+    Symbols with fewer than ``FEWEST_RETURNS`` such hours are left out, and so is everything without the benchmark.
+
+    Examples
+    --------
+    >>> r = np.random.default_rng(0).normal(size=(60, 1))
+    >>> betas_of(Returns(("B", "A"), np.arange(60), np.hstack([r, 2 * r])), "B")
+    {'B': 1.0, 'A': 2.0}
+    """
+    if benchmark not in returns.symbols:
+        return {}
+    base = returns.log_return[:, returns.symbols.index(benchmark)]
+    found = {}
+    for index, symbol in enumerate(returns.symbols):
+        both = np.isfinite(base) & np.isfinite(returns.log_return[:, index])
+        if both.sum() >= FEWEST_RETURNS and base[both].var() > 0.0:
+            covariance = np.cov(returns.log_return[both, index], base[both])
+            found[symbol] = round(float(covariance[0, 1] / covariance[1, 1]), 6)
+    return found
+
+
+def daily_sigmas(returns: Returns) -> dict[str, float]:
+    """Return each symbol's daily volatility: the standard deviation of hourly returns times the root of 24."""
+    found = {}
+    for index, symbol in enumerate(returns.symbols):
+        known = returns.log_return[:, index][np.isfinite(returns.log_return[:, index])]
+        if len(known) >= FEWEST_RETURNS:
+            found[symbol] = float(known.std(ddof=1) * np.sqrt(24.0))
+    return found
