@@ -58,6 +58,19 @@ REFUSED_COLUMNS = (
     Column("side", "Side", "text", "", 60),
     Column("reason", "Why the ticket was refused", "text", "", "large"),
 )
+TAIL_COLUMNS = (
+    Column("method", "Method", "text", "", 190),
+    Column("var_95", "VaR 95 %", "figure", "Loss of the next day that is exceeded on one day in twenty"),
+    Column("es_95", "CVaR 95 %", "figure", "Mean loss of the worst twentieth of days"),
+    Column("var_97.5", "VaR 97.5 %", "figure", "Exceeded on one day in forty"),
+    Column("es_97.5", "CVaR 97.5 %", "figure", "Mean loss of the worst fortieth of days"),
+    Column("var_99", "VaR 99 %", "figure", "Exceeded on one day in a hundred"),
+    Column("es_99", "CVaR 99 %", "figure", "Mean loss of the worst hundredth of days"),
+    Column("money", "CVaR 97.5 %, USDT", "money", "The same as money"),
+)
+METHODS = {
+    "HISTORICAL": "Historical", "STUDENT_T": "Student-t", "FILTERED": "Filtered historical",
+}  # fmt: skip
 _NAMES = {"LIQUIDATION_DISTANCE": "Distance to liquidation", "STALE_DATA": "Age of the price"}
 _WORDS = {Verdict.CLIP: "▾ clip", Verdict.REFUSE: "✕ refuse"}
 
@@ -188,6 +201,33 @@ def correlation_caption(answer: dict[str, Any]) -> str:
     found = answer["correlation"]
     missing = f" Without candles, and left out: {', '.join(found['missing'])}." if found["missing"] else ""
     return f"Of hourly log returns over the last {number(found['hours'], 0)} hours.{missing}"
+
+
+def tail_rows(answer: dict[str, Any]) -> pd.DataFrame:
+    """Return a row a method: value at risk and expected shortfall of the next day at three levels."""
+    rows = []
+    for method, name in METHODS.items():
+        row: dict[str, Any] = {"method": name, "money": np.nan}
+        for found in answer["tail"]:
+            if found["method"] == method:
+                level = number(found["level"] * 100, 1).rstrip("0").rstrip(".")
+                row[f"var_{level}"] = percent(found["value_at_risk"])
+                row[f"es_{level}"] = percent(found["expected_shortfall"])
+                if found["level"] == 0.975 and is_known(found["expected_shortfall"]) and is_known(answer["equity"]):
+                    row["money"] = found["expected_shortfall"] * answer["equity"]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[column.name for column in TAIL_COLUMNS])
+
+
+def tail_caption(answer: dict[str, Any]) -> str:
+    """Say what the tail is of, from how many days, and what each method does."""
+    n_days = answer["tail"][0]["n_days"]
+    return (
+        f"Loss of the next day (24 h), as a share of equity, if the book is held as it is; from "
+        f"{number(n_days, 0)} days of hourly candles. Historical: the book on each past day. Student-t: today's "
+        "volatility and the tail's thickness. Filtered historical: past days scaled to today's volatility. A dash: too "
+        "few days for that level."
+    )
 
 
 def objection_rows(answer: dict[str, Any]) -> pd.DataFrame:

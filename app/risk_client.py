@@ -1,10 +1,11 @@
-"""Calls about risk: every limit with its headroom, exposures, correlation, and what the gate objected to."""
+"""Calls about risk: every limit with its headroom, exposures, tail, stress, and what the gate objected to."""
 
 from __future__ import annotations
 
 from typing import Any
 
 ASK_TIMEOUT_S = 5.0
+STRESS_TIMEOUT_S = 60.0
 
 
 class RiskCalls:
@@ -19,6 +20,21 @@ class RiskCalls:
         free_margin, maintenance_margin``. ``clusters``: rows of ``name, symbols, net, gross``, or null.
         ``correlation``: ``symbols, matrix`` (null while unknown, with ``why``), ``hours, missing``. ``objections``:
         ``day`` ns, ``decisions``, ``economy``, and ``rows`` of ``rule, symbol, verdict, count, measured, limit, ts,
-        sentence``. ``refused``: a person's tickets, rows of ``ts, symbol, side, reason``.
+        sentence``. ``refused``: a person's tickets, rows of ``ts, symbol, side, reason``. ``tail``: rows of ``method``
+        (HISTORICAL, STUDENT_T, FILTERED), ``level``, ``value_at_risk, expected_shortfall`` (of the next day, fractions
+        of equity, positive is a loss) and ``n_days``.
         """
         return self._ask("risk", timeout_s=ASK_TIMEOUT_S)
+
+    def stress(self) -> dict[str, Any]:
+        """Return the newest stress replay: ``ts`` ns (None before the first), ``age_s``, ``trigger``, ``equity``.
+
+        ``rows``: a scenario each with ``key, title, kind, hours, by_beta, note, quote_value`` and ``modes``, by mode
+        (held, stops, control) ``loss, loss_money, end, end_dollars, drawdown, worst_day, liquidation_distance,
+        liquidated, costs, broken``. ``limits``: ``max_daily_loss, max_drawdown``. ``source`` of the past moves.
+        """
+        return self._ask("stress", timeout_s=ASK_TIMEOUT_S)
+
+    def run_stress(self) -> dict[str, Any]:
+        """Replay the scenarios against the book of now, in a process beside the engine, and return as ``stress``."""
+        return self._command("stress.run", STRESS_TIMEOUT_S, actor="desk")

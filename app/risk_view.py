@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import risk, widgets
-from app.client import EngineClient
+from app import risk, risk_stress, widgets
+from app.client import CommandRefused, EngineClient, EngineUnavailable
 
 REFRESH_S = 3
+STRESS_REFRESH_S = 15
+REPLAY = "risk.replay_trouble"
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -29,6 +31,12 @@ def now(client: EngineClient) -> None:
         if answer["clusters"]:
             widgets.table(risk.cluster_rows(answer), risk.CLUSTER_COLUMNS, key="risk.clusters", max_rows=6)
         st.caption(risk.cluster_sentence(answer))
+    st.subheader("Tail")
+    if not answer["tail"]:
+        st.info("The tail is unknown: a position's price is unknown.", icon=":material/help:")
+    else:
+        widgets.table(risk.tail_rows(answer), risk.TAIL_COLUMNS, key="risk.tail")
+        st.caption(risk.tail_caption(answer))
     st.subheader("Refused and clipped today")
     rows = risk.objection_rows(answer)
     if rows.empty:
@@ -38,6 +46,38 @@ def now(client: EngineClient) -> None:
     st.caption(risk.objection_sentence(answer))
     if answer["refused"]:
         widgets.table(risk.refused_rows(answer), risk.REFUSED_COLUMNS, key="risk.refused", max_rows=6)
+
+
+@st.fragment(run_every=STRESS_REFRESH_S)
+def stress(client: EngineClient) -> None:
+    """Show what crises would do to the book: the newest replay with its age, and a button for a new one."""
+    title, button = st.columns([4, 1], vertical_alignment="bottom")
+    title.subheader("Stress")
+    button.button("Replay now", icon=":material/replay:", on_click=_replay, args=(client,), width="stretch",
+                  key="risk.replay", help="Takes some seconds, in a process beside the engine.")  # fmt: skip
+    with widgets.known("Stress"):
+        found = client.stress()
+    failed = st.session_state.get(REPLAY)
+    if failed:
+        st.error(failed)
+    if found["ts"] is None:
+        widgets.empty("No replay yet. Make one with the button above; there is one every night at 00:25 UTC.")
+        return
+    st.markdown(risk_stress.verdict(found))
+    widgets.table(risk_stress.stress_rows(found), risk_stress.STRESS_COLUMNS, key="risk.stress")
+    st.caption(risk_stress.stress_caption(found))
+    with st.expander("What each scenario is"):
+        st.markdown("  \n".join(risk_stress.scenario_lines(found)))
+
+
+def _replay(client: EngineClient) -> None:
+    st.session_state[REPLAY] = ""
+    try:
+        client.run_stress()
+    except CommandRefused as error:
+        st.session_state[REPLAY] = str(error)
+    except EngineUnavailable as error:
+        st.session_state[REPLAY] = f"{error.reason} Whether the replay was made is unknown."
 
 
 @st.fragment(run_every=60)

@@ -18,6 +18,7 @@ from engine.evidence_commands import certify, drift
 from engine.live_commands import live, vault_app
 from engine.model_commands import models_app, train
 from engine.report_commands import goal, report
+from engine.risk_commands import stress
 from engine.strategy_commands import named_values, strategy_app
 from engine.sweep_commands import sweep, walkforward
 from engine.terminal import UNREACHABLE, HomeOption, JsonOption, console, data_folder, errors, log_to_stderr
@@ -26,6 +27,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command()(live)
 app.command()(goal)
 app.command()(report)
+app.command()(stress)
 app.command()(certify)
 app.command()(drift)
 app.command()(sweep)

@@ -9,6 +9,7 @@ from app.settings_form import form_fields
 client = engine_client()
 widgets.page_head("Risk", client)
 risk_view.now(client)
+risk_view.stress(client)
 risk_view.correlation(client)
 
 st.subheader("Edit limits")

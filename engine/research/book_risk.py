@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.core.tail import TailMethod, book_tail
 from engine.domain import F8, I8
 
 CLUSTER_CORRELATION = 0.6
 """Symbols whose returns are at least this correlated belong to one cluster."""
+
+TAIL_LEVELS = (0.95, 0.975, 0.99)
 
 FEWEST_RETURNS = 48
 """Below this many common returns a correlation is unknown."""
@@ -112,33 +115,60 @@ def clusters_of(correlation: F8, least: float = CLUSTER_CORRELATION) -> list[lis
     return sorted(groups, key=lambda group: (-len(group), group))
 
 
-def book_returns(returns: Returns, weight: dict[str, float], bars: int = 1) -> F8:
-    """Return what today's book would have returned over each past stretch of ``bars`` bars, oldest first.
+def daily_returns(returns: Returns, bars: int = 24) -> F8:
+    """Return simple returns (K, N) over whole stretches of ``bars`` bars, oldest first; the newest ends now.
 
-    R_k = sum_i w_i * (exp(sum of log returns of i in stretch k) - 1): the weights of now held at past moves.
+    NaN where a symbol lacks a bar of the stretch: a day with a hole is unknown, not calm.
+
+    Examples
+    --------
+    >>> r = Returns(("A",), np.arange(5), np.log([[9.0], [1.1], [1.0], [0.5], [2.0]]))
+    >>> daily_returns(r, 2).round(6).tolist()
+    [[0.1], [0.0]]
+    """
+    n = len(returns.log_return) // bars
+    whole = returns.log_return[len(returns.log_return) - n * bars :]
+    summed: F8 = whole.reshape(n, bars, len(returns.symbols)).sum(axis=1)
+    return np.expm1(summed)
+
+
+class TailRow(NamedTuple):
+    """One method's answer at one level, fractions of equity, positive when money is lost; None is unknown."""
+
+    method: str
+    level: float
+    value_at_risk: float | None
+    expected_shortfall: float | None
+    n_days: int
+
+
+def tail_rows(daily: F8, weight: F8, levels: Sequence[float] = TAIL_LEVELS) -> list[TailRow]:
+    """Return the next day's value at risk and expected shortfall of a book held unchanged, by method and level.
 
     Parameters
     ----------
-    returns : Returns
-    weight : dict
-        Signed notional over equity by symbol. One with a weight and no returns makes the answer empty: a part of the
-        book that is unknown must not look harmless.
-    bars : int
-        Length of a stretch; stretches do not overlap, the newest ends with the newest bar.
+    daily : (K, N) float64
+        Simple daily returns.
+    weight : (N,) float64
+        Signed notional over equity.
+    levels : sequence of float
 
     Returns
     -------
-    (K,) float64
-        Fractions of equity. Stretches in which a held symbol has a gap are left out.
+    list of TailRow
+        Unknown where fewer than 1 / (1 - level) days are known: the worst of twenty days says nothing of the worst of
+        a hundred. A flat book has 0.
     """
-    held = {name: value for name, value in weight.items() if value != 0.0}
-    if not held or any(name not in returns.symbols for name in held):
-        return np.zeros(0)
-    columns = [returns.symbols.index(name) for name in held]
-    n = len(returns.log_return) // bars
-    moves = returns.log_return[len(returns.log_return) - n * bars :, columns].reshape(n, bars, len(columns)).sum(axis=1)
-    moves = moves[np.isfinite(moves).all(axis=1)]
-    return np.expm1(moves) @ np.array(list(held.values()))
+    held = weight != 0.0
+    n_days = int(np.isfinite(daily[:, held]).all(axis=1).sum()) if len(daily) else 0
+    rows = []
+    for method in TailMethod:
+        for level in levels:
+            tail = book_tail(daily, weight, method, level)
+            enough = not held.any() or n_days >= 1.0 / (1.0 - level) - 1e-9
+            found = [value if enough and np.isfinite(value) else None for value in tail[:2]]
+            rows.append(TailRow(method.name, level, found[0], found[1], n_days))
+    return rows
 
 
 def betas_of(returns: Returns, benchmark: str) -> dict[str, float]:

@@ -113,25 +113,27 @@ def synthetic(
     toward = -1.0 if float(weight @ betas) >= 0.0 else 1.0
     flat = np.zeros(len(symbols))
     side = np.sign(weight)
-    word = "down" if against < 0 else "up"
     return [
-        _path("gap-down", f"Gap: everything −{GAP:.0%} at once", [flat - GAP], through=1.0,
-              note="Nothing can be sold on the way: stops and the engine act at the bottom."),
-        _path("gap-up", f"Gap: everything +{GAP:.0%} at once", [flat + GAP], through=1.0,
-              note="The same for a short book."),
-        _path("liquidity-gone", "Liquidity gone: −2 % an hour against the book for eight hours",
-              [toward * 0.02 * np.maximum(betas, 0.5)] * 8, slippage=0.03, through=1.0,
-              note="Every fill costs 3 % of the price, stops fill at the hour's worst price."),
-        _path("correlation-one", f"Correlation 1: every symbol {word} by {SIGMAS:g} of its daily sigmas in a day",
-              [np.expm1(against * np.log1p(SIGMAS * sigma) / 24)] * 24,
-              note="Hedges between symbols do not help; the direction is the one that hurts."),
-        _path("funding-spike", f"Funding spike: {FUNDING_8H:.2%} every 8 h against each position for 3 days",
-              [flat] * 72, funding=side * FUNDING_8H / 8.0, note="Prices stand still; funding is paid hour by hour."),
-        _path("depeg", f"Stablecoin depeg: the quote currency loses {DEPEG:.0%} in twelve hours",
-              [flat + (1.0 - DEPEG) ** (-1.0 / 12) - 1.0] * 12, quote_value=1.0 - DEPEG,
-              note="Prices in the quote currency rise, shorts lose; the whole account is worth less outside of it, "
-                   "which no limit in the quote currency sees."),
+        _path("gap-down", f"Gap −{GAP:.0%}", [flat - GAP], through=1.0,
+              note="Every price at once; nothing can be sold on the way, stops and the engine act at the bottom."),
+        _path("gap-up", f"Gap +{GAP:.0%}", [flat + GAP], through=1.0, note="The same for a short book."),
+        _path("liquidity-gone", "Liquidity gone", [toward * 0.02 * np.maximum(betas, 0.5)] * 8, slippage=0.03,
+              through=1.0,
+              note=f"Eight hours of 2% against the book ({_word(toward)}), times beta; every fill costs 3% of the "
+                   "price, and stops fill at the hour's worst price."),
+        _path("correlation-one", "Correlation 1", [np.expm1(against * np.log1p(SIGMAS * sigma) / 24)] * 24,
+              note=f"Every symbol {_word(against)} by {SIGMAS:g} of its daily sigmas within a day: hedges between "
+                   "symbols do not help."),
+        _path("funding-spike", "Funding spike", [flat] * 72, funding=side * FUNDING_8H / 8.0,
+              note=f"Prices stand still, and each position pays {FUNDING_8H:.2%} every eight hours for three days."),
+        _path("depeg", "Stablecoin depeg", [flat + (1.0 - DEPEG) ** (-1.0 / 12) - 1.0] * 12, quote_value=1.0 - DEPEG,
+              note=f"The quote currency loses {DEPEG:.0%} in twelve hours, so prices in it rise and shorts lose. The "
+                   "whole account is worth less outside of it, which no limit in the quote currency sees."),
     ]  # fmt: skip
+
+
+def _word(direction: float) -> str:
+    return "down" if direction < 0.0 else "up"
 
 
 def _path(

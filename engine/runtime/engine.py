@@ -31,7 +31,7 @@ from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status, why_restricted
 from engine.runtime.sweeping import risk_sweep
-from engine.runtime.upkeep import drill_when_due, follow_ladder, when_idle
+from engine.runtime.upkeep import drill_when_due, follow_ladder, nightly, when_idle
 from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
@@ -251,6 +251,7 @@ class Engine:
         add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
         add(loop.notice_models, "interval", seconds=5, id="notice-models")
         add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
+        add(lambda: nightly(self), "cron", hour=0, minute=25, id="nightly", misfire_grace_time=3600)
         self._scheduler.start()
 
     def publish_status(self) -> None:

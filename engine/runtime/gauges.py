@@ -62,7 +62,8 @@ def _account_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
 def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
     size = {symbol: abs(weight) for symbol, weight in book.weight.items()}
     gross = sum(size.values()) if book.equity > 0 else math.nan
-    largest = max(size, key=lambda symbol: size[symbol], default="")
+    unknown = next((symbol for symbol, weight in size.items() if math.isnan(weight)), "")
+    largest = unknown or max(size, key=lambda symbol: size[symbol], default="")
     known = {symbol: far for symbol, far in book.liquidation_distance.items() if far == far}
     nearest = min(known, key=lambda symbol: known[symbol], default="")
     rows = [

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import math
-import multiprocessing as mp
-import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from engine.domain import NS_PER_MS
@@ -19,6 +15,7 @@ from engine.errors import CommandRefused, DataError
 from engine.research.goal import MIN_RETURNS, Goal
 from engine.research.goal_answer import SEED_EQUITY, SEED_TARGET, days_until, goal_answer
 from engine.research.track_record import TrackRecord, daily_returns, record_of_backtest
+from engine.runtime.elsewhere import elsewhere
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -101,25 +98,8 @@ def _elsewhere(record: TrackRecord, goal: Goal, now_ms: int) -> dict[str, Any]:
     """Work the answer out in a process of its own: a hundred thousand paths must not delay a decision."""
     if len(record.returns) < MIN_RETURNS:
         return goal_answer(record, goal, now_ms)  # nothing is simulated
-    context = mp.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(record, goal, now_ms, sender), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        answer: dict[str, Any] = receiver.recv()
-    except EOFError:
-        raise CommandRefused("The simulation ended without an answer; the engine's log holds the reason.") from None
-    finally:
-        process.join()
+    answer: dict[str, Any] = elsewhere(goal_answer, record, goal, now_ms)
     return answer
-
-
-def _work(record: TrackRecord, goal: Goal, now_ms: int, sender: Connection) -> None:
-    with contextlib.suppress(OSError):
-        os.nice(5)
-    sender.send(goal_answer(record, goal, now_ms))
-    sender.close()
 
 
 def _number(body: dict[str, Any], name: str, default: float) -> float:

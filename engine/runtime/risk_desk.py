@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.domain import NS_PER_DAY, NS_PER_S
-from engine.research.book_risk import FEWEST_RETURNS, Returns, clusters_of, correlation_of, returns_of
+from engine.domain import NS_PER_DAY
+from engine.research.book_risk import FEWEST_RETURNS, Returns, clusters_of, correlation_of, daily_returns, tail_rows
 from engine.runtime.gauges import Book, gauges
 from engine.runtime.objections import Objections
-from engine.settings import SystemConfig
+from engine.runtime.risk_book import account_book, hourly_history, limits_in_force
+from engine.runtime.stress_desk import StressDesk
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
-HOUR_NS = 3_600 * NS_PER_S
 CORRELATION_HOURS = 30 * 24
-HISTORY_HOURS = 2 * 365 * 24
 HISTORY_AGE_S = 300.0  # hourly bars change once an hour; a page asks every few seconds
 MOST_REFUSALS = 50
 
 
 class RiskDesk:
-    """Answers ``risk``.
+    """Answers ``risk``, and what a ``StressDesk`` does.
 
     Parameters
     ----------
@@ -42,53 +41,37 @@ class RiskDesk:
         self._objections: Objections | None = None
         self._history: tuple[float, tuple[str, ...], Returns] | None = None
         self._lock = threading.Lock()
-        self.questions: dict[str, Handler] = {"risk": self._risk}
+        self.questions: dict[str, Handler] = {"risk": self._risk} | StressDesk(engine).questions
         self.orders: dict[str, Handler] = {}
 
     async def _risk(self, body: dict[str, Any]) -> dict[str, Any]:
         positions = self._engine.loop.screen.position_rows()
-        return await asyncio.to_thread(self._answer, self._book(positions), positions)
-
-    @property
-    def config(self) -> SystemConfig:
-        """The limits in force: those of the decider, which the capital ladder may have made smaller."""
-        loop = self._engine.loop
-        return loop.config if loop.decider is None else loop.decider.config
-
-    def _book(self, positions: list[dict[str, Any]]) -> Book:
-        loop = self._engine.loop
-        equity, peak, day_open = loop.equity_now(), math.nan, math.nan
-        if loop.decider is not None and loop.decider.state.book[0]["peak_equity"] > 0:
-            book = loop.decider.state.book[0]
-            peak, day_open = max(float(book["peak_equity"]), equity), float(book["day_open_equity"])
-        weight = {
-            row["symbol"]: math.copysign(row["notional"], row["qty"]) / equity
-            for row in positions if row["notional"] is not None
-        }  # fmt: skip
-        near = {row["symbol"]: loop.liquidation.distance(row["symbol"]) for row in positions}
-        return Book(equity, peak, day_open, weight, near)
+        book = account_book(self._engine.loop, positions)
+        return await asyncio.to_thread(self._answer, book, positions)
 
     def _answer(self, book: Book, positions: list[dict[str, Any]]) -> dict[str, Any]:
         if self._objections is None or self._objections.began_ns != self._engine.loop.began_ns:
             self._objections = Objections(self._store, self._engine.loop.began_ns)
         objections, newest = self._objections.today(), self._objections.newest
         detail = None if newest is None else newest["detail"]
-        symbols = tuple(dict.fromkeys((*self.config.symbols, *book.weight)))
-        correlation = _correlation(self.history(symbols))
+        config = limits_in_force(self._engine.loop)
+        symbols = tuple(dict.fromkeys((*config.symbols, *book.weight)))
+        returns = self.history(symbols)
+        correlation = _correlation(returns)
         groups = _groups(symbols, correlation["matrix"])
         return {
             "as_of_ns": time.time_ns(), "equity": _plain(book.equity), "peak_equity": _plain(book.peak_equity),
             "day_open_equity": _plain(book.day_open_equity), "decision_id": newest and newest["decision_id"],
-            "decided_ns": newest and newest["ts_decided"], "gauges": gauges(self.config, book, detail),
+            "decided_ns": newest and newest["ts_decided"], "gauges": gauges(config, book, detail),
             "exposures": _exposures(book, positions, detail, groups), "totals": self._totals(book),
-            "clusters": _clusters(book, groups), "correlation": correlation, "objections": objections,
-            "refused": self._refused(),
+            "tail": _tail(returns, book), "clusters": _clusters(book, groups), "correlation": correlation,
+            "objections": objections, "refused": self._refused(),
         }  # fmt: skip
 
     def _totals(self, book: Book) -> dict[str, Any]:
         account = self._engine.loop.account
         return {
-            "net": sum(book.weight.values()), "gross": sum(map(abs, book.weight.values())),
+            "net": _plain(sum(book.weight.values())), "gross": _plain(sum(map(abs, book.weight.values()))),
             "free_margin": _plain(account.free_margin), "maintenance_margin": _plain(account.maintenance_margin),
         }  # fmt: skip
 
@@ -98,21 +81,9 @@ class RiskDesk:
             held = self._history
             if held is not None and held[1] == symbols and time.monotonic() - held[0] < HISTORY_AGE_S:
                 return held[2]
-            found = self._read_history(symbols)
+            found = hourly_history(self._store, symbols)
             self._history = (time.monotonic(), symbols, found)
             return found
-
-    def _read_history(self, symbols: tuple[str, ...]) -> Returns:
-        newest = self._store.rows("SELECT max(ts_open) AS ts FROM bars WHERE interval = '1h'")[0]["ts"] or 0
-        table = self._store.read(
-            "SELECT symbol, ts_open, close_px FROM bars WHERE interval = '1h' AND ts_open > ? AND "
-            "list_contains(?, symbol)",
-            [newest - HISTORY_HOURS * HOUR_NS, list(symbols)],
-        )
-        ts_close = table.column("ts_open").to_numpy() + HOUR_NS
-        return returns_of(
-            table.column("symbol").to_pylist(), ts_close, table.column("close_px").to_numpy(), symbols, HOUR_NS
-        )
 
     def _refused(self) -> list[dict[str, Any]]:
         """Return a person's tickets that were refused today, newest first."""
@@ -130,6 +101,12 @@ def _refusal(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "ts": row["ts"], "symbol": ticket.get("symbol"), "side": ticket.get("side"), "reason": row["result"],
     }  # fmt: skip
+
+
+def _tail(returns: Returns, book: Book) -> list[dict[str, Any]]:
+    """Return the book's next-day tail by method and level; weights that are unknown make it unknown."""
+    weight = np.array([book.weight.get(symbol, 0.0) for symbol in returns.symbols])
+    return [row._asdict() for row in tail_rows(daily_returns(returns), weight)] if np.isfinite(weight).all() else []
 
 
 def _correlation(returns: Returns) -> dict[str, Any]:
@@ -164,7 +141,8 @@ def _clusters(book: Book, groups: list[list[str]] | None) -> list[dict[str, Any]
         weights = [book.weight[symbol] for symbol in group if symbol in book.weight]
         if weights:
             rows.append({
-                "name": f"C{number}", "symbols": group, "net": sum(weights), "gross": sum(map(abs, weights)),
+                "name": f"C{number}", "symbols": group, "net": _plain(sum(weights)),
+                "gross": _plain(sum(map(abs, weights))),
             })  # fmt: skip
     return rows
 
@@ -177,8 +155,8 @@ def _exposures(
     return [
         {
             "symbol": row["symbol"], "qty": row["qty"],
-            "notional": _plain(book.weight.get(row["symbol"], math.nan) * book.equity),
-            "weight": book.weight.get(row["symbol"]), "approved": approved.get(row["symbol"]),
+            "notional": _plain(book.weight[row["symbol"]] * book.equity),
+            "weight": _plain(book.weight[row["symbol"]]), "approved": approved.get(row["symbol"]),
             "cluster": cluster.get(row["symbol"]), "stop_px": row["stop_px"],
             "stop_loss": _stop_loss(row), "liquidation_distance": _plain(book.liquidation_distance[row["symbol"]]),
         }

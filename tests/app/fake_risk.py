@@ -10,8 +10,18 @@ from engine.runtime.gauges import Book, gauges
 GROUPS = {"BTCUSDT": "C1", "ETHUSDT": "C1", "SOLUSDT": "C2"}
 
 
+def _scenario(key, title, loss, broken, *, by_beta=(), quote_value=1.0):
+    mode = {"loss": loss, "loss_money": loss * 10_000, "end": -loss, "end_dollars": quote_value - 1.0 - loss,
+            "drawdown": loss, "worst_day": loss, "liquidation_distance": 0.8, "liquidated": False, "costs": 4.0,
+            "broken": list(broken)}  # fmt: skip
+    return {"key": key, "title": title, "kind": "synthetic", "hours": 1, "by_beta": list(by_beta), "note": "A note.",
+            "quote_value": quote_value, "modes": {name: mode for name in ("held", "stops", "control")}}  # fmt: skip
+
+
 class FakeRisk:
     """Mixed into ``FakeEngine``."""
+
+    stress_result: dict | None = None
 
     def act_risk(self, body):
         equity, rows = self.books.equity(), self.books.positions()
@@ -28,11 +38,35 @@ class FakeRisk:
             "exposures": [self._exposure(row, weight, near) for row in rows],
             "totals": {"net": sum(weight.values()), "gross": sum(map(abs, weight.values())),
                        "free_margin": 7_200.0, "maintenance_margin": 41.0},
-            "clusters": self._clusters(weight),
+            "clusters": self._clusters(weight), "tail": self._tail(equity),
             "correlation": self._correlation(), "objections": self._objections(last),
             "refused": [] if empty else [{"ts": last["ts_decided"], "symbol": "SOLUSDT", "side": "buy",
                                           "reason": "SOLUSDT would be 0.72 of equity; the cap is 0.50."}],
         }  # fmt: skip
+
+    def act_stress(self, body):
+        if self.books_empty or self.stress_result is None:
+            return {"ts": None, "age_s": None, "trigger": None, "rows": []}
+        return self.stress_result
+
+    def act_stress_run(self, body):
+        weight = {row["symbol"]: row["notional"] / self.books.equity() for row in self.books.positions()}
+        limits = {"max_daily_loss": 0.05, "max_drawdown": 0.15}
+        rows = [_scenario("gap-down", "Gap: everything −30 % at once", 0.12, ["daily loss"]),
+                _scenario("2022-11", "November 2022: FTX", 0.03, [], by_beta=["NEWUSDT"]),
+                _scenario("depeg", "Stablecoin depeg", 0.0, [], quote_value=0.9)]  # fmt: skip
+        self.stress_result = {
+            "ts": time.time_ns(), "age_s": 0.4, "trigger": body.get("actor"), "rows": rows, "limits": limits,
+            "equity": self.books.equity(), "weight": weight, "holds": False, "source": "Computed from spot candles.",
+            "worst": {"key": "gap-down", "loss": 0.12}, "beta": {}, "sigma_day": {},
+        }  # fmt: skip
+        return self.stress_result
+
+    def _tail(self, equity):
+        held = 0.0 if self.books_empty else 1.0
+        return [{"method": method, "level": level, "value_at_risk": held * 0.02 / (1 - level) ** 0.25,
+                 "expected_shortfall": None if level == 0.99 else held * 0.03 / (1 - level) ** 0.25, "n_days": 64}
+                for method in ("HISTORICAL", "STUDENT_T", "FILTERED") for level in (0.95, 0.975, 0.99)]  # fmt: skip
 
     def _exposure(self, row, weight, near):
         return {"symbol": row["symbol"], "qty": row["qty"], "notional": row["notional"],

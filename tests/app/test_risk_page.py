@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from fake_actions import refuse
 from page_engine import PageEngine, page, texts
 
 from app import risk, risk_limits
@@ -36,7 +37,9 @@ def test_limits_exposures_and_objections_are_shown(engine):
     assert "To today's stop 4.00 %" in said
     assert len(script.get("plotly_chart")) == 1
     tables = [frame.value for frame in script.dataframe]
-    assert len(tables) == 5  # limits, exposures, clusters, objections, refused tickets
+    assert len(tables) == 6  # limits, exposures, clusters, tail, objections, refused tickets
+    assert "from 64 days of hourly candles" in said
+    assert "No replay yet" in said
 
 
 def test_tightening_applies_at_once_and_loosening_only_when_confirmed(engine):
@@ -107,3 +110,36 @@ def test_correlation_that_is_unknown_is_said(tmp_path, monkeypatch):
     assert "Correlation is unknown while the history is short" in said
     assert "No open position." in said
     assert not script.get("plotly_chart")
+
+
+def test_replay_is_made_once_a_click_and_shown_with_its_age(engine):
+    script = page("risk").run()
+    script.button(key="risk.replay").click().run()
+    script.run()
+    assert [action for action, _ in engine.calls].count("stress.run") == 1
+    said = texts(script).replace("\u202f", " ")
+    assert "does **not** hold in 1 of 3 scenarios" in said
+    assert "Replayed 0.4 s ago" in said
+    assert "because they did not trade then: NEWUSDT" in said
+    assert "the account changes by ▼ −10.00 %" in said
+
+
+def test_replay_that_is_refused_says_why(engine):
+    def refuse_it(body):
+        raise refuse("The book cannot be replayed: the mark price of BTCUSDT is unknown now.")
+
+    engine.act_stress_run = refuse_it
+    script = page("risk").run()
+    script.button(key="risk.replay").click().run()
+    assert "the mark price of BTCUSDT is unknown now" in texts(script)
+
+
+def test_tail_without_enough_days_is_a_dash():
+    found = [
+        {"method": "HISTORICAL", "level": 0.975, "value_at_risk": 0.02, "expected_shortfall": 0.03, "n_days": 60},
+        {"method": "HISTORICAL", "level": 0.99, "value_at_risk": None, "expected_shortfall": None, "n_days": 60},
+    ]
+    row = risk.tail_rows({"tail": found, "equity": 10_000.0}).iloc[0]
+    assert row["es_97.5"].replace("\u202f", " ") == "3.00 %"
+    assert row["money"] == pytest.approx(300.0)
+    assert row["es_99"] == "—"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.domain import N_RULES, NS_PER_DAY, Rule, Verdict
-from engine.research.book_risk import Returns, book_returns, clusters_of, correlation_of, returns_of
+from engine.research.book_risk import Returns, clusters_of, correlation_of, daily_returns, returns_of, tail_rows
 from engine.runtime.gauges import Book, gauges
 from engine.runtime.objections import Objections
 from engine.settings import SystemConfig
@@ -48,6 +48,9 @@ def test_what_is_unknown_is_none_and_a_gain_uses_nothing():
     assert rows["DRAWDOWN"]["left_money"] is None
     assert rows["DRAWDOWN"]["enforced"] is False
     assert rows["GROSS_CAP"]["measured"] is None
+    unpriced = by_name(gauges(SystemConfig(), book(weight={"BTCUSDT": 0.4, "ETHUSDT": math.nan}), None))
+    assert (unpriced["SYMBOL_CAP"]["where"], unpriced["SYMBOL_CAP"]["measured"]) == ("ETHUSDT", None)
+    assert unpriced["GROSS_CAP"]["used"] is None
     assert by_name(gauges(SystemConfig(), book(equity=9_800.0), None))["DAILY_LOSS"]["measured"] == 0.0
 
 
@@ -79,13 +82,16 @@ def test_correlation_agrees_with_numpy_and_needs_enough_hours():
     assert correlation_of(np.zeros((60, 2))).tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
-def test_book_returns_are_todays_weights_at_past_moves():
+def test_tail_is_of_todays_weights_and_unknown_while_days_are_few():
     log_return = np.log([[1.1, 0.9], [1.0, 1.2], [0.5, 1.0], [2.0, np.nan], [1.1, 1.1]])
-    returns = Returns(("A", "B"), np.arange(5), log_return)
-    single = book_returns(returns, {"A": 0.5, "B": -1.0})
-    assert single == pytest.approx([0.05 + 0.1, -0.2, -0.25, 0.05 - 0.1])  # the row with a gap is left out
-    assert book_returns(returns, {"A": 1.0}, bars=2) == pytest.approx([0.5 - 1.0, 2.2 - 1.0])
-    assert book_returns(returns, {"A": 0.5, "C": 0.1}).tolist() == []
+    daily = daily_returns(Returns(("A", "B"), np.arange(5), log_return), bars=1)
+    rows = {(row.method, row.level): row for row in tail_rows(daily, np.array([0.5, -1.0]), (0.75, 0.9))}
+    # losses: −0.15, 0.2, 0.25, unknown, 0.05: the worst of four
+    assert rows["HISTORICAL", 0.75].expected_shortfall == pytest.approx(0.25)
+    assert rows["HISTORICAL", 0.75].value_at_risk == pytest.approx(0.2)
+    assert rows["HISTORICAL", 0.9][2:] == (None, None, 4)
+    assert {row.expected_shortfall for row in tail_rows(daily, np.zeros(2))} == {0.0}
+    assert {row.value_at_risk for row in tail_rows(daily[:0], np.ones(2))} == {None}
 
 
 def record(decision_id, ts_close, verdicts):
