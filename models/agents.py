@@ -133,7 +133,8 @@ class Agent:
         Returns
         -------
         dict
-            ``seconds``, ``steps``, ``valid_sharpe`` (after costs, of equal parts of all symbols).
+            ``seconds``, ``steps``, ``valid_sharpe`` (after costs, of equal parts of all symbols), and ``valid_days``,
+            ``valid_sum``, ``valid_squares`` of those daily returns.
 
         Raises
         ------
@@ -151,8 +152,9 @@ class Agent:
 
         self._tensors, report = train_agent(config, make_env, seed, progress, self._tensors or None)
         self._actor = actor_of(self._tensors)
-        report["valid_sharpe"] = sharpe_ratio(daily_earned(self.rollout(data, valid), data, valid), DAYS_PER_YEAR)
-        return report
+        daily = daily_earned(self.rollout(data, valid), data, valid)
+        report["valid_sharpe"] = sharpe_ratio(daily, DAYS_PER_YEAR)
+        return report | dict(zip(("valid_days", "valid_sum", "valid_squares"), shown_by(daily), strict=True))
 
     def rollout(self, data: Learnable, rows: slice) -> Rollout:
         """Return wishes and paper results of the bars ``rows``, the book having walked ``BURN_IN`` bars before."""
@@ -247,8 +249,7 @@ class AgentEnsemble:
         if rows.stop <= rows.start:
             return
         for k, member in enumerate(self.members):
-            daily = daily_earned(member.rollout(data, rows), data, rows)
-            self.evidence[k] += (len(daily), daily.sum(), (daily * daily).sum())
+            self.evidence[k] += shown_by(daily_earned(member.rollout(data, rows), data, rows))
 
     @property
     def shares(self) -> F8:
@@ -314,6 +315,11 @@ def blended(wishes: np.ndarray, shares: F8) -> F8:
     """Return sum_m share_m wish_m for wishes (M, ...), NaN where an agent has none."""
     found: F8 = np.tensordot(shares, wishes, axes=1)
     return found
+
+
+def shown_by(daily: F8) -> tuple[float, float, float]:
+    """Return the evidence in daily returns: days, sum, sum of squares."""
+    return float(len(daily)), float(daily.sum()), float((daily * daily).sum())
 
 
 def shares_of(evidence: F8) -> F8:

@@ -22,6 +22,7 @@ class Entry(NamedTuple):
     needs_torch: bool = False
     retrain_months: int = 1
     sources: tuple[str, ...] = ()  # modules of this package whose change makes kept forecasts worthless
+    members: tuple[str, ...] = ()  # policies that this one blends: a walk-forward takes theirs and trains none again
 
 
 BASE = "base-rate"
@@ -54,7 +55,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "agents": Entry(
         "models.agents", "AgentEnsemble", "the three agents by evidence", is_policy=True, needs_torch=True,
-        retrain_months=12, sources=AGENT,
+        retrain_months=12, sources=AGENT, members=("ppo", "sac", "a2c"),
     ),
 }  # fmt: skip
 """In the order of tables: plain ones first."""

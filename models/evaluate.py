@@ -24,16 +24,17 @@ from models.tallies import Tally, day_index, reliability, tallies
 from models.walkforward import (
     Month,
     Task,
-    fit_reports,
+    blended_wish,
     gathered,
     gathered_wish,
     keep_learnable,
+    kept_cpu_s,
     kept_learnable,
     months_done,
     run_task,
 )
 
-__all__ = ["ENSEMBLE", "Judged", "Plan", "Policy", "judge_all", "learn_all", "prepared"]
+__all__ = ["ENSEMBLE", "Judged", "Plan", "Policy", "cpu_s_of", "judge_all", "learn_all", "prepared", "unfinished"]
 
 ENSEMBLE = "ensemble"
 RECORD_DAYS = 730
@@ -59,9 +60,23 @@ class Plan(NamedTuple):
 
     def seeds_of(self, name: str) -> range:
         """Return the seeds of a learner: one where nothing is random."""
-        if name == ENSEMBLE:
-            return range(max((len(self.seeds_of(member)) for member in self.names), default=1))
         return range(self.seeds if entry_of(name).has_randomness else 1)
+
+    def done_seeds(self, name: str) -> list[int]:
+        """Return the seeds with which a learner, or all that it blends, went through every month."""
+        parts = entry_of(name).members or (name,)
+        return [seed for seed in self.seeds_of(name) if all(self._is_done(part, seed) for part in parts)]
+
+    def _is_done(self, name: str, seed: int) -> bool:
+        return months_done(self.task(name, seed).folder, list(self.steps)) == len(self.steps)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All that has to be learned: the first seed of everybody, the slowest first, then the second."""
+        order = {name: k for k, name in enumerate(SLOWEST_FIRST)}
+        tasks = [self.task(name, seed) for name in self.names if not entry_of(name).members
+                 for seed in self.seeds_of(name)]  # fmt: skip
+        return sorted(tasks, key=lambda task: (task.seed, order.get(task.name, len(order))))
 
     def task(self, name: str, seed: int) -> Task:
         """Return the work of one learner with one seed; a learner without randomness has one seed for all."""
@@ -77,7 +92,7 @@ class Judged(NamedTuple):
     tallies: dict[str, Tally]  # empty for a policy
     reliability: list[list[dict[str, float]]]  # empty for a policy
     wish: F8  # (T', N) what the position rule or the policy wants on the judged bars
-    weights: dict[str, Any]  # of an ensemble: by member the share (months, H), the base rate's as base-rate
+    weights: dict[str, Any]  # by member of an ensemble: (months, H), the base rate's as base-rate; (months,) of agents
 
 
 def prepared(data: Learnable, names: Iterable[str], seeds: int, steps: list[Month], cache: Path, n_jobs: int) -> Plan:
@@ -94,15 +109,13 @@ def prepared(data: Learnable, names: Iterable[str], seeds: int, steps: list[Mont
     folder = cache / digest.hexdigest()[:12]
     if not (folder / "dataset" / "symbols.json").is_file():
         keep_learnable(data, folder / "dataset")
-    wanted = [BASE, *(name for name in names if name != BASE)]
+    wanted = [BASE, *(part for name in names for part in (*entry_of(name).members, name))]
     return Plan(tuple(dict.fromkeys(wanted)), seeds, tuple(steps), folder, n_jobs)
 
 
 def learn_all(plan: Plan) -> dict[str, str]:
     """Fit and forecast everything that is not there yet, in worker processes; return who failed and why."""
-    tasks = [plan.task(name, seed) for name in plan.names for seed in plan.seeds_of(name)]
-    order = {name: k for k, name in enumerate(SLOWEST_FIRST)}
-    tasks.sort(key=lambda task: (order.get(task.name, len(order)), task.seed))
+    tasks = plan.tasks
     todo = [task for task in tasks if months_done(task.folder, list(plan.steps)) < len(plan.steps)]
     stop = threading.Event()
     teller = threading.Thread(target=_tell_progress, args=(plan, tasks, stop), daemon=True)
@@ -112,7 +125,26 @@ def learn_all(plan: Plan) -> dict[str, str]:
     finally:
         stop.set()
         teller.join()
-    return {task.name: f"seed {task.seed}: {why}" for task, why in zip(todo, outcomes, strict=True) if why}
+    failed = {task.name: f"seed {task.seed}: {why}" for task, why in zip(todo, outcomes, strict=True) if why}
+    return failed | {
+        name: f"its member {part} failed" for name in plan.names for part in entry_of(name).members if part in failed
+    }
+
+
+def unfinished(plan: Plan) -> dict[str, str]:
+    """Return who has not gone through all months with any seed yet, and how far it came."""
+    found = {}
+    for name in plan.names:
+        if not plan.done_seeds(name):
+            parts = entry_of(name).members or (name,)
+            done = min(months_done(plan.task(part, 0).folder, list(plan.steps)) for part in parts)
+            found[name] = f"not finished, {done} of {len(plan.steps)} months were done"
+    return found
+
+
+def cpu_s_of(plan: Plan) -> float:
+    """Return the seconds of a processor that everything which is kept of this plan took to learn."""
+    return sum(kept_cpu_s(task.folder, list(plan.steps)) for task in plan.tasks)
 
 
 def _in_workers(function: Callable[..., Any], arguments: list[tuple[Any, ...]], plan: Plan) -> list[Any]:
@@ -120,9 +152,12 @@ def _in_workers(function: Callable[..., Any], arguments: list[tuple[Any, ...]], 
     if plan.n_jobs == 1 or len(arguments) < 2:
         return [function(*each) for each in arguments]
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        return list(Parallel(n_jobs=plan.n_jobs, batch_size=1)(delayed(function)(*each) for each in arguments))
+        outcomes = list(Parallel(n_jobs=plan.n_jobs, batch_size=1)(delayed(function)(*each) for each in arguments))
+    get_reusable_executor().shutdown(wait=True)  # only workers that have ended are counted by the clock of a process
+    return outcomes
 
 
 def _tell_progress(plan: Plan, tasks: list[Task], stop: threading.Event) -> None:
@@ -139,19 +174,21 @@ def _tell_progress(plan: Plan, tasks: list[Task], stop: threading.Event) -> None
 
 
 def judge_all(plan: Plan, failed: dict[str, str]) -> dict[str, list[Judged]]:
-    """Judge every learner that has all of its months, then the ensemble of the forecasters."""
+    """Judge every learner with each seed that has all of its months, then the ensemble of the forecasters.
+
+    The ensemble is judged with the seeds that all of its random members have.
+    """
     whole = [name for name in plan.names if name not in failed]
-    work = [(plan, name, seed) for name in whole for seed in plan.seeds_of(name)]
+    work = [(plan, name, seed) for name in whole for seed in plan.done_seeds(name)]
     found: dict[str, list[Judged]] = {name: [] for name in whole}
     for judged in _in_workers(judged_learner, work, plan):
         found[judged.name].append(judged)
     members = [name for name in whole if name != BASE and not ENTRIES[name].is_policy]
     if members:
-        skills = {name: [judged.tallies["skill"] for judged in found[name]] for name in members}
-        rounds = [
-            (plan, seed, {name: skills[name][seed if len(skills[name]) > 1 else 0] for name in members})
-            for seed in plan.seeds_of(ENSEMBLE)
-        ]
+        skills = {name: {judged.seed: judged.tallies["skill"] for judged in found[name]} for name in members}
+        random = [set(own) for name, own in skills.items() if ENTRIES[name].has_randomness]
+        seeds = sorted(set.intersection(*random)) if random else [0]
+        rounds = [(plan, seed, {name: own.get(seed, own[0]) for name, own in skills.items()}) for seed in seeds]
         found[ENSEMBLE] = _in_workers(judged_ensemble, rounds, plan)
     return found
 
@@ -159,9 +196,14 @@ def judge_all(plan: Plan, failed: dict[str, str]) -> dict[str, list[Judged]]:
 def judged_learner(plan: Plan, name: str, seed: int) -> Judged:
     """Judge one learner with one seed from its kept forecasts."""
     task, steps = plan.task(name, seed), list(plan.steps)
-    if ENTRIES[name].is_policy:
+    data, entry = kept_learnable(plan.folder / "dataset"), ENTRIES[name]
+    if entry.members:
+        folders = [plan.task(part, seed).folder for part in entry.members]
+        wish, shares = blended_wish(folders, steps, data, entry.retrain_months)
+        return Judged(name, seed, {}, [], wish, dict(zip(entry.members, shares.T, strict=True)))
+    if entry.is_policy:
         return Judged(name, seed, {}, [], np.asarray(gathered_wish(task.folder, steps), dtype=np.float64), {})
-    data, said = kept_learnable(plan.folder / "dataset"), gathered(task.folder, steps)
+    said = gathered(task.folder, steps)
     base = said if name == BASE else gathered(plan.task(BASE, 0).folder, steps)
     return _judged(name, seed, said, base, data, plan.rows, {})
 
@@ -211,9 +253,12 @@ def _skills_before(skills: dict[str, Tally], ts_close: np.ndarray, first: int, r
 
 
 def seconds_of(plan: Plan, name: str) -> float:
-    """Return the mean seconds of one month's fit and forecast."""
-    folders = [plan.task(name, seed).folder for seed in plan.seeds_of(name)]
-    return float(np.mean([report["seconds"] for folder in folders for report in fit_reports(folder, list(plan.steps))]))
+    """Return the mean seconds of a processor that one month's fit and forecast took."""
+    parts = entry_of(name).members or (name,)
+    took = [
+        kept_cpu_s(plan.task(part, seed).folder, list(plan.steps)) for part in parts for seed in plan.done_seeds(name)
+    ]
+    return sum(took) / max(len(plan.done_seeds(name)), 1) / len(plan.steps)
 
 
 def single_threaded() -> None:

@@ -160,6 +160,9 @@ def _row(plan: Plan, name: str, judged: list[Judged], terms: Terms, first: int, 
     if name != ENSEMBLE:
         row["seconds_a_month"] = seconds_of(plan, name)
         row["retrain_months"] = entry_of(name).retrain_months
+        if entry_of(name).members:
+            shares = {part: np.mean([one.weights[part] for one in judged], axis=0) for part in entry_of(name).members}
+            row["member_weights"] = {"by_month": shares, "mean": {part: own.mean() for part, own in shares.items()}}
     if judged[0].tallies:
         row["figures"] = forecast_figures(judged, drawn)
         row["reliability"] = judged[0].reliability

@@ -151,6 +151,39 @@ def goal_sentence(goal: dict[str, Any]) -> str:
     )
 
 
+def cost_sentence(result: dict[str, Any]) -> str:
+    """Return what the run took of the clock and of the processor."""
+    kept, now = result["cpu"]["kept_s"], result["cpu"]["now_s"]
+    parts = f" ({kept / 60.0:.0f} of them for months that an earlier stretch had kept)" if kept else ""
+    return (
+        f"{result['config']['months']} months in {(kept + now) / 60.0:.0f} minutes of one processor{parts}, user and "
+        f"system, workers included; {result['elapsed_s'] / 60.0:.1f} minutes by the clock in this stretch."
+    )
+
+
+def _learners(result: dict[str, Any]) -> str:
+    head = ["model", "what it is", "seeds", "fitted", "processor seconds a month"]
+    rows = []
+    for row in result["models"]:
+        every = row.get("retrain_months")
+        rows.append([
+            row["name"], row["said"], "failed" if "failed" in row else str(row["seeds"]),
+            {None: "", 1: "every month"}.get(every, f"every {every} months"),
+            number(row["seconds_a_month"], 1) if "seconds_a_month" in row else "",
+        ])  # fmt: skip
+    return table(head, rows)
+
+
+def _agent_weights(result: dict[str, Any]) -> str:
+    rows = [
+        [row["name"], *(percent(row["member_weights"]["mean"][name], 0) for name in row["member_weights"]["mean"])]
+        for row in result["models"]
+        if "member_weights" in row
+    ]
+    names = next((list(row["member_weights"]["mean"]) for row in result["models"] if "member_weights" in row), [])
+    return table(["policy", *names], rows) if rows else ""
+
+
 def markdown(result: dict[str, Any]) -> str:
     """Return the section of docs/results.md, markers included."""
     config = result["config"]
@@ -162,12 +195,14 @@ def markdown(result: dict[str, Any]) -> str:
         f"Written by `python scripts/evaluate_models.py --data DATA --from {config['from']} --to {config['to']} "
         f"--write`. Walk-forward over {config['months']} months of {len(config['symbols'])} symbols "
         f"({', '.join(config['symbols'])}): each month is forecast by models fitted to what was known before it, "
-        f"with {config['seeds']} seeds where something is random. In brackets: 95 % intervals from redrawn blocks of "
-        "7 days, symbols together. After ±: the standard deviation over seeds. Every model that was tried is listed, "
-        "the failed and the useless with weight zero.",
+        f"with {config['seeds']} seeds where something is random, fewer where the table says so. In brackets: 95 % "
+        "intervals from redrawn blocks of 7 days, symbols together. After ±: the standard deviation over seeds. Every "
+        "model that was tried is listed, the failed and the useless with weight zero.",
         *failed,
         goal_sentence(result["goal"]),
         f"Canaries: {canaries}.",
+        cost_sentence(result) if "cpu" in result else "",
+        _learners(result),
         "### Net of costs",
         "The position rule of `models/position.py` on the intervals as issued, sized and gated as the trend sleeve "
         f"is, filled at the next open; {config['costs']}. The bar is the trend rule itself.",
@@ -192,6 +227,7 @@ def markdown(result: dict[str, Any]) -> str:
         "### Weights in the ensemble",
         "Mean over the months, then the last month.",
         _weights(result),
+        _agent_weights(result),
         END,
     ]
     return "\n\n".join(part for part in parts if part)

@@ -25,7 +25,7 @@ TRAIN_SHARE, VALID_SHARE = 0.7, 0.1
 FEWEST_DAYS_OF_BARS = 160
 """A fifth of them judges, and before 30 judged days nobody can be said to have skill."""
 EXPIRES_AFTER_DAYS = 60
-EXPECTED_S = {"lstm": 150.0, "transformer": 210.0, "boosting": 60.0}
+EXPECTED_S = {"lstm": 60.0, "transformer": 100.0, "boosting": 60.0}
 """What one training takes on a core of an AMD EPYC, both fits together; it hardly depends on the number of bars."""
 OTHERS_S = 5.0
 

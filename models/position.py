@@ -16,6 +16,9 @@ GAIN = 10.0
 THRESHOLD = 0.01
 """A probability nearer to 1/2 than this has no direction."""
 
+RATES = 2.0 / (np.array(HORIZONS, dtype=np.float64) + 1.0)
+"""By how much of the way a horizon's trail moves to its newest wish, a bar."""
+
 
 def position_by_horizon(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
     """Return the wish of each horizon: its direction where the probability has one, its size from the interval.
@@ -108,16 +111,19 @@ def position_after(trail: F8, quantile: np.ndarray, prob_up: np.ndarray, thresho
     Overlapping holdings as in Jegadeesh & Titman (1993): each bar renews one part of h, which is what a forecast over h
     bars can pay for.
     """
-    wish = position_by_horizon(quantile, prob_up, threshold)
-    rate = 2.0 / (np.array(HORIZONS, dtype=np.float64) + 1.0)
-    moved = np.where(np.isnan(trail), wish, trail + rate * (wish - trail))
-    trail = np.where(np.isnan(wish), trail, moved)
+    trail = _moved(trail, position_by_horizon(quantile, prob_up, threshold))
     return trail, joined(trail)
 
 
 def positions(quantile: np.ndarray, prob_up: np.ndarray, threshold: float = THRESHOLD) -> F8:
     """Return the wishes (T, N) of the rule over consecutive bars (T, N, H, Q) and (T, N, H), starting from nothing."""
-    trail, out = no_position(quantile.shape[1]), np.empty(quantile.shape[:2])
-    for t in range(len(quantile)):
-        trail, out[t] = position_after(trail, quantile[t], prob_up[t], threshold)
-    return out
+    wish, trail = position_by_horizon(quantile, prob_up, threshold), no_position(quantile.shape[1])
+    trails = np.empty(wish.shape)
+    for t in range(len(wish)):
+        trails[t] = trail = _moved(trail, wish[t])
+    return joined(trails)
+
+
+def _moved(trail: F8, wish: F8) -> F8:
+    moved = np.where(np.isnan(trail), wish, trail + RATES * (wish - trail))
+    return np.where(np.isnan(wish), trail, moved)

@@ -29,13 +29,15 @@ class TrainingConfig:
     batch : int
         Sequences in one step.
     steps_per_epoch : int
-        Steps between two looks at the validation rows.
+        Steps between two looks at the validation rows in the first fit.
     epochs_first, epochs_after : int
         Most epochs of the first fit, and of each later fit, which starts from the weights of the one before.
+    steps_after : int
+        Steps of an epoch of later fits.
     learning_rate_first, learning_rate_after : float
         Peak rates; reached after ``warm_up_steps`` and lowered to a tenth along a cosine.
     warm_up_steps : int
-        Steps in which the rate rises from nothing.
+        Steps in which the rate rises from nothing; at most a third of all.
     weight_decay : float
         AdamW's pull of the matrices towards zero.
     gradient_limit : float
@@ -51,10 +53,11 @@ class TrainingConfig:
 
     sequence: int = 256
     burn_in: int = 64
-    batch: int = 32
+    batch: int = 16
     steps_per_epoch: int = 16
     epochs_first: int = 6
     epochs_after: int = 1
+    steps_after: int = 6
     learning_rate_first: float = 5e-4
     learning_rate_after: float = 3e-4
     warm_up_steps: int = 6
@@ -74,8 +77,19 @@ class Rows(NamedTuple):
     start: int  # index of the first of these bars in ``features``
 
 
-CHUNK = 256
+class Judged(NamedTuple):
+    """What a network said of the validation rows while it was trusted fully, and what came."""
+
+    quantile: Tensor  # (N, R, H, Q)
+    logit: Tensor  # (N, R, H)
+    target: Tensor  # (N, R, H), NaN where unknown
+
+
+CHUNK = 128
 """Bars that are shown to a network at a time when it forecasts many."""
+
+STEP_BARS = 64
+"""The same in training: attention over a window is worked out as a square, of which more bars at once waste more."""
 
 BASE_BARS = 8192
 """The base rate is taken from about this many bars at most, evenly spread: a later fit must not take long."""
@@ -161,7 +175,8 @@ class _Training:
         self.scored_from = min(config.burn_in, self.length // 4)
         self.choices = _choices(train.target, self.length, self.scored_from)
         self.n_epochs = config.epochs_first if is_first else config.epochs_after
-        self.n_steps = self.n_epochs * config.steps_per_epoch
+        self.epoch_steps = config.steps_per_epoch if is_first else config.steps_after
+        self.n_steps = self.n_epochs * self.epoch_steps
         rate = config.learning_rate_first if is_first else config.learning_rate_after
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
@@ -170,21 +185,21 @@ class _Training:
     def run(self, progress: Progress) -> dict[str, float]:
         """Run epochs until the validation loss stops falling; put the best average into the network."""
         train_losses = np.full(2, np.nan)
-        best = None if self.is_first else self._judge()
+        best, best_said = (None, None) if self.is_first else self._judge()
         best_weights = None if self.is_first else copy.deepcopy(self.average.state_dict())
         worse, epoch = 0, 0
         while epoch < self.n_epochs and worse < self.config.patience:
             train_losses = self._epoch(progress, best)
             epoch += 1
-            now = self._judge()
+            now, said = self._judge()
             if now is None or best is None or now.sum() < best.sum():
-                best, best_weights, worse = now, copy.deepcopy(self.average.state_dict()), 0
+                best, best_said, best_weights, worse = now, said, copy.deepcopy(self.average.state_dict()), 0
             else:
                 worse += 1
         if best_weights is not None:
             self.network.load_state_dict(best_weights)
-        if best is not None:
-            best = self._calibrate()
+        if best_said is not None:
+            best = self._calibrate(*best_said)
         self.network.cpu().eval()
         named = dict(zip(("train_pinball_loss", "train_log_loss"), map(float, train_losses), strict=True))
         if best is not None:
@@ -205,10 +220,10 @@ class _Training:
         return np.mean(done, axis=0)
 
     def _step(self, inputs: Tensor, target: Tensor) -> np.ndarray:
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            quantile, logit, _ = self.network(inputs)
-        scored = slice(self.scored_from, None)
-        losses = torch.stack(forecast_losses(quantile[:, scored], logit[:, scored], target[:, scored]))
+        # without its cache: weights cast while gradients are off would be used again where they are on
+        with torch.autocast("cuda", torch.bfloat16, self.device.type == "cuda", cache_enabled=False):
+            quantile, logit = self._shown(inputs)
+        losses = torch.stack(forecast_losses(quantile.float(), logit.float(), target[:, self.scored_from :]))
         if not torch.isfinite(losses).all():
             raise ModelError(
                 f"training stopped at step {self.step_no + 1} of {self.n_steps}: the loss is not a number. Nothing was "
@@ -231,7 +246,7 @@ class _Training:
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         offsets = np.arange(self.length)
-        for _ in range(self.config.steps_per_epoch):
+        for _ in range(self.epoch_steps):
             start, symbol = self._draw()
             rows = start[:, None] + offsets  # (B, T)
             inputs = self.scale(self.train.features[self.train.start + rows, symbol[:, None]])
@@ -247,22 +262,34 @@ class _Training:
             picked[:n_recent] = self.rng.integers(recent, len(starts), size=n_recent)
         return starts[picked], symbols[picked]
 
-    def _judge(self) -> np.ndarray | None:
-        """Return (pinball, log loss) of the average on the validation rows, None where no target of theirs is known."""
-        if not np.isfinite(self.valid.target).any():
-            return None
-        return np.array([float(loss) for loss in forecast_losses(*self._said(self.average))])
+    def _shown(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is said of the scored bars; those before them fill the memory, and nothing is learned there."""
+        memory = None
+        if self.scored_from:
+            with torch.no_grad():
+                memory = self.network(inputs[:, : self.scored_from])[2]
+        quantiles, logits = [], []
+        for part in inputs[:, self.scored_from :].split(STEP_BARS, 1):
+            quantile, logit, memory = self.network(part, memory)
+            quantiles.append(quantile)
+            logits.append(logit)
+        return torch.cat(quantiles, 1), torch.cat(logits, 1)
 
-    def _said(self, network: CausalNetwork) -> tuple[Tensor, Tensor, Tensor]:
-        """Return quantiles, logits and targets of the validation rows, (N, R, H, ...)."""
+    def _judge(self) -> tuple[np.ndarray | None, Judged | None]:
+        """Return (pinball, log loss) of the average on the validation rows, and what was said of them.
+
+        None without a known target there.
+        """
+        if not np.isfinite(self.valid.target).any():
+            return None, None
         first = max(0, self.valid.start - self.config.sequence)  # bars before them fill the memory
         features = self.valid.features[first : self.valid.start + len(self.valid.target)]
-        said = run_network(network.eval(), self.scale, features, self.valid.start - first, self.device)
-        return *said, self._tensor(self.valid.target.swapaxes(0, 1))
+        said = run_network(self.average.eval(), self.scale, features, self.valid.start - first, self.device)
+        judged = Judged(*said, self._tensor(self.valid.target.swapaxes(0, 1)))
+        return np.array([float(loss) for loss in forecast_losses(*judged)]), judged
 
-    def _calibrate(self) -> np.ndarray:
+    def _calibrate(self, quantile: Tensor, logit: Tensor, target: Tensor) -> np.ndarray:
         """Let the network say only what the validation rows bear out; return its losses on them."""
-        quantile, logit, target = self._said(self.network)
         self.network.head.set_trust(quantile, logit, target)
         with torch.inference_mode():
             losses = forecast_losses(*self.network.head.tempered(quantile, logit), target)
@@ -272,7 +299,7 @@ class _Training:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _rate(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / self.config.warm_up_steps)
+        warm = min(1.0, (step + 1) / max(1, min(self.config.warm_up_steps, self.n_steps // 3)))
         return warm * (0.55 + 0.45 * math.cos(math.pi * step / max(1, self.n_steps)))
 
 

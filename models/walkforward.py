@@ -173,20 +173,23 @@ def _through(task: Task, entry: Entry, data: Learnable, steps: list[Month]) -> N
             continue
         if k > 0 and fitted != k and not _resumed(learner, task.folder, steps[k - 1].name):
             due = True  # nothing is kept of the months before: start afresh here
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         losses = learner.fit(data, step.train, step.valid, task.seed, lambda *_: True) if due else {}
         said = _said(learner, entry, data, step.test)
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
         report = {name: float(loss) for name, loss in losses.items() if isinstance(loss, int | float)}
-        _write(path, {**said, "__report__": np.array(json.dumps({**report, "seconds": seconds}))})
+        _write(path, {**said, "__report__": np.array(json.dumps({**report, "seconds": seconds, "cpu_s": cpu_s}))})
         _keep_state(task.folder, step.name, learner)
         fitted = k + 1
-        _note(task, step.name, f"({k + 1} of {len(steps)}) {seconds:.1f} s")
+        _note(task, step.name, f"({k + 1} of {len(steps)}) {seconds:.1f} s, of the processor {cpu_s:.1f} s")
 
 
 def _said(learner: Any, entry: Entry, data: Learnable, rows: slice) -> dict[str, np.ndarray]:
     if entry.is_policy:
-        return {"wish": np.asarray(learner.weights(data, rows), dtype=np.float32)}
+        if not hasattr(learner, "rollout"):  # a policy without paper books
+            return {"wish": np.asarray(learner.weights(data, rows), dtype=np.float32)}
+        rollout = learner.rollout(data, rows)
+        return {"wish": rollout.wish.astype(np.float32), "earned": rollout.earned.astype(np.float32)}
     said = learner.predict(data, rows)
     return {"quantile": said.quantile.astype(np.float32), "prob_up": said.prob_up.astype(np.float32)}
 
@@ -207,6 +210,40 @@ def gathered_wish(folder: Path, steps: list[Month]) -> np.ndarray:
     return np.concatenate([_read(folder / f"{step.name}.npz")["wish"] for step in steps])
 
 
+def blended_wish(
+    folders: list[Path], steps: list[Month], data: Learnable, retrain_months: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what an ensemble of kept policies wishes for in all months, and how it weighed them.
+
+    What ``models.agents.AgentEnsemble`` does, without training its members again: they are weighed when they are
+    trained, by what they earned on the validation rows of their first training and in all months since.
+
+    Returns
+    -------
+    ((T', N) wishes, (months, M) weights)
+    """
+    from models.agents import Rollout, blended, daily_earned, shares_of, shown_by
+
+    first = [fit_reports(folder, steps[:1])[0] for folder in folders]
+    evidence = np.array([[report[f"valid_{name}"] for name in ("days", "sum", "squares")] for report in first])
+    shares, wishes, weights = shares_of(evidence), [], []
+    for k, step in enumerate(steps):
+        if k % retrain_months == 0:
+            shares = shares_of(evidence)
+        parts = [_read(folder / f"{step.name}.npz") for folder in folders]
+        wishes.append(blended(np.array([part["wish"] for part in parts]), shares))
+        weights.append(shares)
+        for own, part in zip(evidence, parts, strict=True):
+            own += shown_by(daily_earned(Rollout(part["wish"], part["earned"].astype(np.float64)), data, step.test))
+    return np.concatenate(wishes), np.array(weights)
+
+
 def fit_reports(folder: Path, steps: list[Month]) -> list[dict[str, float]]:
-    """Return what each month's fit told: losses and seconds."""
+    """Return what each month's fit told: losses, seconds, and those of the processor."""
     return [json.loads(str(_read(folder / f"{step.name}.npz")["__report__"])) for step in steps]
+
+
+def kept_cpu_s(folder: Path, steps: list[Month]) -> float:
+    """Return the seconds of a processor that the months which are there took."""
+    done = [step for step in steps if (folder / f"{step.name}.npz").is_file()]
+    return sum(report.get("cpu_s", report["seconds"]) for report in fit_reports(folder, done))

@@ -5,7 +5,8 @@
 DATA is a folder of SYMBOL.parquet (timestamp, open, high, low, close, volume). The months between --from and --to are
 judged, each by models fitted to the bars before it, so DATA should start earlier; months with fewer than 180 days
 before them are left out. FUNDING (timestamp, rate) is an input and is paid; SPOT (candles) gives the basis.
-A run that is killed goes on where it was, given the same --cache. --quick takes three symbols, six months and one seed.
+A run that is killed goes on where it was, given the same --cache; --judge-only judges what was finished by then.
+--quick takes three symbols, six months and one seed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import time
 from datetime import UTC, datetime
@@ -32,9 +34,9 @@ from engine.research.config import resolve  # noqa: E402
 from engine.research.loading import BarTable, cut, funding_file, load_bars, load_funding, nanoseconds, select  # noqa: E402
 from engine.research.simulation import has_volume, sim_bars  # noqa: E402
 from models.catalogue import available, build, entry_of  # noqa: E402
-from models.evaluate import judge_all, learn_all, prepared  # noqa: E402
+from models.evaluate import cpu_s_of, judge_all, learn_all, prepared, unfinished  # noqa: E402
 from models.evidence import evidence  # noqa: E402
-from models.evidence_report import aligned, goal_sentence, summary_rows, write_section  # noqa: E402
+from models.evidence_report import aligned, cost_sentence, goal_sentence, summary_rows, write_section  # noqa: E402
 from models.forecast import Learnable  # noqa: E402
 from models.panel import rows_of  # noqa: E402
 from models.splits import EMBARGO_BARS, Fold  # noqa: E402
@@ -68,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--write", action="store_true", help="write the section of docs/results.md")
+    parser.add_argument("--judge-only", action="store_true", help="learn nothing: judge the seeds that are finished")
     parser.add_argument("--quick", action="store_true", help="three symbols, six months, one seed")
     return parser.parse_args()
 
@@ -140,7 +143,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         entry_of(name)
     plan = prepared(data, names, 1 if args.quick else args.seeds, steps, args.cache, args.jobs)
     say(f"{len(steps)} months of {', '.join(plan.names)}; kept in {plan.folder}")
-    failed = learn_all(plan)
+    kept_s = cpu_s_of(plan)
+    failed = {} if args.judge_only else learn_all(plan)
+    failed = unfinished(plan) | failed
     say("judging")
     found = judge_all(plan, failed)
     terms = terms_of(bars, load_funding(args.funding, bars) if args.funding else None)
@@ -148,6 +153,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     say("asking for leaks")
     result["canaries"] = asked_for_leaks(data, plan.names)
     costs = terms.costs
+    result["cpu"] = {"kept_s": kept_s, "now_s": cpu_s_now()}
     result["config"] = {
         "from": f"{args.start:%Y-%m-%d}", "to": f"{args.end:%Y-%m-%d}", "symbols": list(bars.symbols),
         "months": len(steps), "first_month": steps[0].name, "seeds": plan.seeds, "models": list(plan.names),
@@ -157,6 +163,12 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
                  f"{costs.spread_per_volatility:g} of a bar's volatility, square-root impact {costs.impact:g}",
     }  # fmt: skip
     return result
+
+
+def cpu_s_now() -> float:
+    """Return the seconds of a processor that this process and its children, which have ended, took."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def say(text: str) -> None:
@@ -174,7 +186,7 @@ def main() -> int:
     result["elapsed_s"] = time.perf_counter() - started
     print(aligned(*summary_rows(result)))
     print(goal_sentence(result["goal"]))
-    print(f"{result['config']['months']} months judged in {result['elapsed_s'] / 60.0:.1f} min")
+    print(cost_sentence(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1))
     if args.write:

@@ -66,3 +66,35 @@ class Holder:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         return {}, {}
+
+
+class Earner:
+    """A policy with a paper book that goes up by day and down by day, one after the other, as far as it wishes."""
+
+    def __init__(self, wish: float) -> None:
+        self.name, self.wish = "earner", wish
+
+    def fit(self, *args: object) -> dict[str, float]:
+        days = 60.0
+        return {"valid_days": days, "valid_sum": 0.001 * self.wish * days, "valid_squares": 1e-4 * days}
+
+    def rollout(self, data: Learnable, rows: slice) -> object:
+        from models.agents import Rollout  # brings the practice ground, which few tests need
+
+        shape = data.panel.close_px[rows].shape
+        steps = np.where(np.arange(shape[0]) % 48 < 24, 3e-4, -1e-4)[:, None]
+        return Rollout(np.full(shape, self.wish), self.wish * np.broadcast_to(steps, shape))
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+        return {}, {}
+
+    def load(self, tensors: dict[str, np.ndarray], settings: dict[str, object]) -> None:
+        pass
+
+
+def winner() -> Earner:
+    return Earner(0.8)
+
+
+def loser() -> Earner:
+    return Earner(-0.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -16,6 +17,7 @@ from models.actor import actor_of
 from models.agent_training import CONFIGS, AgentConfig, config_of, make_learner, tensors_of, train_agent
 from models.agents import BURN_IN, Agent, AgentEnsemble, daily_earned, shares_of
 from models.forecast import Cancelled
+from models.registry import Training, load_model, save_model
 
 
 class SignalMarket(gymnasium.Env):  # type: ignore[type-arg]
@@ -158,3 +160,19 @@ def test_paper_results_are_net_of_costs(ensemble: AgentEnsemble) -> None:
     daily = daily_earned(found, DATA, slice(500, 560))
     assert len(daily) in (3, 4)
     assert np.prod(1.0 + daily) == pytest.approx(np.prod(1.0 + found.earned.mean(axis=1)))
+
+
+def test_stored_agents_come_back_and_stream_the_same(ensemble: AgentEnsemble, tmp_path: Path) -> None:
+    ensemble.evidence[:] = [[100, 1.0, 0.05], [100, 0.5, 0.05]]
+    record = Training(
+        name="agents", version="v1", kind="agents", interval="1h", symbols=("S0USDT", "S1USDT"), ts_first=1, ts_last=2,
+        data_hash="d", features_hash="f" * 64, seed=1, metrics={}, intended_use="Tests.", known_failures="none",
+        ts_trained=3, ts_expires=9,
+    )  # fmt: skip
+    save_model(tmp_path, ensemble, record)
+    stored = load_model(tmp_path, "agents", "v1", "f" * 64, 4).model
+    one, other = ensemble.stream(2), stored.stream(2)
+    for t in range(500, 530):
+        bar = (DATA.features[t], DATA.panel.close_px[t], DATA.sigma[t], np.zeros(2))
+        np.testing.assert_array_equal(one.update(*bar), other.update(*bar))
+    assert np.isfinite(one.votes()[0].mean).all()

@@ -13,15 +13,16 @@ from engine.core.costs import Costs
 from engine.core.decide import no_limits
 from engine.core.simulate import SimBars
 from models import catalogue
+from models.agents import shares_of
 from models.catalogue import BASE, Entry
-from models.evaluate import ENSEMBLE, Plan, _skills_before, judge_all, learn_all, prepared
+from models.evaluate import ENSEMBLE, Plan, _skills_before, cpu_s_of, judge_all, learn_all, prepared, unfinished
 from models.evidence import evidence
 from models.evidence_report import BEGIN, END, aligned, goal_sentence, section_of, summary_rows, write_section
 from models.forecast import HORIZONS, Learnable
 from models.trading import Terms
 from models.walkforward import gathered, months, run_task
 
-NAMES = ("linear", "persistence", "broken", "holder")
+NAMES = ("linear", "persistence", "broken", "holder", "both")
 N_BARS = 24 * 270
 
 
@@ -34,9 +35,15 @@ def market() -> Learnable:
 def plan(market: Learnable, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     catalogue.ENTRIES["broken"] = Entry("learnables", "Broken", "always raises", sources=("tabular",))
     catalogue.ENTRIES["holder"] = Entry("learnables", "Holder", "always long", True, False, sources=("tabular",))
+    for name in ("winner", "loser"):
+        catalogue.ENTRIES[name] = Entry("learnables", name, "says the same", True, sources=("tabular",))
+    catalogue.ENTRIES["both"] = Entry(
+        "learnables", "winner", "blends two", True, retrain_months=2, sources=("tabular",), members=("winner", "loser")
+    )
     steps = months(market, 0, N_BARS * HOUR)
     yield prepared(market, NAMES, 2, steps, tmp_path_factory.mktemp("cache"), 1)
-    del catalogue.ENTRIES["broken"], catalogue.ENTRIES["holder"]
+    for name in ("broken", "holder", "winner", "loser", "both"):
+        del catalogue.ENTRIES[name]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +59,7 @@ def result(plan: Plan, market: Learnable) -> dict:
         "from": "1970-07-01", "to": "1970-09-28", "symbols": list(panel.symbols), "months": len(plan.steps), "seeds": 2,
         "costs": "free",
     }  # fmt: skip
+    found |= {"cpu": {"kept_s": 120.0, "now_s": 60.0}, "elapsed_s": 90.0}
     return found
 
 
@@ -103,6 +111,8 @@ def test_section_is_written_once(result: dict, tmp_path: Path) -> None:
         write_section(result, document)
     text = document.read_text()
     assert text.startswith("# Results\n\nkept\n")
+    assert "3 months in 3 minutes of one processor (2 of them for months that an earlier stretch had kept)" in text
+    assert "| both | blends two | 2 | every 2 months |" in text
     assert text.count(BEGIN) == text.count(END) == text.count("### Net of costs") == 1
     assert text.rstrip().endswith(section_of(document))
     assert section_of(tmp_path / "absent.md") == ""
@@ -114,9 +124,24 @@ def test_a_killed_run_goes_on_and_says_the_same(plan: Plan, result: dict) -> Non
     last = task.folder / f"{plan.steps[-1].name}.npz"
     kept = {path: path.stat().st_mtime_ns for path in task.folder.glob("*.npz") if path != last}
     last.unlink()
+    assert unfinished(plan)["linear"] == "not finished, 2 of 3 months were done"
+    assert "linear" not in judge_all(plan, unfinished(plan))
     assert run_task(task, plan.folder / "dataset", list(plan.steps)) == ""
     np.testing.assert_array_equal(gathered(task.folder, list(plan.steps)).prob_up, whole.prob_up)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_policies_are_blended_by_what_they_earned_without_learning_again(plan: Plan, result: dict) -> None:
+    assert not any(path.name.startswith("both") for path in plan.folder.iterdir())
+    assert [task.seed for task in plan.tasks] == sorted(task.seed for task in plan.tasks)
+    assert row(result, "both")["seeds"] == 2
+    shares = row(result, "both")["member_weights"]["by_month"]
+    first = shares_of(np.array([[60.0, 0.048, 0.006], [60.0, -0.024, 0.006]]))  # what the first validation showed
+    assert [shares["winner"][0], shares["loser"][0]] == pytest.approx(list(first))
+    assert shares["winner"][1] == shares["winner"][0]  # weighed again only when they are trained again
+    assert shares["winner"][2] > shares["winner"][1]
+    assert row(result, "both")["seconds_a_month"] >= row(result, "winner")["seconds_a_month"] > 0.0
+    assert cpu_s_of(plan) > 0.0
 
 
 def test_weights_look_only_at_outcomes_that_are_known(plan: Plan, market: Learnable, result: dict) -> None:

@@ -16,7 +16,7 @@ from models.heads import QuantileHead, forecast_losses
 from models.lstm import LSTMConfig, LstmForecaster
 from models.neural import TOLERANCE, NeuralForecaster
 from models.scoring import log_loss, pinball_loss
-from models.training import TrainingConfig
+from models.training import Rows, TrainingConfig, _Training
 from models.transformer import TransformerConfig, TransformerForecaster
 
 SHORT = TrainingConfig(
@@ -164,6 +164,20 @@ def test_a_later_fit_starts_from_the_weights_and_keeps_them_unless_it_finds_bett
     )
     model.fit(data, TRAIN, slice(0, 0), 2, always)
     assert any((before[name] != model.state()[0][name]).any() for name in before)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_a_sequence_in_parts_is_the_whole_sequence(kind, fitted, monkeypatch) -> None:
+    monkeypatch.setattr("models.training.STEP_BARS", 7)
+    data = made_up(drift=0.4)
+    rows = Rows(data.features, data.target[:200].astype(np.float32), 0)
+    training = _Training(fitted[kind].build(), lambda features: features, rows, rows, SHORT, True, 1)
+    training.network.eval()
+    inputs = torch.randn(4, SHORT.sequence, N_FEATURES, generator=torch.Generator().manual_seed(1))
+    whole = [each[:, SHORT.burn_in :] for each in training.network(inputs)[:2]]
+    for part, wanted in zip(training._shown(inputs), whole, strict=True):
+        torch.testing.assert_close(part, wanted, atol=1e-5, rtol=0.0)
+        assert part.requires_grad
 
 
 def test_targets_known_only_later_teach_nothing() -> None:
