@@ -99,8 +99,28 @@ def whole_forecasts_and_headlines(connection: duckdb.DuckDBPyConnection) -> None
     )
 
 
+def parents_and_cost_models(connection: duckdb.DuckDBPyConnection) -> None:
+    """Version 6: tables for parent orders, their events, and fitted cost models."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS parents (account VARCHAR NOT NULL, parent_id BIGINT NOT NULL, symbol VARCHAR, "
+        "side INTEGER, qty DOUBLE, algorithm VARCHAR, status VARCHAR, filled_qty DOUBLE, avg_px DOUBLE, "
+        "decision_id BIGINT, decision_px DOUBLE, arrival_px DOUBLE, ts_created BIGINT, ts_start BIGINT, "
+        "ts_end BIGINT, ts_final BIGINT, reason VARCHAR, actor VARCHAR, purpose VARCHAR, state VARCHAR, "
+        "quality VARCHAR, PRIMARY KEY (account, parent_id))"
+    )
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS parent_events (seq BIGINT NOT NULL, account VARCHAR, parent_id BIGINT, "
+        "ts BIGINT, event VARCHAR, detail VARCHAR, PRIMARY KEY (seq))"
+    )
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS cost_models (version VARCHAR NOT NULL, ts BIGINT, account VARCHAR, "
+        "n_fills INTEGER, n_parents INTEGER, model VARCHAR, PRIMARY KEY (version))"
+    )
+
+
 STEPS: dict[int, Step] = {
     2: orders_and_fills_by_account, 3: certificates_and_drift, 4: forecasts, 5: whole_forecasts_and_headlines,
+    6: parents_and_cost_models,
 }  # fmt: skip
 
 

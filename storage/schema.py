@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, T
 
 metadata = MetaData()
 
-SCHEMA_VERSION = 5  # raise it with a step in migrations.py
+SCHEMA_VERSION = 6  # raise it with a step in migrations.py
 
 
 def _table(name: str, *columns: Column, comment: str) -> Table:
@@ -141,4 +141,22 @@ headlines = _table(
     "headlines", _key("headline_id"), _ns("ts_fetched"), _ns("ts_published"), Column("feed", Text),
     Column("title", Text), Column("symbols", Text), _num("score"), Column("words", Text),
     comment="Headlines of the feeds in the settings, with what the lexicon made of them. symbols: JSON; [] is all.",
+)  # fmt: skip
+parents = _table(
+    "parents", _key("account"), _key("parent_id", BigInteger), Column("symbol", Text), Column("side", Integer),
+    _num("qty"), Column("algorithm", Text), Column("status", Text), _num("filled_qty"), _num("avg_px"),
+    Column("decision_id", BigInteger), _num("decision_px"), _num("arrival_px"), _ns("ts_created"), _ns("ts_start"),
+    _ns("ts_end"), _ns("ts_final"), Column("reason", Text), Column("actor", Text), Column("purpose", Text),
+    Column("state", Text), Column("quality", Text),
+    comment="Orders that an algorithm works in children. state: JSON, the rest of it; quality: JSON, its shortfall.",
+)  # fmt: skip
+parent_events = _table(
+    "parent_events", _key("seq", BigInteger), Column("account", Text), Column("parent_id", BigInteger), _ns("ts"),
+    Column("event", Text), Column("detail", Text),
+    comment="Every change of every parent order, append-only.",
+)  # fmt: skip
+cost_models = _table(
+    "cost_models", _key("version"), _ns("ts"), Column("account", Text), Column("n_fills", Integer),
+    Column("n_parents", Integer), Column("model", Text),
+    comment="Cost models as they were fitted to our own fills; model is JSON: coefficients, errors, what was assumed.",
 )  # fmt: skip

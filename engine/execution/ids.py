@@ -1,14 +1,15 @@
 """Client order ids: a function of the decision and a sequence, so that a retry or a restart cannot send twice.
 
-Shape: ``as<tag>-<decision>-<sequence>``, base 36. ``tag`` belongs to one data folder, so that two installations on one
-account cannot collide; ``sequence`` counts every order ever made in that folder. At most 36 characters of
-``[a-z0-9-]``, which the venue accepts.
+Shape: ``as<tag>-<decision>-<sequence>``, base 36; a child of a parent order is ``as<tag>-p-<parent>-<sequence>``.
+``tag`` belongs to one data folder, so that two installations on one account cannot collide; ``sequence`` counts every
+order ever made in that folder. At most 36 characters of ``[a-z0-9-]``, which the venue accepts.
 """
 
 from __future__ import annotations
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 PREFIX = "as"
+CHILD = "p"
 
 
 def base36(number: int) -> str:
@@ -33,7 +34,29 @@ def client_order_id(tag: str, decision_id: int, sequence: int) -> str:
     >>> client_order_id("k3f9", 41, 100)
     'ask3f9-15-2s'
     """
-    text = f"{order_prefix(tag)}{base36(decision_id)}-{base36(sequence)}"
+    return _checked(f"{order_prefix(tag)}{base36(decision_id)}-{base36(sequence)}")
+
+
+def child_order_id(tag: str, parent_id: int, sequence: int) -> str:
+    """Return the id of order number ``sequence``, a child of parent order ``parent_id``.
+
+    >>> child_order_id("k3f9", 41, 100)
+    'ask3f9-p-15-2s'
+    """
+    return _checked(f"{order_prefix(tag)}{CHILD}-{base36(parent_id)}-{base36(sequence)}")
+
+
+def parent_of(client_id: str) -> int:
+    """Return the parent order that an order id of ours is a child of, 0 when of none.
+
+    >>> parent_of("ask3f9-p-15-2s"), parent_of("ask3f9-15-2s"), parent_of("web_1")
+    (41, 0, 0)
+    """
+    parts = client_id.split("-")
+    return int(parts[2], 36) if len(parts) == 4 and parts[1] == CHILD else 0
+
+
+def _checked(text: str) -> str:
     if len(text) > 36:
         raise ValueError(f"client order id {text} is longer than 36 characters")
     return text

@@ -9,6 +9,7 @@ from typing import Any
 from engine.domain import FINAL_STATUSES, ApprovedOrder, Fill, OrderSpec, OrderStatus, OrderUpdate, Purpose
 
 QTY_EPSILON = 1e-12
+NO_SUCH_ORDER = "the venue has no such order"
 
 # How far along its life an order is; news may only move it onwards.
 _RANK = {
@@ -50,6 +51,11 @@ class Order:
     def is_final(self) -> bool:
         """Whether nothing more can happen to it."""
         return self.status in FINAL_STATUSES
+
+    @property
+    def is_written_off(self) -> bool:
+        """Whether it was closed because the venue denied it: nobody ever saw its end."""
+        return self.is_final and self.reason == NO_SUCH_ORDER and self.status != OrderStatus.FILLED
 
     @property
     def leaves_qty(self) -> float:

@@ -348,7 +348,7 @@ class Executor:
     def give_up(self, client_id: str) -> None:
         """Close an order that the venue does not have, or, if it had filled in part, has no longer."""
         change = states.rejected if self.filled_of(client_id) == 0.0 else states.expired
-        self._finish(client_id, change, "the venue has no such order", "NOT_FOUND")
+        self._finish(client_id, change, states.NO_SUCH_ORDER, "NOT_FOUND")
 
     def doubt(self, order: Order, reason: str) -> None:
         """Treat an order as one in doubt, whatever was known of it, and look it up."""
