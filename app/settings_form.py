@@ -26,7 +26,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "max_gross_weight", "max_leverage", "max_price_age_s", "use_protective_stops", "protective_stop_pct",
         "min_liquidation_distance", "use_dead_man_switch",
     ),
-    "Execution": ("use_maker_orders", "maker_wait_s", "rebalance_band"),
+    "Execution": (
+        "use_maker_orders", "maker_wait_s", "rebalance_band", "execution_algorithm", "execution_over_share",
+        "execution_minutes", "execution_urgency", "execution_participation",
+    ),
     "Operations": ("drill_every_days",),
     "Stored data": ("tick_retention_days",),
     "Computing": ("compute_backend", "compute_address"),
@@ -44,6 +47,8 @@ _UNITS: dict[str, tuple[str, float]] = {
     "min_liquidation_distance": ("% of mark", 100),
     "drill_every_days": ("days", 1), "max_model_share": ("%", 100), "retrain_every_days": ("days", 1),
     "retrain_pause_days": ("days", 1), "news_every_minutes": ("min", 1),
+    "execution_over_share": ("% of an hour's volume", 100), "execution_minutes": ("min", 1),
+    "execution_participation": ("% of all trading", 100),
 }  # fmt: skip
 _LABELS: dict[str, str] = {
     "initial_balance": "Opening balance", "target_annual_return": "Goal", "max_daily_loss": "Daily loss limit",
@@ -63,6 +68,9 @@ _LABELS: dict[str, str] = {
     "use_protective_stops": "Protective stops", "use_maker_orders": "Post-only first",
     "use_gate_daily_loss": "Enforce daily loss limit", "use_gate_drawdown": "Enforce drawdown limit",
     "min_liquidation_distance": "Distance to liquidation", "use_dead_man_switch": "Dead-man switch",
+    "execution_algorithm": "Large targets go by", "execution_over_share": "Large begins at",
+    "execution_minutes": "Time for a large target", "execution_urgency": "Urgency",
+    "execution_participation": "Share of the market (pov)",
 }  # fmt: skip
 
 

@@ -50,6 +50,17 @@ class SystemConfig(BaseModel):
     max_price_age_s: float = Field(15.0, gt=0, le=3600, description="Older prices block new risk, seconds")
     rebalance_band: float = Field(0.05, ge=0, le=0.5, description="Smallest change of weight worth trading")
     maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
+    execution_algorithm: Literal["direct", "adaptive", "twap", "vwap", "pov", "almgren-chriss"] = Field(
+        "adaptive", description="How targets that are large for their market are worked; direct: like all others"
+    )
+    execution_over_share: float = Field(
+        0.02, gt=0, le=10, description="A target change above this share of the last hour's volume counts as large"
+    )
+    execution_minutes: float = Field(15.0, ge=0.5, le=1440, description="How long such a target may take, minutes")
+    execution_urgency: float = Field(
+        1.0, ge=0, le=10, description="adaptive and almgren-chriss: 0 spreads evenly, 3 does most of it at the start"
+    )
+    execution_participation: float = Field(0.1, gt=0, le=0.5, description="pov: share of everything that trades")
     protective_stop_pct: float = Field(0.05, gt=0.001, le=0.5, description="Distance of the exchange-resident stop")
     drill_every_days: int = Field(7, ge=1, le=30, description="Each kill level is rehearsed this often, days")
     min_liquidation_distance: float = Field(

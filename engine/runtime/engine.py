@@ -186,6 +186,7 @@ class Engine:
             [self.session.account_key],
         )
         self.loop.executor.restore(rows)
+        self.loop.worker.parents.restore()
 
     def _restore_manual(self) -> None:
         """Give back to each position the part that a person made; a new practice account has none."""

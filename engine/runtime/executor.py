@@ -30,7 +30,7 @@ from engine.domain import (
 )
 from engine.errors import CommandRefused, Rejected, StateUnknown, Unreachable, VenueError
 from engine.execution import orders as states
-from engine.execution.ids import client_order_id, is_ours
+from engine.execution.ids import child_order_id, client_order_id, is_ours
 from engine.execution.orders import Order
 from engine.runtime import sentences
 from engine.runtime.account import Account
@@ -87,6 +87,7 @@ class Executor:
         self.instruments: dict[str, Instrument] = {}
         self.orders: dict[str, Order] = {}
         self.recent: dict[str, Order] = {}
+        self.children: dict[int, list[str]] = {}  # by parent order, oldest first
         self.kill_epoch = 0  # raised by the kill switch: what was planned before it is not sent
         self._filled: dict[str, float] = {}
         self._seen_trades: set[tuple[str, str]] = set()
@@ -164,7 +165,9 @@ class Executor:
 
     # sending -----------------------------------------------------------------------------------------------------
 
-    async def place(self, spec: OrderSpec, decision_id: int = 0, decision_px: float = math.nan) -> Order:
+    async def place(
+        self, spec: OrderSpec, decision_id: int = 0, decision_px: float = math.nan, parent_id: int = 0
+    ) -> Order:
         """Approve, write and send one order; return what is known of it afterwards.
 
         Raises
@@ -178,6 +181,9 @@ class Executor:
             await self.before_stop(spec.symbol)
         self.sequence += 1
         client_id = client_order_id(self.tag, decision_id, self.sequence)
+        if parent_id:  # counted as its parent's before anything else can happen
+            client_id = child_order_id(self.tag, parent_id, self.sequence)
+            self.children.setdefault(parent_id, []).append(client_id)
         approved = ApprovedOrder(client_id, decision_id, spec, decision_px)
         top = self.market.tops.get(spec.symbol)
         arrival_px = math.nan if top is None else (top.bid_px + top.ask_px) / 2

@@ -70,6 +70,7 @@ class KillSwitch:
         except StorageError as error:  # a full disk must not keep the switch from working
             log.error("kill level not recorded", reason=str(error))
         log.warning("kill switch", level=level.name, reason=reason, actor=actor)
+        self._worker.parents.pause_all(f"kill switch: {reason}")
         if self.level >= KillLevel.CANCEL:
             await self.cancel_entries()
         cancels_ms = (time.monotonic() - began) * 1e3
@@ -108,7 +109,8 @@ class KillSwitch:
                 self._clearing = asyncio.ensure_future(self._clear())
 
     async def cancel_entries(self) -> None:
-        """Forget every target and cancel every order that is not a protective stop."""
+        """End parents, forget every target and cancel every order that is not a protective stop."""
+        self._worker.parents.stop_all(f"kill switch: {self.reason or 'entries are cancelled'}")
         self._worker.clear()
         await self._executor.cancel_all(self._entries())
 

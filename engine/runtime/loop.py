@@ -145,6 +145,7 @@ class Loop:
             self.journal.top(event)
             self.screen.top(event)
         elif isinstance(event, MarketTrade):
+            self.market.on_trade(event)
             self.journal.tick(event)
             self.screen.trade(event)
         elif isinstance(event, BookSnapshot):

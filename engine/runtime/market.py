@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.domain import INTERVAL_S, NS_PER_S, Bar, BookSnapshot, BookTop, MarketSlice, MarkPrice
+from engine.domain import INTERVAL_S, NS_PER_S, Bar, BookSnapshot, BookTop, MarketSlice, MarketTrade, MarkPrice
+from engine.execution.flow import SymbolFlow
 
 OPEN_BAR_INTERVALS = ("1m", "1h")
 
@@ -33,11 +34,24 @@ class MarketState:
         self.last_closed: dict[tuple[str, str], Bar] = {}
         self.ts_exchange = 0
         self.holes: list[Hole] = []
+        self.flows: dict[str, SymbolFlow] = {}
 
     def on_top(self, top: BookTop) -> None:
         """Take a new best bid and ask."""
         self.tops[top.symbol] = top
         self.ts_exchange = max(self.ts_exchange, top.ts_exchange)
+        self.flow(top.symbol).on_top(top)
+
+    def on_trade(self, trade: MarketTrade) -> None:
+        """Take somebody's execution."""
+        self.flow(trade.symbol).on_trade(trade)
+
+    def flow(self, symbol: str) -> SymbolFlow:
+        """Return how much of a symbol trades and how far it moves."""
+        flow = self.flows.get(symbol)
+        if flow is None:
+            flow = self.flows[symbol] = SymbolFlow()
+        return flow
 
     def on_mark(self, mark: MarkPrice) -> None:
         """Take a new mark price."""

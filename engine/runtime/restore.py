@@ -37,4 +37,9 @@ def close_ended_practice(store: Database, account_key: str, now_ns: int) -> None
             "ts_final = ? WHERE account = ? AND status NOT IN ('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')",
             [now_ns, ended],
         )
+        store.execute(
+            "UPDATE parents SET status = 'EXPIRED', reason = 'the practice exchange that it traded on has ended', "
+            "ts_final = ? WHERE account = ? AND status IN ('WORKING', 'PAUSED', 'STOPPING')",
+            [now_ns, ended],
+        )
     store.remember(PRACTICE_ACCOUNT, account_key)

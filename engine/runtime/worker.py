@@ -12,6 +12,8 @@ from engine.execution.orders import QTY_EPSILON
 from engine.execution.planner import Plan, Policy, Target, plan
 from engine.execution.protect import protective_stop
 from engine.runtime.executor import Executor
+from engine.runtime.large import by_algorithm
+from engine.runtime.parents import ParentBook
 
 log = structlog.get_logger("worker")
 
@@ -28,6 +30,7 @@ class Worker:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self.targets: dict[str, Target] = {}
+        self.parents = ParentBook(executor)
         self.suspended = False  # the kill switch is flattening: nothing else may send
         self._busy: set[str] = set()
         self._dirty: set[str] = set()
@@ -48,9 +51,11 @@ class Worker:
     def working_notional(self) -> float:
         """Return how much working orders and unfinished targets may still add to the book's gross, quote currency."""
         executor, added = self._executor, 0.0
-        for symbol in {*self.targets, *(order.spec.symbol for order in executor.open_orders())}:
+        under_way = (order.spec.symbol for order in executor.open_orders())
+        for symbol in {*self.targets, *under_way, *(parent.spec.symbol for parent in self.parents.active())}:
             position, mark_px = executor.account.position(symbol), executor.market.mark_px(symbol)
             remainders = [order.in_flight_qty for order in executor.open_orders(symbol)]
+            remainders.append(self.parents.unsent_qty(symbol))
             ends = [
                 position.qty + sum(qty for qty in remainders if qty > 0),
                 position.qty + sum(qty for qty in remainders if qty < 0),
@@ -87,13 +92,14 @@ class Worker:
             *self.targets,
             *executor.account.open_positions(),
             *(order.spec.symbol for order in executor.orders.values()),
+            *(parent.spec.symbol for parent in self.parents.active()),
         }:
             self.poke(symbol)
 
     async def _look(self, symbol: str) -> None:
         try:
             # each on its own: a target that the state refuses must not cost the position its stop
-            for work in (self._work_target, self._keep_stop_unless_suspended):
+            for work in (self._work_target, self._work_parents, self._keep_stop_unless_suspended):
                 try:
                     await work(symbol)
                 except CommandRefused as refusal:
@@ -114,11 +120,17 @@ class Worker:
             return
         position = executor.account.position(symbol)
         wanted = target._replace(target_qty=target.target_qty + position.manual_qty)
+        if await by_algorithm(executor, self.parents, wanted):
+            return
         policy = Policy(executor.config.use_maker_orders, executor.config.maker_wait_s)
         working = executor.open_orders(symbol, Purpose.TARGET)
         action = plan(wanted, position.qty, working, top, executor.instruments[symbol], executor.now(), policy)
         if not self.suspended:
             await self._carry_out(action, target.decision_id, target.decision_px)
+
+    async def _work_parents(self, symbol: str) -> None:
+        if not self.suspended:
+            await self.parents.work(symbol)
 
     async def _keep_stop_unless_suspended(self, symbol: str) -> None:
         if not self.suspended:

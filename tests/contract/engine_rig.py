@@ -162,7 +162,8 @@ class Rig:
 @contextlib.asynccontextmanager
 async def rig_on(server: SandboxServer, folder: Path, *, ticking: bool = False, **settings: Any) -> AsyncIterator[Rig]:
     """Run an engine's loop on an exchange with its own database in ``folder``."""
-    config = SystemConfig(symbols=("BTCUSDT", "ETHUSDT"), **{"use_protective_stops": False, **settings})
+    plain = {"use_protective_stops": False, "execution_algorithm": "direct"}
+    config = SystemConfig(symbols=("BTCUSDT", "ETHUSDT"), **{**plain, **settings})
     store = Database(folder / "paper.duckdb")
     try:
         rig = Rig(server, store, config)

@@ -1,0 +1,159 @@
+"""Parent orders on a practice exchange: worked, paused, killed, restarted, and never more than was wanted."""
+
+import asyncio
+
+import pytest
+from engine_rig import BTC, MID, books, fault, position_at_venue, practice_exchange, rig_on, take
+from waiting import eventually
+
+from engine.domain import NS_PER_S, Bar, KillLevel, OrderStatus
+from engine.errors import CommandRefused
+from engine.execution import schedule
+from engine.execution.ids import parent_of
+from engine.execution.parents import Algorithm, ParentSpec, ParentStatus, tally
+from engine.runtime import doubts as doubts_module
+
+
+def wanted(rig, qty=0.3, seconds=3.0, **changes):
+    now = rig.loop.clock.now()
+    spec = ParentSpec(BTC, 1, qty, Algorithm.TWAP, now, now + int(seconds * NS_PER_S), passive=False)
+    return spec._replace(**changes)
+
+
+def status(rig, parent):
+    return rig.worker.parents.parents[parent.parent_id].status
+
+
+def on_record(rig):
+    rig.store.flush()
+    return rig.store.rows("SELECT * FROM parents ORDER BY parent_id")
+
+
+def restore(rig):
+    """As the engine does after its first comparison with the venue."""
+    rig.store.flush()
+    rig.executor.restore(rig.store.rows("SELECT * FROM orders ORDER BY ts_intent"))
+    rig.worker.parents.restore()
+
+
+async def test_parent_fills_exactly_its_quantity_in_children_of_its_own(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
+        parent = await rig.worker.parents.start(wanted(rig, seconds=0.3), actor="test")
+        assert rig.worker.working_notional() == pytest.approx(0.3 * MID)
+        await eventually(lambda: status(rig, parent) == ParentStatus.DONE, what="the parent's end")
+        assert position_at_venue(server) == rig.position() == pytest.approx(0.3)
+        assert {parent_of(order["clientOrderId"]) for order in books(server)["orders"]} == {parent.parent_id}
+        (row,) = on_record(rig)
+        assert (row["status"], row["filled_qty"], row["arrival_px"]) == ("DONE", pytest.approx(0.3), MID)
+        assert rig.account.position(BTC).manual_qty == pytest.approx(0.3)
+
+
+async def test_restart_in_the_middle_goes_on_and_never_over_fills(tmp_path):
+    async with practice_exchange() as server:
+        async with rig_on(server, tmp_path) as rig:
+            parent = await rig.worker.parents.start(
+                wanted(rig, 0.3, 60.0, algorithm="iceberg", passive=True), actor="test"
+            )
+            await eventually(lambda: books(server)["open_orders"], what="the first child")
+            first = books(server)["open_orders"][0]
+        take(server, -1, 1_000 + 5)  # a third of the child fills while nobody is there
+        async with rig_on(server, tmp_path) as rig:
+            restore(rig)
+            await rig.executor.doubts.ask(rig.executor.known(first["clientOrderId"]))
+            await eventually(lambda: tally(rig.worker.parents.children(parent.parent_id)).filled == 0.005)
+            before = len(books(server)["orders"])
+            rig.worker.tick()
+            await asyncio.sleep(0.1)
+            assert len(books(server)["orders"]) == before  # its child still rests: nothing is sent twice
+            take(server, -1, 10)
+            await eventually(lambda: rig.position() == pytest.approx(0.015))
+            rig.worker.tick()
+            await eventually(lambda: len(books(server)["orders"]) == before + 1, what="the next child")
+            counted = tally(rig.worker.parents.children(parent.parent_id))
+            assert (counted.filled, counted.committed <= 0.3) == (pytest.approx(0.015), True)
+
+
+async def test_child_in_doubt_holds_its_quantity_until_the_venue_has_spoken(tmp_path, monkeypatch):
+    monkeypatch.setattr(doubts_module, "LOOKUP_EVERY_S", 0.1)
+    monkeypatch.setattr(doubts_module, "SETTLE_S", 0.3)
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
+        fault(server, "http_503_before", match={"method": "POST", "path": "order"}, count=1)
+        parent = await rig.worker.parents.start(wanted(rig, 0.3, 0.2, reduce_only=False), actor="test")
+        await eventually(lambda: rig.executor.recent, what="the lost child's end")
+        lost = next(iter(rig.executor.recent.values()))
+        assert lost.is_written_off
+        await eventually(lambda: rig.position() == pytest.approx(0.3 - lost.spec.qty), within_s=8)
+        await asyncio.sleep(0.3)
+        assert position_at_venue(server) == pytest.approx(0.3 - lost.spec.qty)
+        assert tally(rig.worker.parents.children(parent.parent_id)).committed == pytest.approx(0.3)
+
+
+async def test_pause_cancels_the_child_and_resume_goes_on(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
+        book = rig.worker.parents
+        parent = await book.start(wanted(rig, 0.3, 60.0, algorithm="iceberg", passive=True), actor="test")
+        await eventually(lambda: books(server)["open_orders"])
+        await book.pause(parent.parent_id, "by hand")
+        await eventually(lambda: not books(server)["open_orders"], what="the cancel")
+        await asyncio.sleep(0.2)
+        assert [row["status"] for row in on_record(rig)] == ["PAUSED"]
+        assert not books(server)["open_orders"]
+        await book.replace(parent.parent_id, {"limit_px": MID - 10.0, "qty": 0.2})
+        await book.resume(parent.parent_id)
+        await eventually(lambda: books(server)["open_orders"], what="the next child")
+        assert float(books(server)["open_orders"][0]["price"]) == MID - 10.0
+        with pytest.raises(CommandRefused, match="only a paused one"):
+            await book.resume(parent.parent_id)
+        await book.cancel(parent.parent_id, "by hand")
+        await eventually(lambda: status(rig, parent) == ParentStatus.CANCELED)
+        rig.store.flush()
+        events = [row["event"] for row in rig.store.rows("SELECT event FROM parent_events ORDER BY seq")]
+        assert events == ["STARTED", "PAUSED", "REPLACED", "RESUMED", "CANCEL", "CANCELED"]
+
+
+async def test_kill_switch_ends_parents_before_it_cancels_orders(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
+        book = rig.worker.parents
+        first = await book.start(wanted(rig, 0.3, 60.0, algorithm="iceberg", passive=True), actor="test")
+        await eventually(lambda: books(server)["open_orders"])
+        await rig.kill.press(KillLevel.PAUSE, "drill", "test")
+        assert status(rig, first) == ParentStatus.PAUSED
+        await rig.kill.press(KillLevel.CANCEL, "drill", "test")
+        await eventually(lambda: status(rig, first) == ParentStatus.CANCELED)
+        assert not books(server)["open_orders"]
+        assert on_record(rig)[0]["reason"] == "kill switch: drill"
+
+
+async def test_large_target_goes_through_an_algorithm_and_a_turn_ends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, "SHORTEST_SLICE_S", 0.5)
+    settings = {"execution_algorithm": "twap", "execution_minutes": 0.5, "use_maker_orders": False}
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **settings) as rig:
+        rig.loop.market.on_bar(
+            Bar(BTC, "1h", 0, MID, MID, MID, MID, 7.0)
+        )  # 7 BTC an hour: 0.5 is more than 2 %, 0.1 is not
+        rig.aim(0.1)
+        await eventually(lambda: rig.position() == pytest.approx(0.1))
+        assert not rig.worker.parents.parents
+        rig.aim(0.6, decision_id=2)
+        await eventually(lambda: rig.worker.parents.active(), what="a parent")
+        (parent,) = rig.worker.parents.active()
+        assert (parent.spec.qty, parent.spec.purpose, parent.decision_id) == (pytest.approx(0.5), "target", 2)
+        await eventually(lambda: rig.position() > 0.1, what="its first child")
+        rig.aim(0.1, decision_id=3)
+        await eventually(lambda: status(rig, parent) == ParentStatus.CANCELED)
+        await eventually(lambda: rig.position() == pytest.approx(0.1), what="the plain way back")
+        assert rig.account.position(BTC).manual_qty == 0.0
+
+
+async def test_limits_that_stop_growth_pause_a_parent_and_a_reducing_one_goes_on(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
+        book = rig.worker.parents
+        opening = await book.start(wanted(rig, 0.3, 0.2), actor="test")
+        await eventually(lambda: status(rig, opening) == ParentStatus.DONE)
+        book.may_grow = lambda symbol: "today's loss is 6 % of 5 % allowed"
+        growing = await book.start(wanted(rig, 0.3, 0.2), actor="test")
+        await eventually(lambda: status(rig, growing) == ParentStatus.PAUSED)
+        closing = await book.start(wanted(rig, 0.3, 0.2, side=-1, reduce_only=True), actor="test")
+        await eventually(lambda: status(rig, closing) == ParentStatus.DONE)
+        assert rig.position() == 0.0
+        assert {order.status for order in book.children(closing.parent_id)} == {OrderStatus.FILLED}
