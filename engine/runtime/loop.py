@@ -49,6 +49,7 @@ from engine.runtime.reconcile import Reconciler
 from engine.runtime.screen import Screen, finite
 from engine.runtime.session import Session
 from engine.runtime.stopped import StoppedOut
+from engine.runtime.sweeping import why_not_grow
 from engine.runtime.worker import Worker
 from engine.settings import SystemConfig
 from engine.venues.aster import AsterVenue
@@ -90,6 +91,7 @@ class Loop:
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
         self.executor.on_stopped = self._on_stopped
         self.worker = Worker(self.executor)
+        self.worker.parents.may_grow = lambda symbol: why_not_grow(self, symbol)
         self.stopped = StoppedOut(store, session.account_key)
         self.dead_man = DeadManSwitch(self.executor)
         self.liquidation = LiquidationGuard(

@@ -13,22 +13,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import structlog
 
 from engine.domain import NS_PER_S, BookTop, Purpose, TradingState
 from engine.errors import CommandRefused
 from engine.execution import parents as states
 from engine.execution.algorithms import View, next_step
-from engine.execution.curves import VolumeCurve
+from engine.execution.curves import VolumeCurve, learned_curve
 from engine.execution.ids import CHILD, base36, order_prefix
 from engine.execution.orders import Order, from_row
-from engine.execution.parents import Parent, ParentSpec, ParentStatus, tally
+from engine.execution.parents import Algorithm, Parent, ParentSpec, ParentStatus, tally
+from engine.execution.schedule import Flow
 from engine.runtime.executor import Executor
-from storage.database import StorageError
+from storage.database import Database, StorageError
 
 log = structlog.get_logger("parents")
 
+FEWEST_MINUTES = 3 * 1440
 STALL_S = 15.0  # a parent that was not looked at for so long does not make up for it in one go
+
+
+def curve_of(store: Database, symbol: str) -> VolumeCurve:
+    """Return a symbol's volume curve: from minute candles when they cover three days, else from hourly ones."""
+    query = "SELECT ts_open, volume FROM bars WHERE symbol = ? AND interval = ? ORDER BY ts_open"
+    interval_s, rows = 60, store.rows(query, [symbol, "1m"])
+    if len(rows) < FEWEST_MINUTES:
+        interval_s, rows = 3600, store.rows(query, [symbol, "1h"])
+    ts_open = np.array([row["ts_open"] for row in rows], dtype=np.int64)
+    volume = np.array([math.nan if row["volume"] is None else row["volume"] for row in rows], dtype=np.float64)
+    return learned_curve(ts_open, volume, interval_s)
 
 
 class ParentBook:
@@ -88,6 +102,12 @@ class ParentBook:
             found.append(order)
         return found
 
+    def flow_of(self, parent: Parent) -> Flow:
+        """Return what a parent's schedule knows of the market's trading."""
+        volume = self._executor.market.flow(parent.spec.symbol).volume
+        since = self._volume_from.setdefault(parent.parent_id, volume)
+        return Flow(volume - since, self.curves.get(parent.spec.symbol))
+
     def unsent_qty(self, symbol: str) -> float:
         """Return the signed quantity that a symbol's parents have not sent yet, base units."""
         rest = 0.0
@@ -110,6 +130,8 @@ class ParentBook:
         """
         executor = self._executor
         epoch = executor.kill_epoch
+        if spec.algorithm == Algorithm.VWAP:
+            self.curves[spec.symbol] = await asyncio.to_thread(curve_of, executor.store, spec.symbol)
         executor.sequence += 1
         now = executor.now()
         parent = Parent(
@@ -233,13 +255,12 @@ class ParentBook:
 
     def _view(self, parent: Parent, now: int) -> View:
         executor, symbol = self._executor, parent.spec.symbol
-        flow = executor.market.flow(symbol)
-        since = self._volume_from.setdefault(parent.parent_id, flow.volume)
+        flow, known = executor.market.flow(symbol), self.flow_of(parent)
         nothing = BookTop(symbol, 0, 0, math.nan, 0.0, math.nan, 0.0)
         return View(
             executor.market.tops.get(symbol, nothing), executor.instruments[symbol],
-            executor.account.position(symbol).qty, flow.volume - since, flow.rate(now), flow.sigma,
-            self.curves.get(symbol), self.ceiling.get(parent.parent_id, math.inf),
+            executor.account.position(symbol).qty, known.market_volume, flow.rate(now), flow.sigma,
+            known.curve, self.ceiling.get(parent.parent_id, math.inf),
         )  # fmt: skip
 
     @staticmethod
@@ -263,6 +284,8 @@ class ParentBook:
             executor.children[parent.parent_id] = [child["client_id"] for child in rows]
             self._final |= {order.client_id: order for order in map(from_row, rows) if order.is_final}
             self.parents[parent.parent_id] = parent
+            if parent.spec.algorithm == Algorithm.VWAP:
+                self.curves[parent.spec.symbol] = curve_of(executor.store, parent.spec.symbol)
 
     def _keep(self, parent: Parent, event: str, detail: str = "") -> Parent:
         was_ended = parent.parent_id in self.parents and self.parents[parent.parent_id].is_ended

@@ -1,0 +1,171 @@
+"""Our own fills as evidence: what each parent order cost, and what the cost model is fitted to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.domain import NS_PER_S
+from engine.execution.ids import CHILD, base36, order_prefix
+from engine.execution.impact import CostModel, Paid, assumed_model, fitted, from_json
+from engine.execution.orders import none_if_nan
+from engine.execution.parents import Parent, tally
+from engine.execution.quality import PARTS, Execution, Wanted, benchmarks, cost_bps, shortfall
+from engine.runtime.executor import Executor
+from storage.database import Database
+
+FILE_NAME = "cost_model.json"  # in the data folder: a backtest at the command line cannot open the record
+HOUR_NS, MINUTE_NS = 3600 * NS_PER_S, 60 * NS_PER_S
+FEWEST_BARS = 10  # minutes of an hour that must be there before its volume and volatility count
+NEWEST = 5_000
+RESTING_TIFS = ("GTX", "GTC", "HIDDEN")
+
+
+def quality_of(executor: Executor, parent: Parent, end_px: float) -> dict[str, Any]:
+    """Return a finished parent's shortfall and benchmarks, as plain JSON types; unknown numbers are None."""
+    store, spec = executor.store, parent.spec
+    store.flush()
+    prefix = f"{order_prefix(executor.tag)}{CHILD}-{base36(parent.parent_id)}-"
+    rows = store.rows(
+        "SELECT qty, px, fee, is_maker, arrival_px, ts_received FROM fills WHERE account = ? AND "
+        "starts_with(client_id, ?) ORDER BY ts_received",
+        [executor.account_key, prefix],
+    )
+    fills = [
+        Execution(abs(r["qty"]), r["px"], _number(r["arrival_px"]), r["fee"] or 0.0, bool(r["is_maker"])) for r in rows
+    ]
+    decision_px = parent.arrival_px if math.isnan(parent.decision_px) else parent.decision_px
+    wanted = Wanted(spec.side, spec.qty, decision_px, parent.arrival_px, end_px)
+    split = shortfall(wanted, fills)
+    notional = spec.qty * decision_px
+    window = [spec.symbol, parent.ts_created, parent.ts_final]
+    trades = store.rows("SELECT px, qty FROM ticks WHERE symbol = ? AND ts_received BETWEEN ? AND ?", window)
+    tops = store.rows(
+        "SELECT ts_received AS ts, (bid_px + ask_px) / 2 AS mid FROM book_tops WHERE symbol = ? "
+        "AND ts_received BETWEEN ? AND ? ORDER BY ts_received",
+        window,
+    )
+    market = benchmarks(
+        [(t["px"], t["qty"]) for t in trades], [(t["ts"], t["mid"]) for t in tops], parent.ts_created, parent.ts_final
+    )
+    filled = math.fsum(fill.qty for fill in fills)
+    avg_px = math.fsum(fill.qty * fill.px for fill in fills) / filled if filled > 0 else math.nan
+    maker = math.fsum(fill.qty for fill in fills if fill.is_maker)
+    return {
+        "parts": {name: none_if_nan(value) for name, value in zip(PARTS, split, strict=True)},
+        "total": none_if_nan(split.total), "total_bps": none_if_nan(split.total / notional * 1e4),
+        "notional": none_if_nan(notional), "filled": filled, "maker_share": maker / filled if filled > 0 else None,
+        "against": {
+            "arrival_bps": none_if_nan(cost_bps(spec.side, avg_px, parent.arrival_px)),
+            "vwap_bps": none_if_nan(cost_bps(spec.side, avg_px, market.vwap_px)),
+            "twap_bps": none_if_nan(cost_bps(spec.side, avg_px, market.twap_px)),
+        },
+    }  # fmt: skip
+
+
+def keep_quality(executor: Executor, parent: Parent, children: list[Any], quality: dict[str, Any]) -> None:
+    """Write a finished parent's row again with what it cost."""
+    row = parent.row(executor.account_key, tally(children)) | {"quality": json.dumps(quality, allow_nan=False)}
+    executor.store.append("parents", [row])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+class Hours:
+    """Volume and volatility of the hour before a moment, from stored minute candles of one symbol."""
+
+    def __init__(self, store: Database, symbol: str) -> None:
+        rows = store.rows(
+            "SELECT ts_open, close_px, volume FROM bars WHERE symbol = ? AND interval = '1m' ORDER BY ts_open", [symbol]
+        )
+        self._ts = np.array([row["ts_open"] for row in rows], dtype=np.int64)
+        self._volume = np.concatenate(([0.0], np.cumsum([row["volume"] or 0.0 for row in rows])))
+        log_px = np.log([row["close_px"] for row in rows]) if rows else np.empty(0)
+        self._squares = np.concatenate(([0.0], np.cumsum(np.concatenate(([0.0], np.diff(log_px) ** 2))[: len(rows)])))
+
+    def at(self, ts: int) -> tuple[float, float]:
+        """Return volume (base) and volatility of the hour that ends at ``ts``; NaN with too few candles."""
+        first, last = np.searchsorted(self._ts, [ts - HOUR_NS, ts - MINUTE_NS + 1])
+        if last - first < FEWEST_BARS:
+            return math.nan, math.nan
+        scale = 60.0 / (last - first)
+        volume = (self._volume[last] - self._volume[first]) * scale
+        return float(volume), math.sqrt(max(float(self._squares[last] - self._squares[first]), 0.0) * scale)
+
+
+def paid_children(store: Database) -> list[tuple[dict[str, Any], Paid]]:
+    """Return every finished order of ours that filled, newest last: its row, and it as the fit sees it."""
+    rows = store.rows(
+        "SELECT o.client_id, o.symbol, o.side, o.tif, max(f.ts_filled) AS ts, sum(abs(f.qty)) AS qty, "
+        "sum(abs(f.qty) * f.px) AS worth, sum(CASE WHEN f.is_maker THEN abs(f.qty) * f.px ELSE 0 END) AS made, "
+        "sum(CASE WHEN f.is_maker THEN f.fee ELSE 0 END) AS maker_fee, "
+        "sum(CASE WHEN f.is_maker THEN 0 ELSE f.fee END) AS taker_fee, max(f.arrival_px) AS mid "
+        "FROM fills f JOIN orders o USING (account, client_id) WHERE o.purpose IN ('target', 'manual', 'flatten') "
+        f"GROUP BY ALL ORDER BY ts DESC LIMIT {NEWEST}"
+    )
+    hours: dict[str, Hours] = {}
+    found = []
+    for row in reversed(rows):
+        hour = hours.setdefault(row["symbol"], Hours(store, row["symbol"]))
+        volume, sigma = hour.at(row["ts"])
+        mid, side = _number(row["mid"]), row["side"]
+        later = store.rows(
+            "SELECT (bid_px + ask_px) / 2 AS mid FROM book_tops WHERE symbol = ? AND ts_exchange BETWEEN ? AND ? "
+            "ORDER BY ts_exchange LIMIT 1",
+            [row["symbol"], row["ts"] + MINUTE_NS, row["ts"] + 2 * MINUTE_NS],
+        )
+        paid = Paid(
+            side * (row["worth"] / row["qty"] / mid - 1.0), side * (later[0]["mid"] / mid - 1.0) if later else math.nan,
+            row["qty"] / volume if volume > 0 else math.nan, sigma, row["worth"], row["made"], row["taker_fee"],
+            row["maker_fee"], row["tif"] in RESTING_TIFS,
+        )  # fmt: skip
+        found.append((row, paid))
+    return found
+
+
+def fit_costs(store: Database, account: str, fees: tuple[float, float], now: int) -> dict[str, Any]:
+    """Fit the cost model to our fills, keep it as a new version, and return it with its children for a chart.
+
+    Parameters
+    ----------
+    fees : (taker, maker), fractions of notional
+        The venue's rates: used where nothing was paid yet.
+    """
+    store.flush()
+    pairs = paid_children(store)
+    model = fitted([paid for _, paid in pairs], *fees)
+    body = json.dumps(model.as_json(), sort_keys=True, allow_nan=False)
+    version = "c" + hashlib.sha256(f"{now}{body}".encode()).hexdigest()[:8]
+    n_parents = store.rows("SELECT count(*) AS n FROM parents WHERE quality IS NOT NULL")[0]["n"]
+    row = {"version": version, "ts": now, "account": account, "n_fills": model.n_children, "n_parents": n_parents}
+    store.append_durable("cost_models", [row | {"model": body}]).result(30)
+    kept = row | {"model": model.as_json()}
+    place = store.path.parent / FILE_NAME
+    scratch = place.with_suffix(".tmp")
+    scratch.write_text(json.dumps(kept, indent=1, allow_nan=False))
+    scratch.replace(place)
+    return kept
+
+
+def newest_costs(store: Database, fees: tuple[float, float]) -> tuple[dict[str, Any] | None, CostModel]:
+    """Return the newest fitted model's row and the model, or None and what is assumed."""
+    rows = store.rows("SELECT * FROM cost_models ORDER BY ts DESC LIMIT 1")
+    if not rows:
+        return None, assumed_model(*fees)
+    return rows[0], from_json(json.loads(rows[0]["model"]))
+
+
+def kept_costs(home: Path) -> dict[str, Any] | None:
+    """Return the newest model of a data folder as it was written, or None; no record is opened."""
+    try:
+        kept: dict[str, Any] = json.loads((home / FILE_NAME).read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+    return kept
