@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, NamedTuple
 
-STRATEGIES = {"trend": "Trend, several horizons", "ema-cross": "EMA cross, the yardstick", "file": "Python file"}
+STRATEGIES = {
+    "trend": "Trend, several horizons", "portfolio": "Portfolio of sleeves", "ema-cross": "EMA cross, the yardstick",
+    "file": "Python file",
+}  # fmt: skip
 SOURCES = {"history": "Engine history", "dataset": "Data set", "path": "Path on disk"}
 HISTORY_INTERVALS = ("1h", "1m")  # what the engine keeps; a file's own interval is read from it
 
@@ -101,18 +104,28 @@ COSTS = (
     Parameter("take_pct", "Take profit, %", None, 100, 0.1, 1000.0, 1.0, empty="none", meaning="Of the entry price"),
     Parameter("min_notional", "Min order, USDT", 5.0, 1, 0.0, 100_000.0, 1.0, meaning="Orders below it open nothing"),
 )
+_TREND = (
+    Parameter("trend_horizons_hours", "Horizons, h", (72.0, 216.0, 648.0), meaning="Hours, commas between"),
+    Parameter("volatility_horizon_hours", "Vol memory, h", 168.0, 1, 0.1, 10_000.0, 1.0,
+              meaning="Memory of the volatility estimate, hours"),
+    Parameter("volatility_target", "Vol target, %/y", 0.20, 100, 0.1, 200.0, 1.0,
+              meaning="Annualised volatility the book aims at"),
+    Parameter("max_symbol_weight", "Symbol cap, ×", 0.5, 1, 0.01, 5.0, 0.1, meaning="One symbol's share of equity"),
+    Parameter("max_gross_weight", "Gross cap, ×", 2.0, 1, 0.01, 10.0, 0.1, meaning="Sum of |weights|, × equity"),
+    Parameter("rebalance_band", "Band, ×", 0.05, 1, 0.0, 0.5, 0.01,
+              meaning="Smallest change of weight that is traded, × equity"),
+    Parameter("allow_short", "Shorts", True, meaning="Whether weights may be negative"),
+)  # fmt: skip
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "trend": (
-        Parameter("trend_horizons_hours", "Horizons, h", (72.0, 216.0, 648.0), meaning="Hours, commas between"),
-        Parameter("volatility_horizon_hours", "Vol memory, h", 168.0, 1, 0.1, 10_000.0, 1.0,
-                  meaning="Memory of the volatility estimate, hours"),
-        Parameter("volatility_target", "Vol target, %/y", 0.20, 100, 0.1, 200.0, 1.0,
-                  meaning="Annualised volatility the book aims at"),
-        Parameter("max_symbol_weight", "Symbol cap, ×", 0.5, 1, 0.01, 5.0, 0.1, meaning="One symbol's share of equity"),
-        Parameter("max_gross_weight", "Gross cap, ×", 2.0, 1, 0.01, 10.0, 0.1, meaning="Sum of |weights|, × equity"),
-        Parameter("rebalance_band", "Band, ×", 0.05, 1, 0.0, 0.5, 0.01,
-                  meaning="Smallest change of weight that is traded, × equity"),
-        Parameter("allow_short", "Shorts", True, meaning="Whether weights may be negative"),
+    "trend": _TREND,
+    "portfolio": (
+        Parameter("sleeves", "Sleeves", ("trend", "momentum", "carry", "models", "tail", "basis"),
+                  meaning="Commas between; reversal may be added. Carry and basis need funding rates"),
+        *_TREND,
+        Parameter("tail_budget", "Tail hedge, %", 0.25, 100, 0.0, 100.0, 5.0,
+                  meaning="Share of the volatility target that the tail hedge may use"),
+        Parameter("basis_budget", "Spot pairs, ×", 0.6, 1, 0.0, 1.0, 0.1,
+                  meaning="Spot held against perpetuals, × equity; only data with SYMBOL.SPOT has pairs"),
     ),
     "ema-cross": (
         Parameter("fast", "Fast span, bars", 20, 1, 1, 10_000, 1, meaning="EMA alpha is 2 / (span + 1)"),

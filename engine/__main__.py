@@ -130,7 +130,7 @@ def sandbox(
 @app.command()
 def backtest(
     data: Annotated[str, typer.Option(help="Parquet or CSV file, folder of SYMBOL.parquet, or a stored data set")],
-    strategy: Annotated[str, typer.Option(help="trend, ema-cross or a Python file")] = "trend",
+    strategy: Annotated[str, typer.Option(help="trend, ema-cross, portfolio or a Python file")] = "trend",
     param: Annotated[list[str] | None, typer.Option(help="k=v, may be repeated")] = None,
     symbols: Annotated[str | None, typer.Option(help="Comma-separated; all by default")] = None,
     start: Annotated[str | None, typer.Option(help="First day, UTC")] = None,
@@ -148,7 +148,7 @@ def backtest(
     config = BacktestConfig(
         data=located(data_folder(None), data), strategy=strategy, params=named_values(param or []), start=start,
         end=end, cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
-        funding=None if funding is None else located(data_folder(None), funding),
+        funding=None if funding is None else located(data_folder(None), funding), panel=panel,
     )  # fmt: skip
     result = run_backtest(config)
     print_table(result)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.domain import INTERVAL_S, Params, Sleeve
-from engine.strategies import BUILT_IN
+from engine.strategies import BUILT_IN, portfolio
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT")
 
@@ -30,10 +30,11 @@ class SystemConfig(BaseModel):
     target_annual_return: float = Field(2.0, gt=0, le=100, description="The goal, fraction a year; measured, not used")
     symbols: tuple[str, ...] = Field(DEFAULT_SYMBOLS, min_length=1, description="What the engine trades")
     strategy: str = Field(
-        "trend", description="Sleeve that sets the raw weights: trend, ema-cross, or the path of your own Python file"
+        "trend",
+        description="What sets the raw weights: trend, ema-cross, portfolio, or the path of your own Python file",
     )
     strategy_params: dict[str, bool | int | float | str] = Field(
-        default_factory=dict, description="What your own strategy's __init__ is given, by name"
+        default_factory=dict, description="What your own strategy's __init__ is given, by name; for portfolio, its own"
     )
     decision_interval: str = Field("1m", description="Bar on whose close a decision is made")
     trend_horizons_hours: tuple[float, ...] = Field(
@@ -161,6 +162,8 @@ class SystemConfig(BaseModel):
             raise ValueError(
                 f"compute_address {self.compute_address!r} is not a scheduler's: write it like tcp://10.0.0.5:8786"
             )
+        if self.strategy == portfolio.NAME:
+            portfolio.PortfolioParams.model_validate(self.strategy_params)
         if self.max_symbol_weight > self.max_gross_weight:
             raise ValueError(
                 f"max_symbol_weight {self.max_symbol_weight} is above max_gross_weight {self.max_gross_weight}"

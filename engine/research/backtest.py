@@ -26,6 +26,7 @@ from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, perio
 from engine.research.honesty import Run, count_trials, panel_of
 from engine.research.loading import BarTable, cut, load_bars, load_funding, select
 from engine.research.origin import origin_of
+from engine.research.portfolio_scan import scan_portfolio
 from engine.research.sensitivity import sensitivity
 from engine.research.simulation import harsher, has_volume, in_market, scan_of
 from engine.research.trades import RoundTrip, round_trips
@@ -182,7 +183,7 @@ def _simulate(
     scan = scan_of(bars, funding, resolved, config.cash)
     scan.advance(0)  # compiles, or loads the kernel from disk, outside the measured time
     started = time.perf_counter()
-    if resolved.params.sleeve == Sleeve.EXTERNAL:
+    if config.is_file:
         scan_user(
             scan,
             bars,
@@ -191,6 +192,9 @@ def _simulate(
             config.cash,
             lambda share: _report(progress, share, cancelled),
         )
+    elif resolved.params.sleeve == Sleeve.EXTERNAL:
+        scan_portfolio(scan, resolved.params, resolved.user_params, bars.symbols)
+        _report(progress, 1.0, cancelled)
     else:
         _scan_built_in(scan, progress, cancelled)
     return scan.result(), scan.external_weight, time.perf_counter() - started

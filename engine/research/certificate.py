@@ -18,6 +18,7 @@ from typing import Any
 from engine.core.compiling import FINGERPRINT
 from engine.errors import ConfigError
 from engine.settings import SystemConfig
+from engine.strategies import portfolio
 from engine.strategies.versions import is_file, kept_path, source_hash
 
 FOLDER = "certificates"  # in the data folder
@@ -25,6 +26,13 @@ KEY_FILE = "signing.key"
 OWN_SETTINGS = {
     "trend": ("trend_horizons_hours", "volatility_horizon_hours", "volatility_target", "allow_short"),
     "ema-cross": ("ema_fast", "ema_slow", "allow_short"),
+    portfolio.NAME: (
+        "trend_horizons_hours",
+        "volatility_horizon_hours",
+        "volatility_target",
+        "allow_short",
+        "rebalance_band",
+    ),
 }
 """Settings that make a built-in strategy what it is; limits belong to the account and are not among them."""
 
@@ -37,7 +45,7 @@ NONE: dict[str, Any] = {
 def code_fingerprint() -> str:
     """Return the hash of the code that decides: the core, and how a user's strategy is called."""
     digest = hashlib.sha256(FINGERPRINT.encode())
-    for path in sorted((Path(__file__).resolve().parents[1] / "strategies").glob("*.py")):
+    for path in sorted((Path(__file__).resolve().parents[1] / "strategies").rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -52,12 +60,15 @@ def version_of(strategy: str, settings: Mapping[str, Any], own: Mapping[str, Any
     settings : mapping
         Fields of ``SystemConfig``; those that are the strategy's own count.
     own : mapping
-        Parameters of a file's constructor.
+        Parameters of a file's constructor, or of the portfolio strategy.
     path : Path or None
         The file; its content counts, not its name.
     """
     if path is None:
-        parts = {"source": strategy, "params": {name: settings[name] for name in OWN_SETTINGS[strategy]}}
+        params = {name: settings[name] for name in OWN_SETTINGS[strategy]}
+        if strategy == portfolio.NAME:
+            params |= portfolio.PortfolioParams.model_validate(own).model_dump(mode="json")
+        parts = {"source": strategy, "params": params}
     else:
         parts = {"source": source_hash(path), "params": {**own, "allow_short": settings["allow_short"]}}
     parts["params"] = _plain(parts["params"])

@@ -17,7 +17,7 @@ from engine.errors import ConfigError
 from engine.research.loading import BarTable
 from engine.research.run_params import Market, RunParams, market_of
 from engine.settings import SystemConfig
-from engine.strategies import BUILT_IN, built_in
+from engine.strategies import BUILT_IN, built_in, portfolio
 
 ALIASES = {
     "fast": "ema_fast", "slow": "ema_slow", "vol_target": "volatility_target", "max_drawdown": "max_total_drawdown",
@@ -52,7 +52,7 @@ class BacktestConfig(BaseModel):
 
     data: Path | None = Field(None, description="File, or folder of SYMBOL.parquet")
     bars: BarTable | None = Field(None, exclude=True, repr=False, description="Bars in memory instead of a path")
-    strategy: str = Field("trend", description="trend, ema-cross or a Python file")
+    strategy: str = Field("trend", description="trend, ema-cross, portfolio or a Python file")
     params: dict[str, Any] = Field(default_factory=dict)
     symbols: tuple[str, ...] = ()
     start: datetime | None = Field(None, description="First bar opens at or after this, UTC")
@@ -113,10 +113,13 @@ def _sorted_params(config: BacktestConfig) -> tuple[dict[str, Any], dict[str, An
         elif field in SETTINGS:
             plain = _plain(value)
             settings[field] = (plain,) if field == "trend_horizons_hours" and not isinstance(plain, list) else plain
+        elif config.strategy == portfolio.NAME and name in portfolio.PortfolioParams.model_fields:
+            user[name] = _plain(value)
         elif config.is_file:
             user[name] = number_of(value)
         else:
             known = [*RunParams.model_fields, *ALIASES, *SETTINGS]
+            known += portfolio.PortfolioParams.model_fields if config.strategy == portfolio.NAME else ()
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known parameters: {', '.join(sorted(known))}"
             raise ConfigError(f"parameter {name!r} is unknown: {hint}")
@@ -159,6 +162,8 @@ def resolve(config: BacktestConfig, interval_s: int, n_symbols: int, has_volume:
     name = "trend" if config.is_file else config.strategy
     try:
         own = RunParams.model_validate(run)
+        if name == portfolio.NAME:
+            user = portfolio.PortfolioParams.model_validate(user).model_dump()
         system = SystemConfig(strategy=name, decision_interval=interval, **settings)
     except ValidationError as error:
         raise ConfigError(_sentence(error)) from None

@@ -23,6 +23,7 @@ from engine.research.config import BacktestConfig
 from engine.research.figures import DAYS_PER_YEAR, MIN_DAILY_RETURNS, OUT_OF_SAMPLE_SHARE, day_ends
 from engine.research.grid import Member
 from engine.research.loading import BarTable
+from engine.research.portfolio_scan import scan_portfolio
 from engine.research.simulation import sim_bars
 from engine.research.user_scan import scan_user
 
@@ -136,7 +137,11 @@ def _scanned(bench: _Bench, member: Member) -> tuple[Scan, np.ndarray]:
         return quiet, quiet.tally
     scan = Scan(*whole)
     if resolved.params.sleeve == Sleeve.EXTERNAL:
-        scan_user(scan, stage.bars, stage.config.strategy, resolved.user_params, stage.config.cash, lambda share: None)
+        if stage.config.is_file:
+            asked = (stage.config.strategy, resolved.user_params, stage.config.cash)
+            scan_user(scan, stage.bars, *asked, lambda share: None)
+        else:
+            scan_portfolio(scan, resolved.params, resolved.user_params, stage.bars.symbols)
     else:
         scan.advance(n_bars)
     return scan, tally_of(scan.track, stage.config.cash)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.domain import Sleeve
-from engine.strategies import ema_cross, trend
+from engine.strategies import ema_cross, portfolio, trend
 
-BUILT_IN = {trend.NAME: trend.SPEC, ema_cross.NAME: ema_cross.SPEC}
+BUILT_IN = {trend.NAME: trend.SPEC, ema_cross.NAME: ema_cross.SPEC, portfolio.NAME: portfolio.SPEC}
 """Built-in strategies by the name that the command line takes."""
 
 

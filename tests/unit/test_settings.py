@@ -93,7 +93,7 @@ def test_every_field_tells_a_form_what_it_is():
     assert all(len(str(field["description"])) > 10 for field in fields.values())
     loss = fields["max_daily_loss"]
     assert (loss["default"], loss["minimum"], loss["maximum"], loss["type"]) == (0.05, 0, 0.5, "number")
-    assert fields["strategy"]["choices"] == ["trend", "ema-cross"]
+    assert fields["strategy"]["choices"] == ["trend", "ema-cross", "portfolio"]
     assert "1m" in fields["decision_interval"]["choices"]
 
 

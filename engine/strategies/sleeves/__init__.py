@@ -1,0 +1,1 @@
+"""The portfolio strategy's sleeves, one a file, and how their books become one."""
