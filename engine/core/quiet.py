@@ -1,24 +1,19 @@
-"""The scan of parameter sweeps: the loop of ``simulate``, without the bars on which nothing can happen.
+"""The scan of ema-cross on one symbol: the loop of every scan, without the bars on which nothing can happen.
 
-Between two crossings ema-cross leaves its position alone unless the gate forces a reduction or the venue liquidates.
-Whether either could is told from equity, peak, day, weight and the bar's worst price, each compared with its limit and
-a margin far above rounding. A bar that passes is quiet: the account is marked and nothing is decided. Every other bar
-goes through the same kernels as a single run, so the result is the same to the bit, at a fraction of the work.
+A block of bars is looked at first: averages, and the bars on which they may have crossed. Between two crossings the
+account is marked in stretches (see ``stretch``) as far as no rule of the gate could change its mind; the bars in
+between go through the kernels of every other scan. The result is the same to the bit, at a fraction of the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from engine.core.ahead import BLOCK_BARS, has_prices, look_at
 from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
-from engine.core.costs import Costs
-from engine.core.frictions import Assumptions, is_plain, trade_bar
-from engine.core.known import Known, averages, variances
-from engine.core.matching import fill_pending
+from engine.core.frictions import Assumptions
 from engine.core.private import (
     ema_cross_params,
     private_account,
@@ -31,153 +26,178 @@ from engine.core.private import (
     publish_state,
     publish_venue,
 )
-from engine.core.risk import DRIFT_TOLERANCE, FULL_SIZE_DRAWDOWN, NO_NEW_RISK_LOSS
-from engine.core.simulate import FILLS_PER_BAR, Scan, SimBars, SimTrack, scan_bars
-from engine.core.tally import count_track, new_tally
-from engine.domain import F8, I8, InstrumentTable, Params, Sleeve
+from engine.core.scanning import FILLS_PER_BAR, close_bar, open_bar
+from engine.core.stretch import STRETCH_BARS, first_unsure, holding_of, measure, range_of
+from engine.core.tally import count_track
+from engine.domain import F8, I8, N_RULES, Params, Rule, Sleeve, Verdict
 
-BLOCK_BARS = 2048
-"""Bars whose averages are worked out together: small enough to stay in the fastest cache."""
-
-_PAGE = 4096  # bytes
+_FIRST_BARS = 64  # most stretches are short, and what is measured beyond a limit is measured in vain
 _EMA_CROSS = int(Sleeve.EMA_CROSS)
-_MARGIN = 1e-9  # relative; rounding is below 1e-14, so a bar near a limit is never called quiet
-
-
-class Ahead(NamedTuple):
-    """What a quiet scan is given besides what every scan is given, and where it keeps its account of the bars."""
-
-    fast: F8  # (T,) quote per base, both averages on every bar
-    slow: F8
-    variance: F8  # (T,) of one bar's log return as the venue knows it after each bar; (0,) with plain costs
-    marks: I8  # (D + 1,) bars whose equity is wanted, closed by T
-    tally: np.ndarray  # (1,) TALLY
-    next_mark: I8  # (1,) index into ``marks``
-    crossings: I8  # (BLOCK_BARS + 1,) scratch: bars of one block that may be crossings, closed by the block's end
-
-
-class Limits(NamedTuple):
-    """From where on the gate may act, in what the loop compares. Equity in ccy, weights as fractions."""
-
-    peak: float
-    floor: float  # equity at or below which a loss limit may be reached
-    soft: float  # equity below which the drawdown shrinks the ceiling on weight
-    ceiling: float  # weight above which a reduction may be forced
-    slope: float  # below ``soft`` that weight is slope * equity - offset
-    offset: float
+_CLIP = int(Verdict.CLIP)
+_DRAWDOWN, _SYMBOL_CAP = int(Rule.DRAWDOWN), int(Rule.SYMBOL_CAP)
 
 
 @kernel_part
-def _write_crossings(first: int, end: int, ahead: Ahead) -> None:
-    """Write the bars of [first, end), first >= 1, on which the averages may have crossed: too many rather than too few.
-
-    On those their difference changes its sign, or is zero.
-    """
-    fast, slow, n = ahead.fast, ahead.slow, 0
-    for t in range(first, end):
-        if (fast[t] - slow[t]) * (fast[t - 1] - slow[t - 1]) <= 0.0:
-            ahead.crossings[n] = t
-            n += 1
-    ahead.crossings[n] = end
-
-
-@kernel_part
-def _limits(peak: float, day_open: float, day_limit: float, params: Params) -> Limits:
-    floor = max(peak * (1.0 - params.max_drawdown), day_open * (1.0 - day_limit), 0.0) * (1.0 + _MARGIN)
-    soft = peak * (1.0 - params.max_drawdown * FULL_SIZE_DRAWDOWN) * (1.0 + _MARGIN)
-    tolerance = (1.0 + DRIFT_TOLERANCE) * (1.0 - _MARGIN)
-    widest = min(params.max_symbol_weight, params.max_gross_weight, params.max_leverage)
-    # a full weight that no cap cuts is approved as it is, and what is approved as wished is never forced
-    ceiling = widest * tolerance if widest < 1.0 else np.inf
-    # drawdown_scale(1 - equity / peak, max) = (equity / peak - (1 - max)) / (max - full_until)
-    per_cushion = tolerance / (params.max_drawdown * (1.0 - FULL_SIZE_DRAWDOWN))
-    offset = per_cushion * (1.0 - params.max_drawdown) + _MARGIN
-    return Limits(peak, floor, soft, ceiling, per_cushion / peak, offset)
+def _pass_flat(t, end, cash, state, ahead, tally, draft, objected):  # type: ignore[no-untyped-def]
+    """Write bars [t, end) of an account without a position; ``objected``: with the objections of the bar before."""
+    if ahead.tape.keeps:
+        equity_of, weight_of = ahead.tape.equity[t:end], ahead.tape.weight[t:end]
+        for k in range(end - t):
+            equity_of[k] = cash
+            weight_of[k] = 0.0
+        if objected:
+            for rule in range(N_RULES):
+                for verdict in range(3):
+                    draft.objections[rule, verdict] += (end - t) * ahead.before[rule, verdict]
+    else:
+        row = tally[0]
+        row["sum_equity"] += cash * (end - t)
+        row["lowest"] = min(row["lowest"], cash)
+        row["trough"] = min(row["trough"], cash)
 
 
 @kernel_part
-def _held_until(t, end, bars, qty, entry_px, cash, book, day_limit, tally, params, assumptions, plain):  # type: ignore[no-untyped-def]
-    """Count bars from ``t`` on while the position can stay as it is; return the first bar on which it might not."""
-    has_funding = bars.funding_rate.shape[0] > 0
-    limits = _limits(book["peak_equity"], book["day_open_equity"], day_limit, params)
+def _walk_peaks(n: int, equity_of: F8, tally) -> None:  # type: ignore[no-untyped-def]
     row = tally[0]
-    sum_equity, sum_gross, lowest, trough = 0.0, 0.0, row["lowest"], row["trough"]
-    for u in range(t, end):
-        if has_funding and bars.funding_rate[u, 0] != 0.0:
-            end = u
-            break
-        px = bars.close_px[u, 0]
-        equity = cash + qty * (px - entry_px)
-        notional = abs(qty) * px
-        if equity > limits.peak:
-            row["drawdown"] = max(row["drawdown"], 1.0 - trough / limits.peak)
+    peak, trough, drawdown = row["peak"], row["trough"], row["drawdown"]
+    for k in range(n):
+        equity = equity_of[k]
+        if equity > peak:
+            drawdown = max(drawdown, 1.0 - trough / peak)
+            peak = trough = equity
+        elif equity < trough:
             trough = equity
-            limits = _limits(equity, book["day_open_equity"], day_limit, params)
-        if params.gate:
-            ceiling = limits.ceiling
-            if equity < limits.soft:
-                ceiling = min(ceiling, limits.slope * equity - limits.offset)
-            if equity <= limits.floor or notional > ceiling * equity:
-                end = u
-                break
-        elif equity <= 0.0:
-            end = u
-            break
-        if not plain:
-            worst_px = bars.low_px[u, 0] if qty > 0.0 else bars.high_px[u, 0]
-            needed = abs(qty) * worst_px * assumptions.maintenance_rate * (1.0 + _MARGIN)
-            if cash + qty * (worst_px - entry_px) <= needed:
-                end = u
-                break
-        sum_equity += equity
-        sum_gross += notional / equity
-        trough = min(trough, equity)
-        lowest = min(lowest, equity)
-    book["peak_equity"] = limits.peak
-    row["peak"] = limits.peak
-    row["sum_equity"] += sum_equity
-    row["sum_gross"] += sum_gross
-    row["trough"] = trough
-    row["lowest"] = lowest
-    return end
+    row["peak"], row["trough"], row["drawdown"] = peak, trough, drawdown
 
 
 @kernel_part
-def _quiet_until(t, end, bars, state, account, venue, tally, params, assumptions, plain):  # type: ignore[no-untyped-def]
+def _tally_stretch(n, found, tape, tally):  # type: ignore[no-untyped-def]
+    row = tally[0]
+    row["sum_equity"] += found.sum_equity
+    row["sum_gross"] += found.sum_gross
+    row["lowest"] = min(row["lowest"], found.lowest)
+    if found.highest > row["peak"]:
+        _walk_peaks(n, tape.equity, tally)
+    else:
+        row["trough"] = min(row["trough"], found.lowest)
+
+
+@kernel_part
+def _pass_held(t, end, qty, cash, entry_px, book, ahead, tally, draft, params, maintenance_rate):  # type: ignore[no-untyped-def]
+    """Pass over the bars from ``t`` on while the position surely stays as it is; return the first that is left."""
+    tape = ahead.tape
+    held = holding_of(cash, qty, entry_px, maintenance_rate)
+    n_soft, n_capped, size = 0, 0, _FIRST_BARS
+    peak = new_peak = book["peak_equity"]
+    quiet = range_of(cash + qty * (tape.close_px[t] - entry_px), held, peak, book, params)
+    while t < end:
+        stop = min(t + size, end)
+        found = measure(t, stop, tape, held, quiet)
+        if found.n_unsure > 0:  # once more, up to there
+            end = first_unsure(t, stop, tape, held, quiet)
+            continue
+        new_peak = max(peak, found.highest)
+        if new_peak > peak and stop > t + 1 and not found.lowest > quiet.rising * new_peak:
+            size = (stop - t) // 2  # the limits rise with the peak: too far for this stretch
+            continue
+        n_soft += stop - t if quiet.is_soft else 0
+        n_capped += stop - t if quiet.is_capped else 0
+        if not tape.keeps:
+            _tally_stretch(stop - t, found, tape, tally)
+        t, size = stop, min(4 * (stop - t), STRETCH_BARS)
+        if new_peak > peak and t < end:
+            quiet = range_of(cash + qty * (tape.close_px[t] - entry_px), held, new_peak, book, params)
+        peak = new_peak
+    book["peak_equity"] = peak
+    draft.objections[_DRAWDOWN, _CLIP] += n_soft
+    draft.objections[_SYMBOL_CAP, _CLIP] += n_capped
+    return t
+
+
+@kernel_part
+def _day_end(t: int, end: int, ts_close: I8, ts_day_end: int) -> int:
+    """Return the first bar of [t, end) that closes in the next day, or ``end``: where even bars would have it, else
+    by bisection.
+    """
+    bar_ns = ts_close[1] - ts_close[0]
+    guess = min(t + max((ts_day_end - ts_close[t] + bar_ns - 1) // bar_ns, 0), end)
+    if (guess == t or ts_close[guess - 1] < ts_day_end) and (guess == end or ts_close[guess] >= ts_day_end):
+        return guess
+    low, high = t, end
+    while low < high:
+        middle = low + (high - low) // 2
+        if ts_close[middle] >= ts_day_end:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@kernel_part
+def _pass_quiet(t, end, state, account, ahead, tally, draft, params, assumptions, repeats, plain):  # type: ignore[no-untyped-def]
     """Pass over the bars from ``t`` on, before ``end``, on which nothing can happen; return the first that is left."""
-    book = state.book[0]
-    qty = account.position_qty[0]
-    cash = account.money[0]["cash"]
-    if venue.pending[0] != 0 or venue.n_under_way[0] != 0 or book["peak_equity"] != tally[0]["peak"]:
+    book, qty, cash = state.book[0], account.position_qty[0], account.money[0]["cash"]
+    if end <= t or (not ahead.tape.keeps and book["peak_equity"] != tally[0]["peak"]):
         return t
-    while end > t and bars.ts_close[end - 1] >= book["ts_day_end"]:
-        middle = t + (end - t) // 2
-        end = middle if bars.ts_close[middle] >= book["ts_day_end"] else end - 1
     if qty == 0.0:
-        if not 0.0 < cash <= book["peak_equity"]:
+        # the gate answers a standing signal on every bar alike: as on the bar before
+        objected = params.gate and state.signal[0] != 0.0
+        if not 0.0 < cash <= book["peak_equity"] or (ahead.tape.keeps and objected and not repeats):
             return t
-        tally[0]["sum_equity"] += cash * (end - t)
+        _pass_flat(t, end, cash, state, ahead, tally, draft, objected)
         return end
-    aligned = state.signal[0] * qty
-    if params.gate and (book["day_locked"] != 0 or book["drawdown_locked"] != 0 or aligned == 0.0):
+    if params.gate and (book["day_locked"] != 0 or book["drawdown_locked"] != 0 or not state.signal[0] * qty > 0.0):
         return t
-    # a position that the band kept against its signal is closed as soon as exposure may not grow
-    day_limit = params.max_daily_loss if aligned > 0.0 else NO_NEW_RISK_LOSS * params.max_daily_loss
-    return _held_until(t, end, bars, qty, account.entry_px[0], cash, book, day_limit, tally, params, assumptions, plain)
+    rate = 0.0 if plain else assumptions.maintenance_rate
+    return _pass_held(t, end, qty, cash, account.entry_px[0], book, ahead, tally, draft, params, rate)
 
 
 @kernel_part
-def _write_marks(t, left, bars, account, ahead, track):  # type: ignore[no-untyped-def]
-    """Write the equity of the marked bars among [t, left), all quiet, and pass over earlier marks."""
+def _write_marks(left, account, ahead):  # type: ignore[no-untyped-def]
+    """Write the equity of the marked bars before ``left``, all quiet, from the next mark on."""
     n = ahead.next_mark[0]
     while ahead.marks[n] < left:
-        if ahead.marks[n] >= t:
-            equity, qty = account.money[0]["cash"], account.position_qty[0]
-            if qty != 0.0:
-                equity += qty * (bars.close_px[ahead.marks[n], 0] - account.entry_px[0])
-            track.equity[ahead.marks[n]] = equity
+        equity, qty = account.money[0]["cash"], account.position_qty[0]
+        if qty != 0.0:
+            equity += qty * (ahead.tape.close_px[ahead.marks[n]] - account.entry_px[0])
+        ahead.marked[n] = equity
         n += 1
     ahead.next_mark[0] = n
+
+
+@kernel_part
+def _tally_bar(t, track, ahead, tally):  # type: ignore[no-untyped-def]
+    """Count bar ``t``, recorded in row 0, and write its equity where it is marked."""
+    count_track(0, 1, track, tally)
+    if ahead.marks[ahead.next_mark[0]] == t:
+        ahead.marked[ahead.next_mark[0]] = track.equity[0]
+        ahead.next_mark[0] += 1
+
+
+@kernel_part
+def _waits(venue) -> bool:  # type: ignore[no-untyped-def]
+    return venue.pending[0] != 0 or venue.n_under_way[0] != 0
+
+
+@kernel_part
+def _leave_quiet(t, base, n_bars, n_ranges, state, account, venue, ahead, has_volatility):  # type: ignore[no-untyped-def]
+    """Bring state and account to where the bars before ``t`` have left them."""
+    px = ahead.tape.close_px[t - 1]
+    state.trail[0, 0], state.trail[0, 1] = ahead.fast[t - 1 - base], ahead.slow[t - 1 - base]
+    state.n_bars[0], state.last_px[0], state.crossed[0] = n_bars, px, 0
+    account.mark_px[0] = px
+    if has_volatility:
+        venue.variance[0], venue.last_px[0] = ahead.variance[t - 1 - base], px
+        venue.n_ranges[0] = n_ranges
+
+
+@kernel_part
+def _note_objections(draft, ahead, again):  # type: ignore[no-untyped-def]
+    """Keep how often each rule has objected; ``again``: how often since it was kept."""
+    for rule in range(N_RULES):
+        for verdict in range(3):
+            before = ahead.before[rule, verdict] if again else 0
+            ahead.before[rule, verdict] = draft.objections[rule, verdict] - before
 
 
 @kernel_part
@@ -185,52 +205,67 @@ def _scan_with_skips(  # type: ignore[no-untyped-def]
     start, stop, bars, external_weight, state, draft, account, venue, log, track, instruments, costs, assumptions,
     params, ahead, tally, plain,
 ):  # fmt: skip
-    """Do what ``scan_bars`` does, passing over quiet bars; returns the first bar that was not simulated."""
-    all_in = params.sleeve == _EMA_CROSS and not params.gate
-    last_fill = log.bar.shape[0] - FILLS_PER_BAR
-    t = start
+    """Do bar by bar what every scan does, passing over quiet bars; returns the first bar that was not simulated.
+
+    Fills come first on a bar, quiet or not. What is there once here is there once in the compiled code, which is why
+    a bar may come round more than once: to be filled, to be tried as quiet, to be decided.
+    """
+    has_volatility = not plain and (costs.spread_per_volatility > 0.0 or costs.impact > 0.0)
+    last_fill, keeps, needed = log.bar.shape[0] - FILLS_PER_BAR, ahead.tape.keeps, params.ema_slow
+    t, ready, first, base, seen, ranges, n, looked, repeats = start, start, start, 0, 0, 0, 0, False, False
+    day_end = ts_day_end = opened = noisy = -1
     while t < stop:
-        first, seen = t, state.n_bars[0]
-        end = min(first + BLOCK_BARS, stop)
-        _write_crossings(max(first, 1), end, ahead)
-        n = 0
-        while t < end:
+        if t >= ready:
+            first, n, seen, ranges = t, 0, state.n_bars[0], venue.n_ranges[0]
+            # the last bar is always decided, so that the draft is its own
+            ready = min(t + BLOCK_BARS, stop - 1)
+            looked = ahead.skips and seen >= needed and ready > t and (ahead.known or has_prices(t, ready, ahead))
+            if looked:
+                base = look_at(t, ready, bars, ahead, state, venue, params, has_volatility)
+            else:
+                ready = max(min(ready, t + needed - seen) if seen < needed else ready, t + 1)
+        crossing = t
+        if looked:
             while ahead.crossings[n] < t:
                 n += 1
             crossing = ahead.crossings[n]
-            if (venue.pending[0] != 0 or venue.n_under_way[0] != 0) and t < crossing:
-                if account.money[0]["n_fills"] > last_fill:
-                    return t
-                # fills come before everything else on a bar, quiet or not; what is filled is not filled again
-                if plain:
-                    fill_pending(1, account, log, venue.pending, state, bars.open_px, t, all_in, costs)
-                else:
-                    trade_bar(1, account, log, venue, bars, t, all_in, instruments, costs, assumptions)
-            left = t
-            if t > 0:
-                left = _quiet_until(t, crossing, bars, state, account, venue, tally, params, assumptions, plain)
-            if left > t:
-                _write_marks(t, left, bars, account, ahead, track)
-                t = left
-                state.trail[0, 0] = ahead.fast[t - 1]
-                state.trail[0, 1] = ahead.slow[t - 1]
-                state.n_bars[0] = seen + t - first
-                state.last_px[0] = bars.close_px[t - 1, 0]
-                account.mark_px[0] = bars.close_px[t - 1, 0]
-                state.crossed[0] = 0
-                if not plain:
-                    venue.variance[0] = ahead.variance[t - 1]
-                    venue.last_px[0] = bars.close_px[t - 1, 0]
-                    venue.n_ranges[0] = t
-            if t < end:
-                reached = scan_bars(
-                    1, t, t + 1, bars, external_weight, state, draft, account, venue, log, track, instruments, costs,
-                    assumptions, params, plain,
-                )  # fmt: skip
-                if reached == t:
-                    return t
-                count_track(t, reached, track, tally)
-                t = reached
+        decides = (t == crossing) | (t == noisy)
+        if opened != t and (decides or _waits(venue)):
+            if account.money[0]["n_fills"] > last_fill:
+                return t
+            open_bar(1, t, bars, state, account, venue, log, instruments, costs, assumptions, params, plain)
+            opened = t
+        if not decides and not _waits(venue):
+            if state.book[0]["ts_day_end"] != ts_day_end or day_end <= t:  # not looked up on every stretch
+                ts_day_end = state.book[0]["ts_day_end"]
+                day_end = _day_end(t, stop, bars.ts_close, ts_day_end)
+            noisy = _pass_quiet(
+                t, min(crossing, day_end), state, account, ahead, tally, draft, params, assumptions, repeats, plain
+            )  # fmt: skip
+            if noisy > t:
+                if not keeps:
+                    _write_marks(noisy, account, ahead)
+                t = noisy
+                n_bars, n_ranges = seen + t - first, ranges + t - first
+                _leave_quiet(t, base, n_bars, n_ranges, state, account, venue, ahead, has_volatility)
+                continue
+            if opened != t:
+                continue
+        watched = looked and params.gate and keeps and account.position_qty[0] == 0.0
+        if watched:
+            _note_objections(draft, ahead, False)
+        same_day = t < day_end and state.book[0]["ts_day_end"] == ts_day_end  # spares a look at far memory
+        ts_close = ts_day_end - 1 if same_day else bars.ts_close[t]
+        close_bar(
+            1, t, ts_close, t if keeps else 0, bars, external_weight, state, draft, account, venue, track, instruments,
+            costs, params, plain,
+        )  # fmt: skip
+        if not keeps:
+            _tally_bar(t, track, ahead, tally)
+        t += 1
+        repeats = watched and state.crossed[0] == 0 and account.position_qty[0] == 0.0 and not _waits(venue)
+        if watched:
+            _note_objections(draft, ahead, True)
     return stop
 
 
@@ -259,71 +294,18 @@ def _build_quiet_scan(fingerprint: str, plain: bool) -> Callable[..., Any]:
 
 
 @cache
-def _compiled_quiet_scan(plain: bool) -> Callable[..., Any]:
+def compiled_quiet_scan(plain: bool) -> Callable[..., Any]:
+    """Return the compiled scan, of plain costs or with all of ``frictions``."""
     return _build_quiet_scan(FINGERPRINT, plain)
 
 
-def has_every_price(bars: SimBars) -> bool:
-    """Return whether it is one symbol with every price on every bar: what quiet bars can be told apart on."""
-    columns = (bars.open_px, bars.high_px, bars.low_px, bars.close_px)
-    shape = (len(bars.ts_close), 1)
-    return all(column.shape == shape and bool((column > 0.0).all()) for column in columns)
-
-
 def can_skip(params: Params, assumptions: Assumptions) -> bool:
-    """Return whether a run has quiet bars. Ask ``has_every_price`` too.
+    """Return whether a run has quiet bars.
 
     They are told apart for ema-cross that fills at the next open, with neither stops nor profit targets: with those,
-    something can happen inside any bar.
+    something can happen inside any bar. The caps on the whole book must not bind before the cap on one symbol does.
     """
     simple = assumptions._replace(maintenance_rate=0.0, liquidation_fee_rate=0.0) == Assumptions()
-    return params.sleeve == Sleeve.EMA_CROSS and simple
-
-
-class QuietScan(Scan):
-    """A ``Scan`` that skips quiet bars. Ask ``has_every_price`` and ``can_skip`` first.
-
-    It keeps fills, account and ``tally``, and equity on the bars in ``marks`` only; no rule counts.
-
-    Parameters
-    ----------
-    bars : SimBars
-    instruments : InstrumentTable
-    costs : Costs
-    params : Params
-    cash : float, quote currency
-    track : SimTrack, optional
-        Memory to record into.
-    marks : (D,) int64, optional
-        Bars whose equity is wanted, increasing; default: the last.
-    assumptions : Assumptions, optional
-    known : Known, optional
-        What scans of the same bars share.
-    """
-
-    def __init__(
-        self, bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float,
-        track: SimTrack | None = None, assumptions: Assumptions | None = None, marks: I8 | None = None,
-        known: Known | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(bars, instruments, costs, params, cash, track, assumptions)
-        n_bars = len(bars.ts_close)
-        self.tally = new_tally(cash)
-        self._marks = np.append(np.array([n_bars - 1]) if marks is None else marks, n_bars).astype(np.int64)
-        self._known = known
-
-    def advance(self, stop: int) -> None:
-        """Simulate the bars from where the scan stands up to, not including, ``stop``."""
-        if self.t < stop and not self._scratch:
-            spans, plain = (self.params.ema_fast, self.params.ema_slow), is_plain(self._costs, self._assumptions)
-            warm = self.state.n_bars[0] > 0
-            means = {} if self._known is None or warm else self._known.averages  # a warm state has its own
-            if not all(span in means for span in spans):
-                means = averages(self.bars.close_px, spans, self.state.trail[0, :2].tolist() if warm else None)
-            variance = np.empty(0)
-            if not plain:
-                variance = self._known.variance if self._known is not None else variances(self.bars)
-            scratch = (np.zeros(1, dtype=np.int64), np.empty(BLOCK_BARS + 1, dtype=np.int64))
-            ahead = Ahead(means[spans[0]], means[spans[1]], variance, self._marks, self.tally, *scratch)
-            self._compiled, self._scratch = _compiled_quiet_scan(plain), (ahead,)
-        super().advance(stop)
+    widest = min(params.max_symbol_weight, 1.0)
+    symbol_first = not params.gate or min(params.max_gross_weight, params.max_leverage) >= widest
+    return params.sleeve == Sleeve.EMA_CROSS and simple and symbol_first

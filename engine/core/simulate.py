@@ -4,7 +4,8 @@ Each bar t: fill at its open what was decided at the close before, and let happe
 its close; settle funding; decide. Equity is recorded at the close. See docs/assumptions.md for what this leaves out.
 
 A scan is compiled for what it needs: one for plain costs and one with all of ``frictions``, each for many symbols and
-for one symbol of ema-cross, which then lives in registers (see ``private``). All run the same kernels.
+for one symbol of ema-cross, which lives in registers and passes over quiet bars (see ``private`` and ``quiet``). All
+run the same kernels.
 """
 
 from __future__ import annotations
@@ -15,46 +16,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
+from engine.core.ahead import new_ahead
+from engine.core.compiling import FINGERPRINT, entry_kernel
 from engine.core.costs import Costs
-from engine.core.decide import decide, no_limits
+from engine.core.decide import no_limits
 from engine.core.drafts import Draft, new_draft
-from engine.core.frictions import (
-    Assumptions,
-    SimVenue,
-    exact,
-    is_plain,
-    needs_ranges,
-    needs_volume,
-    new_venue,
-    observe_ranges,
-    send_order,
-    trade_bar,
-)
-from engine.core.matching import (
-    FillLog,
-    SimAccount,
-    SimBars,
-    fill_pending,
-    grown_fill_log,
-    new_fill_log,
-    new_sim_account,
-    pay_funding,
-)
-from engine.core.private import (
-    ema_cross_params,
-    private_account,
-    private_draft,
-    private_state,
-    private_venue,
-    publish_account,
-    publish_draft,
-    publish_state,
-    publish_venue,
-)
+from engine.core.frictions import Assumptions, exact, is_plain, needs_ranges, needs_volume, new_venue
+from engine.core.matching import FillLog, SimAccount, SimBars, grown_fill_log, new_fill_log, new_sim_account
+from engine.core.quiet import can_skip, compiled_quiet_scan
+from engine.core.scanning import FILLS_PER_BAR, SimTrack, close_bar, new_track, open_bar
 from engine.core.state import State, new_state
 from engine.core.step import normal_params
-from engine.domain import F8, I8, N_RULES, AccountView, InstrumentTable, Params, Sleeve, TradingState
+from engine.domain import F8, InstrumentTable, Params, Sleeve
 
 __all__ = [
     "CHUNK_BARS",
@@ -68,26 +41,8 @@ __all__ = [
     "stretches",
 ]
 
-_EMA_CROSS = int(Sleeve.EMA_CROSS)
-_RUNNING = int(TradingState.RUNNING)
-FILLS_PER_BAR = 4
-"""Most fills of one symbol in one bar: a flip of two, then a stop or a liquidation; one to spare."""
-
 CHUNK_BARS = 65_536
 """Bars between two looks at progress and cancellation."""
-
-
-class SimTrack(NamedTuple):
-    """What a scan records."""
-
-    equity: F8  # (T,) ccy at each close
-    weight: F8  # (T, N) position value over equity at each close
-    rule_counts: I8  # (N_RULES, 3) how often each rule said pass, clip, refuse
-
-
-def new_track(n_bars: int, n_symbols: int) -> SimTrack:
-    """Return memory for the record of a scan."""
-    return SimTrack(np.empty(n_bars), np.empty((n_bars, n_symbols)), np.zeros((N_RULES, 3), dtype=np.int64))
 
 
 class SimResult(NamedTuple):
@@ -99,90 +54,6 @@ class SimResult(NamedTuple):
     state: State
 
 
-@kernel_part
-def _mark(n_symbols: int, account: SimAccount, close_px: F8, t: int, bar_s: float) -> None:
-    for i in range(n_symbols):
-        if close_px[t, i] > 0.0:
-            account.mark_px[i] = close_px[t, i]
-            account.age_s[i] = 0.0
-        else:
-            account.age_s[i] += bar_s
-
-
-@kernel_part
-def _record(n_symbols: int, account: SimAccount, track: SimTrack, t: int, equity: float) -> None:
-    track.equity[t] = equity
-    per_equity = 1.0 / equity if equity != 0.0 else 0.0
-    for i in range(n_symbols):
-        held = account.position_qty[i]
-        track.weight[t, i] = held * account.mark_px[i] * per_equity if held != 0.0 else 0.0
-
-
-@kernel_part
-def _send_decided(
-    n_symbols: int, account: SimAccount, state: State, draft: Draft, venue: SimVenue, t: int, all_in: bool, plain: bool
-) -> None:
-    for i in range(n_symbols):
-        if draft.act[i] == 1 or (all_in and state.crossed[i] == 1):
-            if plain:
-                venue.pending[i] = 1
-                account.in_flight_qty[i] = draft.target_qty[i] - account.position_qty[i]
-            else:
-                aim = state.signal[i] if all_in else draft.target_qty[i]
-                send_order(account, venue, i, t, draft.target_qty[i], aim)
-
-
-@kernel_part
-def scan_bars(
-    n_symbols: int,
-    start: int,
-    stop: int,
-    bars: SimBars,
-    external_weight: F8,
-    state: State,
-    draft: Draft,
-    account: SimAccount,
-    venue: SimVenue,
-    log: FillLog,
-    track: SimTrack,
-    instruments: InstrumentTable,
-    costs: Costs,
-    assumptions: Assumptions,
-    params: Params,
-    plain: bool,
-) -> int:
-    """Simulate bars [start, stop) and return the first bar that was not: before ``stop`` only when the log is full.
-
-    ``plain`` leaves out everything that ``Assumptions`` and the later fields of ``Costs`` describe.
-    """
-    view = AccountView(0.0, account.position_qty, account.in_flight_qty, account.entry_px, account.mark_px, _RUNNING)
-    has_funding = bars.funding_rate.shape[0] > 0
-    has_volatility = costs.spread_per_volatility > 0.0 or costs.impact > 0.0
-    all_in = params.sleeve == _EMA_CROSS and not params.gate
-    bar_s = (bars.ts_close[1] - bars.ts_close[0]) / 1e9 if bars.ts_close.shape[0] > 1 else 0.0
-    money = account.money[0]
-    last_fill = log.bar.shape[0] - FILLS_PER_BAR * n_symbols
-    for t in range(start, stop):
-        if money["n_fills"] > last_fill:
-            return t
-        if plain:
-            fill_pending(n_symbols, account, log, venue.pending, state, bars.open_px, t, all_in, costs)
-        else:
-            trade_bar(n_symbols, account, log, venue, bars, t, all_in, instruments, costs, assumptions)
-        _mark(n_symbols, account, bars.close_px, t, bar_s)
-        if has_funding:
-            pay_funding(n_symbols, account, bars.funding_rate, t)
-        equity, _gross, _volatility = decide(
-            n_symbols, state, draft, bars.close_px, external_weight, t, bars.ts_close[t], account.age_s, view,
-            money["cash"], instruments, params, False,
-        )  # fmt: skip
-        _record(n_symbols, account, track, t, equity)
-        _send_decided(n_symbols, account, state, draft, venue, t, all_in, plain)
-        if not plain and has_volatility:
-            observe_ranges(n_symbols, venue, bars, t)
-    return stop
-
-
 def _build_scan(fingerprint: str, plain: bool) -> Callable[..., Any]:
     @entry_kernel
     def compiled_scan(  # type: ignore[no-untyped-def]
@@ -190,41 +61,25 @@ def _build_scan(fingerprint: str, plain: bool) -> Callable[..., Any]:
         params,
     ):  # fmt: skip
         _ = fingerprint  # part of the cache key
-        return scan_bars(
-            account.position_qty.shape[0], start, stop, bars, external_weight, state, draft, account, venue, log, track,
-            instruments, costs, assumptions, params, plain,
-        )  # fmt: skip
+        n_symbols, money = account.position_qty.shape[0], account.money[0]
+        last_fill = log.bar.shape[0] - FILLS_PER_BAR * n_symbols
+        for t in range(start, stop):
+            if money["n_fills"] > last_fill:
+                return t
+            open_bar(n_symbols, t, bars, state, account, venue, log, instruments, costs, assumptions, params, plain)
+            close_bar(
+                n_symbols, t, bars.ts_close[t], t, bars, external_weight, state, draft, account, venue, track,
+                instruments, costs, params, plain,
+            )  # fmt: skip
+        return stop
 
     scan: Callable[..., Any] = compiled_scan
     return scan
 
 
-def _build_scan_in_registers(fingerprint: str, plain: bool) -> Callable[..., Any]:
-    @entry_kernel
-    def compiled_scan_in_registers(  # type: ignore[no-untyped-def]
-        start, stop, bars, external_weight, state, draft, account, venue, log, track, instruments, costs, assumptions,
-        params,
-    ):  # fmt: skip
-        _ = fingerprint  # part of the cache key
-        own_state, own_draft = private_state(state), private_draft(draft)
-        own_account, own_venue = private_account(account), private_venue(venue)
-        reached = scan_bars(
-            1, start, stop, bars, external_weight, own_state, own_draft, own_account, own_venue, log, track,
-            instruments, costs, assumptions, ema_cross_params(params), plain,
-        )  # fmt: skip
-        publish_state(state, own_state)
-        publish_draft(draft, own_draft)
-        publish_account(account, own_account)
-        publish_venue(venue, own_venue)
-        return reached
-
-    scan: Callable[..., Any] = compiled_scan_in_registers
-    return scan
-
-
 @cache
-def _compiled_scan(in_registers: bool, plain: bool) -> Callable[..., Any]:
-    return (_build_scan_in_registers if in_registers else _build_scan)(FINGERPRINT, plain)
+def _compiled_scan(plain: bool) -> Callable[..., Any]:
+    return _build_scan(FINGERPRINT, plain)
 
 
 class Scan:
@@ -268,17 +123,20 @@ class Scan:
         self._venue = new_venue(n_symbols, self._assumptions.delay_bars)
         self._log: FillLog = new_fill_log(max(1024, FILLS_PER_BAR * n_symbols))
         self._instruments = instruments
-        in_registers = n_symbols == 1 and self.params.sleeve == Sleeve.EMA_CROSS
-        self._scratch: tuple[Any, ...] = ()  # what a subclass's scan takes besides
-        self._compiled = _compiled_scan(in_registers, is_plain(self._costs, self._assumptions))
+        plain = is_plain(self._costs, self._assumptions)
+        self._compiled = _compiled_scan(plain)
+        self._ahead: tuple[Any, ...] = ()
+        if n_symbols == 1 and self.params.sleeve == Sleeve.EMA_CROSS:
+            skips, ranges = can_skip(self.params, self._assumptions), needs_ranges(self._costs, self._assumptions)
+            self._ahead = (new_ahead(self.bars, self.track, skips, ranges),)
+            self._compiled = compiled_quiet_scan(plain)
 
     def advance(self, stop: int) -> None:
         """Simulate the bars from where the scan stands up to, not including, ``stop``."""
         while True:
             self.t = self._compiled(
                 self.t, stop, self.bars, self.external_weight, self.state, self.draft, self.account, self._venue,
-                self._log, self.track, self._instruments, self._costs, self._assumptions, self.params,
-                *self._scratch,
+                self._log, self.track, self._instruments, self._costs, self._assumptions, self.params, *self._ahead,
             )  # fmt: skip
             if self.t == stop:
                 return
@@ -289,15 +147,24 @@ class Scan:
         """Variance (N,) of one bar's log return as the costs know it: 0 with plain costs."""
         return self._venue.variance
 
+    @property
+    def log(self) -> FillLog:
+        """The memory that fills are written to, with room to spare; a scan replaces it by a longer one when full."""
+        return self._log
+
+    @property
+    def fills(self) -> FillLog:
+        """What was executed so far."""
+        n_fills = int(self.account.money["n_fills"][0])
+        return self._log._replace(**{name: column[:n_fills] for name, column in self._log._asdict().items()})
+
     def result(self) -> SimResult:
         """Return what was recorded so far."""
-        n_fills = int(self.account.money["n_fills"][0])
-        fills = self._log._replace(**{name: column[:n_fills] for name, column in self._log._asdict().items()})
         counts = self.draft.objections.copy()
         if self.params.gate:
             counts[:, 0] = self.t * self.bars.close_px.shape[1] - counts[:, 1] - counts[:, 2]
         track = SimTrack(self.track.equity[: self.t], self.track.weight[: self.t], counts)
-        return SimResult(track, fills, self.account, self.state)
+        return SimResult(track, self.fills, self.account, self.state)
 
 
 def stretches(n_bars: int, chunk_bars: int = CHUNK_BARS) -> Iterator[int]:

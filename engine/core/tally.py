@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
 from engine.core.matching import FillLog
-from engine.core.simulate import SimTrack
+from engine.core.scanning import SimTrack
 from engine.domain import F8
 
 TALLY = np.dtype([

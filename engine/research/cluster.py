@@ -1,4 +1,4 @@
-"""Where long research runs: in threads or worker processes of this machine, or on a Dask cluster. All through joblib.
+"""Where long research runs: in threads or worker processes of this machine, or on a Dask cluster.
 
 The work is a pure function of a stage, which all chunks share, and a chunk. Where it runs changes when an answer comes,
 never what it is.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlparse
@@ -75,15 +76,26 @@ def _numbered(work: Callable[[Any, Any], Answer], stage: Any, number: int, chunk
     return number, work(stage, chunk)
 
 
-def _backend(compute: Compute, stage: Any, threads: bool, stack: ExitStack) -> AbstractContextManager[Any]:
+def _from_threads(
+    work: Callable[[Any, Any], Answer], stage: Any, chunks: Sequence[Any], n_threads: int
+) -> Iterator[tuple[int, Answer]]:
+    with ThreadPoolExecutor(n_threads) as pool:  # joblib's own threads take longer to start than a small sweep
+        begun = [pool.submit(_numbered, work, stage, number, chunk) for number, chunk in enumerate(chunks)]
+        try:
+            for future in as_completed(begun):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _backend(compute: Compute, stage: Any, stack: ExitStack) -> AbstractContextManager[Any]:
     if compute.backend == "dask":
         client = stack.enter_context(_client(compute.address))
         # sent once to every worker, and not with every chunk
         return joblib.parallel_config(
             backend="dask", client=client, scatter=[stage], wait_for_workers_timeout=CONNECT_S
         )  # fmt: skip
-    name = "threading" if threads else "loky"
-    return joblib.parallel_config(backend=name, n_jobs=n_workers(compute))
+    return joblib.parallel_config(backend="loky", n_jobs=n_workers(compute))
 
 
 def answers(
@@ -107,8 +119,11 @@ def answers(
     CommandRefused
         The cluster does not answer, or a worker process died.
     """
+    if threads and checked(compute).backend == "local":
+        yield from _from_threads(work, stage, chunks, n_workers(compute))
+        return
     with ExitStack() as stack:
-        stack.enter_context(_backend(checked(compute), stage, threads, stack))
+        stack.enter_context(_backend(checked(compute), stage, stack))
         parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
         try:
             yield from parallel(joblib.delayed(_numbered)(work, stage, i, chunk) for i, chunk in enumerate(chunks))

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.core.known import Known
+from engine.core.matching import FillLog, SimBars
 from engine.core.metrics import annual_growth, profit_factor
-from engine.core.quiet import QuietScan, can_skip, has_every_price
-from engine.core.simulate import Scan, SimBars, SimTrack, new_track
+from engine.core.quiet import can_skip
+from engine.core.simulate import Scan
 from engine.core.tally import largest_drawdown, tally_of, trip_results
+from engine.core.tally_scan import TallyScan, has_every_price
 from engine.domain import F8, I8, Sleeve
 from engine.errors import WorkstationError
 from engine.research.config import BacktestConfig
@@ -37,15 +39,6 @@ OWN = ("max_drawdown", "win_rate", "profit_factor", "turnover", "exposure", "fee
 """Those that need the fills or every bar."""
 
 
-class Stage(NamedTuple):
-    """What all members of a sweep run on. Picklable, so that it can be sent to another machine."""
-
-    bars: BarTable
-    funding: F8 | None
-    config: BacktestConfig  # strategy and cash; the members' parameters replace its own
-    known: Known | None  # what quiet scans share; None: each member works out its own
-
-
 class Periods(NamedTuple):
     """Rows at which equity is read: of the whole, and of the parts before and after the split."""
 
@@ -54,6 +47,16 @@ class Periods(NamedTuple):
     late: I8
     split: int  # bar at which the last part begins
     per_year: tuple[float, float, float]  # periods a year of each
+
+
+class Stage(NamedTuple):
+    """What all members of a sweep run on. Picklable, so that it can be sent to another machine."""
+
+    bars: BarTable
+    funding: F8 | None
+    config: BacktestConfig  # strategy and cash; the members' parameters replace its own
+    known: Known | None  # what quiet scans of bars with every price share; None: each member works out its own
+    read: Periods | None = None  # where equity is read; None: not worked out yet
 
 
 class Evaluated(NamedTuple):
@@ -113,29 +116,25 @@ def row_ratios(returns: F8, per_year: float) -> dict[str, F8]:
 
 
 class _Bench(NamedTuple):
-    """What is made once for a list of members: rows to read and memory to write to."""
+    """What is made once for a list of members."""
 
     stage: Stage
     bars: SimBars
     read: Periods
     marks: I8
-    track: SimTrack
     years: float
     skips: bool  # the bars allow quiet ones to be skipped
 
 
-def _scanned(bench: _Bench, member: Member) -> tuple[Scan, np.ndarray]:
-    """Run one member; return the scan and its tally. Its track holds equity at least at the marks."""
-    stage, resolved, n_bars = bench.stage, member.resolved, len(bench.track.equity)
-    whole = (
-        bench.bars, resolved.instruments, resolved.costs, resolved.params, stage.config.cash, bench.track,
-        resolved.assumptions,
-    )  # fmt: skip
+def _scanned(bench: _Bench, member: Member, log: FillLog | None) -> tuple[Scan, np.ndarray, F8]:
+    """Run one member; return the scan, its tally and its equity at the marks. ``log``: memory to write fills to."""
+    stage, resolved, n_bars = bench.stage, member.resolved, len(bench.bars.ts_close)
+    whole = (bench.bars, resolved.instruments, resolved.costs, resolved.params, stage.config.cash)
     if bench.skips and len(bench.marks) < n_bars and can_skip(resolved.params, resolved.assumptions):
-        quiet = QuietScan(*whole, marks=bench.marks, known=stage.known)
+        quiet = TallyScan(*whole, bench.marks, resolved.assumptions, stage.known, log)
         quiet.advance(n_bars)
-        return quiet, quiet.tally
-    scan = Scan(*whole)
+        return quiet, quiet.tally, quiet.marked
+    scan = Scan(*whole, assumptions=resolved.assumptions)
     if resolved.params.sleeve == Sleeve.EXTERNAL:
         if stage.config.is_file:
             asked = (stage.config.strategy, resolved.user_params, stage.config.cash)
@@ -144,13 +143,13 @@ def _scanned(bench: _Bench, member: Member) -> tuple[Scan, np.ndarray]:
             scan_portfolio(scan, resolved.params, resolved.user_params, stage.bars.symbols)
     else:
         scan.advance(n_bars)
-    return scan, tally_of(scan.track, stage.config.cash)
+    return scan, tally_of(scan.track, stage.config.cash), scan.track.equity[bench.marks]
 
 
 def _own_figures(bench: _Bench, scan: Scan, tally: np.ndarray) -> dict[str, float]:
     """Return the figures that need the fills or every bar."""
-    fills, money = scan.result().fills, scan.account.money[0]
-    n_bars = len(bench.track.equity)
+    fills, money = scan.fills, scan.account.money[0]
+    n_bars = len(bench.bars.ts_close)
     pnl = trip_results(fills, scan.bars.close_px.shape[1])
     mean_equity = float(tally["sum_equity"][0]) / n_bars
     return {
@@ -200,24 +199,23 @@ def evaluate(stage: Stage, members: Sequence[Member]) -> Evaluated:
         A user's file that fails for one parameter set does not end the others.
     """
     n_bars = len(stage.bars.ts_open)
-    read = periods(stage.bars)
+    read = stage.read or periods(stage.bars)
     marks = _marks(read)
     years = n_bars * stage.bars.interval_s / (DAYS_PER_YEAR * 86_400)
-    track = new_track(n_bars, len(stage.bars.symbols))
     bars = sim_bars(stage.bars, stage.funding)
-    bench = _Bench(stage, bars, read, marks, track, years, has_every_price(bars))
+    bench = _Bench(stage, bars, read, marks, years, stage.known is not None or has_every_price(bars))
     equity = np.full((len(members), len(marks)), np.nan)
     own: list[dict[str, float]] = []
-    errors = []
+    errors, log = [], None
     for row, member in enumerate(members):
         try:
-            scan, tally = _scanned(bench, member)
+            scan, tally, equity[row] = _scanned(bench, member, log)
         except WorkstationError as error:
             own.append({})
             errors.append(str(error))
             continue
-        equity[row] = scan.track.equity[marks]
         own.append(_own_figures(bench, scan, tally))
+        log = scan.log
         errors.append("")
     shared, moved = _shared_figures(bench, equity)
     return Evaluated([member.key for member in members], *_table(own, shared, moved), errors)

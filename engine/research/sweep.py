@@ -30,7 +30,8 @@ from pydantic import Field
 from engine.core.compiling import FINGERPRINT
 from engine.core.known import Known, averages, variances
 from engine.core.metrics import expected_best_sharpe, probabilistic_sharpe
-from engine.core.quiet import can_skip, has_every_price
+from engine.core.quiet import can_skip
+from engine.core.tally_scan import has_every_price
 from engine.domain import F8, I8
 from engine.errors import CommandRefused, ConfigError
 from engine.research.backtest import loaded
@@ -147,14 +148,15 @@ def run_members(
         Asked after every chunk; True stops the run with ``CommandRefused``. What is finished stays in ``folder``.
     """
     report, stop = progress or (lambda share: None), cancelled or (lambda: False)
+    started = time.perf_counter()
     read, n_all = periods(stage.bars), len(grid.members)
+    stage = stage._replace(read=read)
     store = Finished(folder, stage_key(stage.bars, stage.config.cash, stage.funding, FINGERPRINT)) if folder else None
     known = store.known(member.key for member in grid.members) if store else {}
     reused = len(known)
     missing = [member for member in grid.members if member.key not in known]
     errors: dict[str, str] = {}
     in_threads = not stage.config.is_file
-    started = time.perf_counter()
     if in_threads and compute.backend == "local":
         stage = _with_averages(stage, missing)
     size = max(1, min(MAX_CHUNK, math.ceil(len(missing) / (CHUNKS_PER_WORKER * n_workers(compute)))))
