@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 ASK_TIMEOUT_S = 5.0
 STRESS_TIMEOUT_S = 60.0
+REPORT_TIMEOUT_S = 60.0
 
 
 class RiskCalls:
@@ -38,3 +40,14 @@ class RiskCalls:
     def run_stress(self) -> dict[str, Any]:
         """Replay the scenarios against the book of now, in a process beside the engine, and return as ``stress``."""
         return self._command("stress.run", STRESS_TIMEOUT_S, actor="desk")
+
+    def live_record(self) -> dict[str, Any]:
+        """Return the account's record: equity, daily returns, costs, uptime, latency, symbols, and goals with evidence.
+
+        ``targets``: rows of ``name, unit, goal, measured, low, high, verdict, why``.
+        """
+        return self._command("report.live", REPORT_TIMEOUT_S, format="json")
+
+    def live_risk_paper(self) -> bytes:
+        """Return the account's risk analysis as PDF."""
+        return base64.b64decode(self._command("report.live", REPORT_TIMEOUT_S, format="pdf")["pdf_base64"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import streamlit as st
 
 from app import risk, risk_stress, widgets
@@ -92,3 +94,18 @@ def correlation(client: EngineClient) -> None:
         return
     widgets.figure(risk.correlation_figure(answer), key="risk.correlation")
     st.caption(risk.correlation_caption(answer))
+
+
+def reports(client: EngineClient) -> None:
+    """Offer the account's report as files, made when they are asked for."""
+    st.subheader("Reports")
+    with st.container(horizontal=True):
+        st.download_button(
+            "Risk analysis PDF", data=client.live_risk_paper, file_name="risk_analysis.pdf", mime="application/pdf",
+            key="risk.paper", on_click="ignore", icon=":material/picture_as_pdf:",
+        )  # fmt: skip
+        st.download_button(
+            "Performance JSON", data=lambda: json.dumps(client.live_record(), indent=1), mime="application/json",
+            file_name="live_performance.json", key="risk.record", on_click="ignore", icon=":material/data_object:",
+        )  # fmt: skip
+    st.caption("Of this account, made on the click; both are also written every night into the data folder's reports.")

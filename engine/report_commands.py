@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from datetime import UTC, datetime
@@ -66,22 +67,41 @@ def _from_file(path: Path, question: dict[str, Any]) -> dict[str, Any]:
 def report(
     result_file: Annotated[Path | None, typer.Argument(metavar="RESULT", help="JSON of a backtest")] = None,
     run: RunOption = None,
+    live: Annotated[bool, typer.Option("--live", help="Of the account that trades now, paper or live")] = False,
     out: Annotated[Path, typer.Option(help="Folder")] = Path("reports"),
     data_dir: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a result as JSON, as a web page that stands alone, and its risk analysis as PDF."""
-    from engine.research.report_files import read_result, write_reports
+    """Write a result as JSON, as a web page that stands alone, and its risk analysis as PDF; or the account's own.
 
-    if (result_file is None) == (run is None):
-        raise typer.BadParameter("give either a RESULT file or --run RUN_ID", param_hint="RESULT")
-    result = read_result(result_file) if result_file is not None else _result_of_run(data_folder(data_dir), str(run))
-    paths = [str(path) for path in write_reports(result, out)]
+    With --live: risk_analysis.pdf and live_performance.json of the engine that runs on the data folder.
+    """
+    if (result_file is not None) + (run is not None) + live != 1:
+        raise typer.BadParameter("give a RESULT file, --run RUN_ID or --live", param_hint="RESULT")
+    home = data_folder(data_dir)
+    paths = [str(path) for path in (_live_files(home, out) if live else _run_files(home, result_file, run, out))]
     if as_json:
         typer.echo(json.dumps({"files": paths}))
         return
     for path in paths:
         console.print(f"Written to {path}", highlight=False)
+
+
+def _run_files(home: Path, result_file: Path | None, run: str | None, out: Path) -> list[Path]:
+    from engine.research.report_files import read_result, write_reports
+
+    result = read_result(result_file) if result_file is not None else _result_of_run(home, str(run))
+    return write_reports(result, out)
+
+
+def _live_files(home: Path, out: Path) -> list[Path]:
+    from engine.runtime.live_report_desk import RECORD_FILE, RISK_FILE, write_files
+    from engine.runtime.remote import ask
+
+    paper = ask(home, "report.live", {"format": "pdf"}, timeout_s=60.0)["pdf_base64"]
+    record = ask(home, "report.live", {"format": "json"}, timeout_s=60.0)
+    written = {RISK_FILE: base64.b64decode(paper), RECORD_FILE: json.dumps(record, indent=1, allow_nan=False).encode()}
+    return write_files(out, written)
 
 
 def _result_of_run(home: Path, run_id: str) -> dict[str, Any]:

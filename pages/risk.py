@@ -11,6 +11,7 @@ widgets.page_head("Risk", client)
 risk_view.now(client)
 risk_view.stress(client)
 risk_view.correlation(client)
+risk_view.reports(client)
 
 st.subheader("Edit limits")
 with widgets.known("Limits"):

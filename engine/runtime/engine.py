@@ -27,11 +27,12 @@ from engine.runtime.kernels import load_kernels
 from engine.runtime.ladder import Capital
 from engine.runtime.loop import Loop
 from engine.runtime.restore import close_ended_practice, manual_parts
+from engine.runtime.risk_desk import risk_nightly
 from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status, why_restricted
 from engine.runtime.sweeping import risk_sweep
-from engine.runtime.upkeep import drill_when_due, follow_ladder, nightly, when_idle
+from engine.runtime.upkeep import drill_when_due, follow_ladder, when_idle
 from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
 from engine.venues.aster import KLINES_PER_CALL, AsterVenue
@@ -252,7 +253,7 @@ class Engine:
         add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
         add(loop.notice_models, "interval", seconds=5, id="notice-models")
         add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
-        add(lambda: nightly(self), "cron", hour=0, minute=25, id="nightly", misfire_grace_time=3600)
+        add(lambda: risk_nightly(self), "cron", hour=0, minute=25, id="risk", misfire_grace_time=3600)
         self._scheduler.start()
 
     def publish_status(self) -> None:

@@ -15,9 +15,10 @@ import numpy as np
 from engine.domain import NS_PER_DAY
 from engine.research.book_risk import FEWEST_RETURNS, Returns, clusters_of, correlation_of, daily_returns, tail_rows
 from engine.runtime.gauges import Book, gauges
+from engine.runtime.live_report_desk import LiveReportDesk, report_nightly
 from engine.runtime.objections import Objections
 from engine.runtime.risk_book import account_book, hourly_history, limits_in_force
-from engine.runtime.stress_desk import StressDesk
+from engine.runtime.stress_desk import StressDesk, stress_nightly
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -29,7 +30,7 @@ MOST_REFUSALS = 50
 
 
 class RiskDesk:
-    """Answers ``risk``, and what a ``StressDesk`` does.
+    """Answers ``risk``, and what a ``StressDesk`` and a ``LiveReportDesk`` do.
 
     Parameters
     ----------
@@ -41,10 +42,12 @@ class RiskDesk:
         self._objections: Objections | None = None
         self._history: tuple[float, tuple[str, ...], Returns] | None = None
         self._lock = threading.Lock()
-        self.questions: dict[str, Handler] = {"risk": self._risk} | StressDesk(engine).questions
+        self.questions: dict[str, Handler] = {"risk": self.answer}
+        self.questions |= StressDesk(engine).questions | LiveReportDesk(engine, self.answer).questions
         self.orders: dict[str, Handler] = {}
 
-    async def _risk(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the account's risk now, as ``app.risk_client`` describes it."""
         positions = self._engine.loop.screen.position_rows()
         book = account_book(self._engine.loop, positions)
         return await asyncio.to_thread(self._answer, book, positions)
@@ -94,6 +97,12 @@ class RiskDesk:
             [max(since, self._engine.loop.began_ns), MOST_REFUSALS],
         )
         return [_refusal(row) for row in rows]
+
+
+async def risk_nightly(engine: Engine) -> None:
+    """Once a night: hold the book against the crises, then write the account's report with the outcome."""
+    await stress_nightly(engine)
+    await report_nightly(engine, RiskDesk(engine).answer)
 
 
 def _refusal(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from engine.runtime.bundle import make_bundle
 from engine.runtime.kernels import compile_once
 from engine.runtime.ladder import ladder, override
 from engine.runtime.status import engine_status
-from engine.runtime.stress_desk import stress_nightly
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -70,11 +69,6 @@ async def drill_when_due(engine: Engine) -> None:
         level = await asyncio.to_thread(engine.drills.due, engine.loop.config.drill_every_days)
         if level is not None:
             engine.drills.start(level, "schedule")
-
-
-async def nightly(engine: Engine) -> None:
-    """Hold the book against the crises once a night."""
-    await stress_nightly(engine)
 
 
 async def follow_ladder(engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """The simulated market: reproducible, continuous, two-sided, lively, fair to people's orders, cheap."""
 
+import copy
 import time
 from collections import Counter
 
@@ -12,6 +13,7 @@ from engine.venues.sandbox.exchange import Exchange
 from engine.venues.sandbox.market import CandleStore, make_market
 from engine.venues.sandbox.market.bars import MINUTE_MS
 from engine.venues.sandbox.market.process import YEAR_S, season
+from engine.venues.sandbox.market.shocks import Shock
 from engine.venues.sandbox.model import OrderRequest, TradeEvent
 
 START_MS = 1_780_000_000_000
@@ -188,3 +190,32 @@ def test_unknown_symbols_and_markets_are_refused_by_name():
         make_market("dreamed", symbols=None, seed=1, start_ms=START_MS)
     with pytest.raises(ConfigError, match="negative"):
         make_market("simulated", symbols=None, seed=-1, start_ms=START_MS)
+
+
+def near_depth(market, exchange, symbol):
+    bids, asks, _ = exchange.depth(symbol, 5)
+    return sum(lots for _, lots in (*bids, *asks))
+
+
+def test_a_crash_moves_its_symbols_thins_their_books_and_changes_no_dice():
+    shaken = make_market("simulated", symbols=("BTCUSDT", "ETHUSDT"), seed=2, start_ms=START_MS)
+    calm, calm_exchange, exchange = copy.deepcopy(shaken), Exchange(CONTRACTS), Exchange(CONTRACTS)
+    start_ms = shaken.market_start_ms
+    calm.start(calm_exchange, start_ms)
+    shaken.start(exchange, start_ms)
+    for market in (calm, shaken):
+        market.set_regime(2)  # a crash stresses the market; the comparison is with one that is stressed all the same
+    shaken.shake(Shock(("BTCUSDT",), start_ms + 30_000, 300_000, -0.3, 0.25))
+    depths = []
+    for minute in (1, 3, 6, 16, 25):
+        for market, books in ((calm, calm_exchange), (shaken, exchange)):
+            market.advance(books, start_ms + minute * 60_000)
+        share = min(max((minute * 60 - 30) / 300, 0.0), 1.0)
+        assert shaken.fair_px("BTCUSDT") / calm.fair_px("BTCUSDT") == pytest.approx(0.7**share, rel=1e-9)
+        assert shaken.fair_px("ETHUSDT") == calm.fair_px("ETHUSDT")
+        assert exchange.mark("BTCUSDT") == pytest.approx(shaken.fair_px("BTCUSDT"), rel=0.01)
+        bid, _, ask, _ = exchange.best("BTCUSDT")
+        assert bid < ask
+        depths.append(near_depth(shaken, exchange, "BTCUSDT") / near_depth(calm, calm_exchange, "BTCUSDT"))
+    assert max(depths[1:3]) < 0.6  # standing quotes are replaced as the price leaves them
+    assert depths[-1] > 0.6

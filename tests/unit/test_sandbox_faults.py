@@ -1,6 +1,7 @@
 """Fault rules fire when, where and as often as they say; limits refuse what is too much."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,9 @@ from engine.errors import ConfigError
 from engine.venues.sandbox.codes import Refusal
 from engine.venues.sandbox.faults import FaultPlan, load_rules, parse_rule, parse_rules
 from engine.venues.sandbox.limits import RateLimits
+from engine.venues.sandbox.market.shocks import Shock
 from engine.venues.sandbox.options import SandboxOptions
+from engine.venues.sandbox.venue import PracticeVenue
 
 
 def plan(*entries, seed=0):
@@ -32,6 +35,9 @@ def ask(faults, method="POST", path="order", symbol="BTCUSDT", account="0xabc"):
         {"action": "delay", "colour": "red"},
         {"action": "delay", "match": {"weather": "wet"}},
         {"match": {"path": "order"}},
+        {"action": "delay", "move": -0.3},
+        {"action": "crash", "move": -1.5},
+        {"action": "crash", "depth": 0.0},
         "delay",
     ],
 )
@@ -144,3 +150,23 @@ def test_orders_are_limited_per_account_in_ten_seconds_and_in_a_minute():
     assert limits.use_orders("a", 1, now_ms + 10_000) == (1, 5)  # the refused one counts
     assert refused(limits.use_orders, "a", 1, now_ms + 20_000).code == -1015
     assert limits.use_orders("a", 1, now_ms + 60_000) == (1, 1)
+
+
+def test_a_crash_is_handed_to_the_market_once():
+    faults = plan({"action": "crash", "move": -0.3, "over_s": 300, "match": {"symbol": "BTC*"}})
+    [(rule, symbols)] = faults.for_market(["BTCUSDT", "ETHUSDT"])
+    assert (rule.move, rule.over_s, rule.depth, symbols) == (-0.3, 300.0, 0.25, ["BTCUSDT"])
+    assert faults.for_market(["BTCUSDT"]) == []
+    assert ask(faults) is None
+    assert faults.report()[0]["acted"] == 1
+
+
+def test_a_crash_reaches_the_simulated_market_and_no_other():
+    shocks = []
+    place = SimpleNamespace(market=SimpleNamespace(shake=shocks.append), faults=FaultPlan(), market_ms=60_000,
+                            symbols=("BTCUSDT",), options=SandboxOptions(market="replay"))  # fmt: skip
+    PracticeVenue.set_faults(place, parse_rules([{"action": "crash", "after_s": 5, "over_s": 10, "move": -0.2}]))
+    assert shocks == [Shock(("BTCUSDT",), 65_000, 10_000, -0.2, 0.25)]
+    del place.market.shake
+    with pytest.raises(ConfigError, match="needs the simulated market; the replay market has its own prices"):
+        PracticeVenue.set_faults(place, parse_rules([{"action": "crash"}]))

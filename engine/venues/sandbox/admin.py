@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 from aiohttp import web
@@ -100,7 +99,10 @@ class Admin:
             return _answer({"error": str(error)}, 400)
         if isinstance(body, dict) and body.get("replace"):
             self._venue.faults.clear()
-        self._venue.faults.add(rules, time.monotonic())
+        try:
+            self._venue.set_faults(rules)
+        except ConfigError as error:
+            return _answer({"error": str(error)}, 400)
         return _answer({"rules": self._venue.faults.report()})
 
     async def _clear_faults(self, request: web.Request) -> web.Response:

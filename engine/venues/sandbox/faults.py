@@ -1,7 +1,7 @@
 """Faults on demand: rules that make the exchange late, deaf, forgetful or rude, so that a client can prove itself.
 
-A rule is ``{"action", "match", "probability", "count", "skip", "delay_ms", "after_s", "every_s"}``; only ``action`` is
-needed. ``docs/sandbox.md`` lists the actions. The dice are seeded.
+A rule is ``{"action", "match", "probability", "count", "skip", "delay_ms", "after_s", "every_s"}``, of a crash also
+``{"move", "over_s", "depth"}``; only ``action`` is needed. ``docs/sandbox.md`` lists the actions. The dice are seeded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,13 @@ REQUEST_ACTIONS = frozenset({
 CODE_ACTIONS = frozenset({"reject", "unknown_after"})
 SOCKET_ACTIONS = frozenset({"drop_ws", "close_ws", "mute_ws", "expire_listen_key"})
 MESSAGE_ACTIONS = frozenset({"duplicate_ws", "lose_ws", "swap_ws"})
+MARKET_ACTIONS = frozenset({"crash"})
 FOREVER = -1
 
 _FIELDS = frozenset({"action", "match", "probability", "count", "skip", "delay_ms", "after_s", "every_s"})
+CRASH = {"move": -0.3, "over_s": 300.0, "depth": 0.25}
+"""What a crash is when its rule does not say: three tenths of the price in five minutes, a quarter of the book left."""
+
 _MATCHES = frozenset({"method", "path", "symbol", "account", "stream"})
 
 
@@ -51,7 +55,11 @@ class FaultRule:
     delay_ms : float
         Length of ``delay`` and of the silence of the timeouts.
     after_s, every_s : float
-        Socket rules only: first and further moments, in wall seconds since the rule was set.
+        Socket rules only: first and further moments, in wall seconds since the rule was set. Of a crash, ``after_s``
+        counts market seconds.
+    move, over_s, depth : float
+        Crash only: change of the fair values as a fraction, the market seconds it takes, and what is left of the
+        makers' quantities meanwhile.
     """
 
     action: str
@@ -63,6 +71,9 @@ class FaultRule:
     delay_ms: float = 0.0
     after_s: float = 0.0
     every_s: float = 1.0
+    move: float = 0.0
+    over_s: float = 0.0
+    depth: float = 1.0
     next_s: float = 0.0
     acted: int = 0
 
@@ -83,11 +94,11 @@ def parse_rule(entry: Any) -> FaultRule:
     """
     if not isinstance(entry, dict) or "action" not in entry:
         raise ConfigError(f"a fault rule is an object with an action, not {entry!r}")
-    unknown = set(entry) - _FIELDS
-    if unknown:
-        raise ConfigError(f"fault rule has unknown fields {sorted(unknown)}; known are {sorted(_FIELDS)}")
     name, _, suffix = str(entry["action"]).partition(":")
     code = _parse_action(name, suffix)
+    known = _FIELDS | set(CRASH) if name in MARKET_ACTIONS else _FIELDS
+    if unknown := set(entry) - known:
+        raise ConfigError(f"fault rule has unknown fields {sorted(unknown)}; known are {sorted(known)}")
     match = entry.get("match") or {}
     if not isinstance(match, dict) or set(match) - _MATCHES:
         raise ConfigError(f"fault rule matches on {match!r}; known keys are {sorted(_MATCHES)}")
@@ -95,9 +106,9 @@ def parse_rule(entry: Any) -> FaultRule:
     if not 0.0 <= probability <= 1.0:
         raise ConfigError(f"fault probability {probability} is not within 0 and 1")
     # a socket rule without a count would close every new connection for ever, which is rarely meant
-    default_count = 1 if name in SOCKET_ACTIONS else FOREVER
+    default_count = 1 if name in SOCKET_ACTIONS | MARKET_ACTIONS else FOREVER
     default_delay = 30_000.0 if name.startswith("timeout") else 1_000.0
-    return FaultRule(
+    rule = FaultRule(
         action=name,
         code=code,
         match={key: str(pattern) for key, pattern in match.items()},
@@ -108,6 +119,16 @@ def parse_rule(entry: Any) -> FaultRule:
         after_s=float(entry.get("after_s", 0.0)),
         every_s=float(entry.get("every_s", 1.0)),
     )
+    return _crash(rule, entry) if name in MARKET_ACTIONS else rule
+
+
+def _crash(rule: FaultRule, entry: dict[str, Any]) -> FaultRule:
+    found = {name: float(entry.get(name, usual)) for name, usual in CRASH.items()}
+    if not (-0.95 <= found["move"] <= 5.0 and 0.1 <= found["over_s"] <= 86_400.0 and 0.01 <= found["depth"] <= 1.0):
+        raise ConfigError(
+            f"a crash has a move from -0.95 to 5, over_s from 0.1 to 86400 and depth from 0.01 to 1, not {found}"
+        )
+    return replace(rule, move=found["move"], over_s=found["over_s"], depth=found["depth"])
 
 
 def _parse_action(name: str, suffix: str) -> int:
@@ -119,8 +140,9 @@ def _parse_action(name: str, suffix: str) -> int:
         if code >= 0:
             raise ConfigError(f"venue codes are negative, not {code}")
         return code
-    if name not in REQUEST_ACTIONS | SOCKET_ACTIONS | MESSAGE_ACTIONS or suffix:
-        known = sorted(REQUEST_ACTIONS | SOCKET_ACTIONS | MESSAGE_ACTIONS | CODE_ACTIONS)
+    plain = REQUEST_ACTIONS | SOCKET_ACTIONS | MESSAGE_ACTIONS | MARKET_ACTIONS
+    if name not in plain or suffix:
+        known = sorted(plain | CODE_ACTIONS)
         raise ConfigError(f"fault action {name!r} is not one of {known}")
     return 0
 
@@ -189,6 +211,17 @@ class FaultPlan:
                 if self._acts(rule):
                     return rule
         return None
+
+    def for_market(self, symbols: Iterable[str]) -> list[tuple[FaultRule, list[str]]]:
+        """Return the crashes that have not begun, each with the symbols it is meant for, and count them as acted."""
+        found = []
+        for rule in self.rules:
+            if rule.action in MARKET_ACTIONS and rule.count != 0:
+                hit = [symbol for symbol in symbols if rule.matches({"symbol": symbol})]
+                rule.count = 0
+                rule.acted += bool(hit)
+                found.append((rule, hit))
+        return found
 
     def report(self) -> list[dict[str, Any]]:
         """Return each rule with how often it has acted."""

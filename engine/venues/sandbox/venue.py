@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
+from engine.errors import ConfigError
 from engine.venues.sandbox.auth import KeyRing, hmac_pair_from_seed, key_from_seed
 from engine.venues.sandbox.clock import MarketClock, wall_ms
 from engine.venues.sandbox.contracts import CONTRACTS, Contract
 from engine.venues.sandbox.exchange import Exchange
-from engine.venues.sandbox.faults import FaultPlan, load_rules
+from engine.venues.sandbox.faults import MARKET_ACTIONS, FaultPlan, FaultRule, load_rules
 from engine.venues.sandbox.limits import RateLimits
 from engine.venues.sandbox.market import CandleStore, FundingRow, Market
+from engine.venues.sandbox.market.shocks import Shock
 from engine.venues.sandbox.messages import MarketMessages
 from engine.venues.sandbox.model import (
     AccountEvent,
@@ -59,7 +63,7 @@ class PracticeVenue:
         self.users = UserStreams(self.exchange, self.contracts, options.listen_key_life_s)
         self.keys = KeyRing(options.chain_ids)
         self.limits = RateLimits(options)
-        self.faults = FaultPlan(load_rules(options.faults) if options.faults else (), options.seed)
+        self.faults = FaultPlan(seed=options.seed)
         self.builders: dict[str, list[dict[str, str]]] = {}
         self.funding: dict[str, deque[FundingRow]] = {
             symbol: deque(market.history_funding(symbol), maxlen=FUNDING_ROWS_KEPT) for symbol in self.symbols
@@ -75,7 +79,29 @@ class PracticeVenue:
         self.keys.register_hmac(self.hmac_key, self.hmac_secret, self.address)
         self.market.start(self.exchange, self.market_ms)
         self.pump(self.market_ms)
+        if self.options.faults:
+            self.set_faults(load_rules(self.options.faults))
         self.clock.restart(self._first_ms())
+
+    def set_faults(self, rules: Iterable[FaultRule]) -> None:
+        """Put more fault rules in force from now on; crashes are handed to the market.
+
+        Raises
+        ------
+        ConfigError
+            A crash on a market whose prices are not ours to move.
+        """
+        rules = list(rules)
+        shake = getattr(self.market, "shake", None)
+        if shake is None and any(rule.action in MARKET_ACTIONS for rule in rules):
+            raise ConfigError(
+                f"a crash needs the simulated market; the {self.options.market} market has its own prices"
+            )
+        self.faults.add(rules, time.monotonic())
+        for rule, symbols in self.faults.for_market(self.symbols):
+            assert shake is not None
+            begin_ms = self.market_ms + round(rule.after_s * 1e3)
+            shake(Shock(tuple(symbols), begin_ms, round(rule.over_s * 1e3), rule.move, rule.depth))
 
     def _first_ms(self) -> int:
         """Return the moment at which market time starts to run.

@@ -1,7 +1,8 @@
 """Fair values of the simulated market as a function of seed, start and time alone.
 
 The process runs on a fixed grid of 100 ms, generated a minute at a time, so a market that is advanced in other steps,
-or at another speed, goes through the same values. Only background orders depend on when it is advanced.
+or at another speed, goes through the same values. Only background orders depend on when it is advanced. Shocks are laid
+over the path and do not change its dice.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from engine.venues.sandbox.market.bars import MINUTE_MS
 from engine.venues.sandbox.market.history import PREMIUM_NOISE, History, premium_trend
 from engine.venues.sandbox.market.process import F8, Steps, simulate, vol_ratio
+from engine.venues.sandbox.market.shocks import Shock
 
 GRID_MS = 100
 _PER_MINUTE = MINUTE_MS // GRID_MS
@@ -60,6 +62,7 @@ class FairPath:
         self.log_px: F8 = past.log_px.copy()
         self.vol_ratio: F8 = vol_ratio(past.state)
         self.premium: F8 = past.premium.copy()
+        self.shocks: list[tuple[Shock, F8]] = []  # each with 1.0 for the symbols it moves
 
     @property
     def regime(self) -> int:
@@ -85,8 +88,22 @@ class FairPath:
             self._i = base + j
         passed = np.concatenate(parts)
         if len(passed):
+            if self.shocks:
+                passed = passed + self._moved(target, len(passed))
             self.log_px = passed[-1]
         return Stretch(passed, np.sqrt(variance))
+
+    def thin(self, now_ms: int) -> F8:
+        """Return what the shocks leave of each symbol's book (S,), 1.0 without any."""
+        left = np.ones_like(self.log_px)
+        for shock, moves in self.shocks:
+            left *= 1.0 - moves * (1.0 - shock.depth_at(now_ms))
+        return left
+
+    def _moved(self, target: int, n: int) -> F8:
+        """Return what the shocks add to the log values of the last ``n`` grid points up to ``target``: (n, S)."""
+        ts_ms = self._start_ms + np.arange(target - n + 1, target + 1) * GRID_MS
+        return sum((np.outer(shock.log_move(ts_ms), moves) for shock, moves in self.shocks), np.zeros((n, 1)))
 
     def _next_minute(self) -> Steps:
         opening = self._path[-1]

@@ -24,6 +24,7 @@ from engine.venues.sandbox.market.bars import MINUTE_MS, Bars
 from engine.venues.sandbox.market.fair import FairPath, Stretch
 from engine.venues.sandbox.market.history import FundingRows, build_history
 from engine.venues.sandbox.market.process import F8, activity
+from engine.venues.sandbox.market.shocks import Shock
 from engine.venues.sandbox.market.traders import (
     GAP,
     MOMENTUM,
@@ -39,6 +40,7 @@ from engine.venues.sandbox.model import BUY, SELL
 if TYPE_CHECKING:
     from engine.venues.sandbox.exchange import Exchange
 
+STRESSED = 2
 _STEP_MS = 150
 _MAX_STEPS = 6
 _COARSE_MS, _COARSE_STEPS = 1_000, 3
@@ -103,6 +105,12 @@ class SimulatedMarket:
     def set_regime(self, regime: int) -> None:
         """Force the volatility regime from the next minute on, for drills and tests; the chain goes on from there."""
         self._fair.set_regime(regime)
+
+    def shake(self, shock: Shock) -> None:
+        """Lay a shock over the fair values of its symbols; volatility is stressed from the next minute on."""
+        moves = np.array([1.0 if symbol in shock.symbols else 0.0 for symbol in self.symbols])
+        self._fair.shocks.append((shock, moves))
+        self.set_regime(STRESSED)
 
     def history(self, symbol: str, interval: str) -> Bars:
         """Return closed bars before the start; see `Market.history`."""
@@ -208,7 +216,8 @@ class SimulatedMarket:
 
     def _thickness(self, j: int) -> float:
         ratio = float(self._fair.vol_ratio[j])
-        return float(min(1.6, max(0.12, ratio**-0.9)))
+        left = float(self._fair.thin(self._now_ms)[j]) if self._fair.shocks else 1.0
+        return float(min(1.6, max(0.12, ratio**-0.9))) * left
 
     def _set_index(self, exchange: Exchange, j: int, px: float, now_ms: int) -> None:
         exchange.set_prices(self.symbols[j], index=px / (1.0 + float(self._fair.premium[j])), now_ms=now_ms)
