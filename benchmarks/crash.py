@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class Strategy:
 '''
 MOVES = {"trend": -0.3, "long": -0.3, "short": 0.3}
 PAGES = ("risk", "desk", "execution")
+PICTURE_MS = 6_000
 
 
 def prepare(home: Path, book: str) -> SystemConfig:
@@ -134,7 +137,7 @@ def told(door: EngineDoor) -> list[str]:
     return [row["message"] for row in reversed(rows) if row["severity"] in ("critical", "error")]
 
 
-def worst_fill(exchange: Exchange, door: EngineDoor) -> float | None:
+def worst_fill(door: EngineDoor) -> float | None:
     """Return the largest distance of a closing fill from its decision price, as a fraction against us."""
     rows = [row for row in door.read(table="fills", limit=1000).to_pylist() if row["decision_px"]]
     against = [(row["px"] / row["decision_px"] - 1.0) * (1 if row["qty"] > 0 else -1) for row in rows]
@@ -156,14 +159,16 @@ def run(book: str, seed: int, seconds: float, screens: Path | None) -> dict[str,
         row = {"book": book, "seed": seed, "move": move, "gross_before": round(gross_of(books), 3),
                "loss_if_held": round(if_held(books, move), 4)}  # fmt: skip
         viewer = stack.enter_context(watching(home, screens)) if screens is not None else None
+        watch = stack.enter_context(ThreadPoolExecutor(1))
         exchange.rules([{"action": "crash", "move": move, "over_s": 300, "depth": 0.25}])
+        outcome = watch.submit(live_through, exchange, door, seconds)
         if viewer is not None:
-            viewer(book, seed)
-        row |= live_through(exchange, door, seconds)
-        if viewer is not None:
-            viewer(f"{book}-after", seed)
+            viewer(f"{book}-{seed}")
+            outcome.result()
+            viewer(f"{book}-{seed}-after")
+        row |= outcome.result()
         status = door.ask("status")
-        row |= {"kill_level": status["kill_level"], "told": told(door), "worst_fill": worst_fill(exchange, door)}
+        row |= {"kill_level": status["kill_level"], "told": told(door), "worst_fill": worst_fill(door)}
     over = {
         "day": max(row["worst_day_loss"] - config.max_daily_loss, 0.0),
         "drawdown": max(row["worst_drawdown"] - config.max_total_drawdown, 0.0),
@@ -171,28 +176,24 @@ def run(book: str, seed: int, seconds: float, screens: Path | None) -> dict[str,
     return row | {"over": {name: round(value, 5) for name, value in over.items()}, "held": not any(over.values())}
 
 
-def watching(home: Path, folder: Path) -> Any:
-    """Return a context that opens the pages and yields a function that takes their pictures."""
-    from contextlib import contextmanager
+@contextmanager
+def watching(home: Path, folder: Path) -> Iterator[Callable[[str], None]]:
+    """Open the workstation's screen and a browser; yield what takes a picture of each page under a name."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with running(desk_command(port), home, "screen.log"), browser_page(1440, 1300) as page:
+        wait_for("the first page", lambda: http_ok(f"{url}/healthz") or None, 120)
+        page.goto(f"{url}/risk", wait_until="commit", timeout=120_000)  # before the crash: the first page is slow
+        page.wait_for_timeout(PICTURE_MS)
 
-    @contextmanager
-    def context() -> Any:
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        folder.mkdir(parents=True, exist_ok=True)
-        with running(desk_command(port), home, "screen.log"):
-            wait_for("the first page", lambda: http_ok(f"{url}/healthz") or None, 60)
-            with browser_page(1440, 1300) as page:
+        def take(name: str) -> None:
+            for place in PAGES:
+                page.goto(f"{url}/{place}", wait_until="commit", timeout=120_000)
+                page.wait_for_timeout(PICTURE_MS)
+                page.screenshot(path=str(folder / f"crash-{name}-{place}.png"))
 
-                def take(name: str, seed: int) -> None:
-                    for place in PAGES:
-                        page.goto(f"{url}/{place}")
-                        page.wait_for_timeout(5_000)
-                        page.screenshot(path=str(folder / f"crash-{name}-{seed}-{place}.png"))
-
-                yield take
-
-    return context()
+        yield take
 
 
 def main() -> None:

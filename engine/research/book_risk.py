@@ -15,6 +15,12 @@ CLUSTER_CORRELATION = 0.6
 
 TAIL_LEVELS = (0.95, 0.975, 0.99)
 
+CLOSING_SLIPPAGE = 0.001
+"""What closing a book is taken to cost besides fees, as a fraction of its notional."""
+
+REACTION_S = 2.5
+"""From a look at the account to a flat book: a second until the next look, and one or two until the fills are in."""
+
 FEWEST_RETURNS = 48
 """Below this many common returns a correlation is unknown."""
 
@@ -169,6 +175,27 @@ def tail_rows(daily: F8, weight: F8, levels: Sequence[float] = TAIL_LEVELS) -> l
             found = [value if enough and np.isfinite(value) else None for value in tail[:2]]
             rows.append(TailRow(method.name, level, found[0], found[1], n_days))
     return rows
+
+
+def closing_margin(gross: float, taker_fee: float, falling: float = 0.0) -> float:
+    """Return how far before a loss limit a book must be closed so that the limit holds, as a fraction of equity.
+
+    m = gross * (fee + ``CLOSING_SLIPPAGE``) + falling * ``REACTION_S``
+
+    Parameters
+    ----------
+    gross : float
+        Notional of all positions over equity.
+    taker_fee : float, fraction of notional
+    falling : float
+        How fast equity falls now, fraction a second.
+
+    Examples
+    --------
+    >>> round(closing_margin(2.0, 0.0004, 0.002), 6)
+    0.0078
+    """
+    return gross * (taker_fee + CLOSING_SLIPPAGE) + falling * REACTION_S
 
 
 def betas_of(returns: Returns, benchmark: str) -> dict[str, float]:

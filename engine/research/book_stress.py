@@ -13,7 +13,7 @@ import numpy as np
 from engine.core import step as core
 from engine.core.decide import no_limits
 from engine.domain import F8, NS_PER_S, AccountView, MarketSlice, Params, Sleeve, TradingState
-from engine.research.book_risk import Returns, betas_of, daily_sigmas
+from engine.research.book_risk import Returns, betas_of, closing_margin, daily_sigmas
 from engine.research.scenarios import BENCHMARK, Scenario, crises, historic, synthetic
 
 MODES = ("held", "stops", "control")
@@ -122,16 +122,23 @@ class _Account:
         """Close everything when a loss limit is reached before ``place`` on the way; return whether it was."""
         if self.mode != "control" or not np.any(self.qty):
             return self.halted
-        limits, way = self.control, float(self.qty @ (worst_px - self.px))
-        level = max(self.peak * (1.0 - limits.max_drawdown), self.day_open * (1.0 - limits.max_daily_loss))
+        way = float(self.qty @ (worst_px - self.px))
+        halt_at, stop_at = self._levels()
+        level = max(halt_at, stop_at)
         if self.equity + place * way > level:
             return False
         reached = min(max((self.equity - level) / -way, 0.0), 1.0) if way < 0.0 else 0.0
         at = reached + self.scenario.through * (1.0 - reached)
         self.close(self.qty != 0.0, self.px + at * (worst_px - self.px))
         self.flat_today = True
-        self.halted = self.halted or self.equity <= self.peak * (1.0 - limits.max_drawdown)
+        self.halted = self.halted or self.equity <= halt_at
         return True
+
+    def _levels(self) -> tuple[float, float]:
+        """Return the equity at which the engine halts and at which it flattens for the day, ahead of the limits."""
+        limits, notional = self.control, float(np.abs(self.qty) @ self.px)
+        ahead = self.equity * closing_margin(notional / self.equity, self.book.taker_fee) if self.equity > 0.0 else 0.0
+        return self.peak * (1.0 - limits.max_drawdown) + ahead, self.day_open * (1.0 - limits.max_daily_loss) + ahead
 
 
 class _Gate:

@@ -31,7 +31,7 @@ from engine.runtime.risk_desk import risk_nightly
 from engine.runtime.session import Session
 from engine.runtime.standdown import stand_down
 from engine.runtime.status import engine_status, why_restricted
-from engine.runtime.sweeping import risk_sweep
+from engine.runtime.sweeping import RiskSweep
 from engine.runtime.upkeep import drill_when_due, follow_ladder, when_idle
 from engine.runtime.warming import warm_decider
 from engine.settings import SystemConfig
@@ -48,15 +48,9 @@ CONNECT_RETRY_S = 2.0
 RESIDUE_RETRY_S = 10.0
 HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
 STRUCTURAL = (
-    "symbols",
-    "strategy",
-    "strategy_params",
-    "decision_interval",
-    "trend_horizons_hours",
-    "volatility_horizon_hours",
-    "ema_fast",
-    "ema_slow",
-)
+    "symbols", "strategy", "strategy_params", "decision_interval", "trend_horizons_hours", "volatility_horizon_hours",
+    "ema_fast", "ema_slow",
+)  # fmt: skip
 JOB_DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": 5}
 
 
@@ -240,7 +234,7 @@ class Engine:
         add(loop.screen.orders, "interval", seconds=0.1, id="publish-orders")
         add(loop.screen.positions, "interval", seconds=0.25, id="publish-positions")
         add(self.publish_status, "interval", seconds=1, id="publish-status")
-        add(lambda: risk_sweep(loop), "interval", seconds=1, id="risk-sweep")
+        add(RiskSweep(loop).look, "interval", seconds=1, id="risk-sweep")
         add(loop.dead_man.refresh, "interval", seconds=2, id="dead-man")
         add(self.connection.tick, "interval", seconds=1, id="connection")
         add(loop.journal.flush, "interval", seconds=0.5, id="write-ticks")

@@ -199,19 +199,19 @@ def not_writable(trouble: str) -> str:
     )
 
 
-def drawdown_reached(drawdown: float, limit: float) -> str:
-    """Say that the drawdown limit was reached."""
+def drawdown_reached(drawdown: float, ahead: float, limit: float) -> str:
+    """Say that the drawdown limit is reached, with what closing the book may still cost."""
     return (
-        f"drawdown {drawdown:.2%} reached its limit {limit:.2%}: halted, and everything is closed. Read the Journal, "
-        "then release the halt with RESUME, which accepts the loss."
+        f"drawdown {drawdown:.2%}, and closing may cost {ahead:.2%} more: that reaches the limit of {limit:.2%}. "
+        "Halted, and everything is closed. Read the Journal, then release the halt with RESUME, which accepts the loss."
     )
 
 
-def day_loss_reached(loss: float, limit: float) -> str:
-    """Say that the daily loss limit was reached."""
+def day_loss_reached(loss: float, ahead: float, limit: float) -> str:
+    """Say that the daily loss limit is reached, with what closing the book may still cost."""
     return (
-        f"today's loss {loss:.2%} reached its limit {limit:.2%}: closing everything. New risk is allowed again on the "
-        "next UTC day; nothing needs to be done."
+        f"today's loss {loss:.2%}, and closing may cost {ahead:.2%} more: that reaches the limit of {limit:.2%}. "
+        "Closing everything. New risk is allowed again on the next UTC day; nothing needs to be done."
     )
 
 

@@ -3,36 +3,81 @@
 from __future__ import annotations
 
 import math
+import time
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.domain import KillLevel
+from engine.research.book_risk import closing_margin
 from engine.runtime import sentences
 
 if TYPE_CHECKING:
     from engine.runtime.loop import Loop
 
 
-async def risk_sweep(loop: Loop) -> None:
-    """At the drawdown limit halt, at the daily limit flatten; a position close to its liquidation is cut."""
-    if loop.liquidation.sweep():
-        loop.executor.spawn(loop.reconcile())  # brings the new liquidation prices
-    equity = loop.equity_now()
-    if loop.decider is None or not math.isfinite(equity) or loop.phase not in ("trading", "reducing"):
-        return
-    book = loop.decider.state.book[0]
-    peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])
-    drawdown = 1.0 - equity / peak if peak > 0 else 0.0
-    day_loss = 1.0 - equity / day_open if day_open > 0 else 0.0
-    config, kill = loop.config, loop.kill
-    if config.use_gate_drawdown and drawdown >= config.max_total_drawdown and kill.level < KillLevel.HALT:
-        loop.incident("critical", "risk", sentences.drawdown_reached(drawdown, config.max_total_drawdown))
-        await kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
-        return
-    over = config.use_gate_daily_loss and day_loss >= config.max_daily_loss
-    if over and loop.account.open_positions():
-        loop.incident("critical", "risk", sentences.day_loss_reached(day_loss, config.max_daily_loss))
-        await kill.cancel_entries()
-        await kill.close_positions()
+LOOKS_KEPT = 4
+
+
+class RiskSweep:
+    """Holds the account against its limits, ahead of them by what closing the book would still cost.
+
+    A sweep that waits for the limit goes through it: in a fall of 30 % in five minutes a book of twice the equity
+    loses 0.2 % a second, and is flat a second or two after the decision to close it.
+
+    Parameters
+    ----------
+    loop : Loop
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._seen: deque[tuple[float, float]] = deque(maxlen=LOOKS_KEPT)  # (s on a monotonic clock, equity)
+
+    async def look(self) -> None:
+        """Before the drawdown limit halt, before the daily limit flatten; cut a position close to its liquidation."""
+        loop = self._loop
+        if loop.liquidation.sweep():
+            loop.executor.spawn(loop.reconcile())  # brings the new liquidation prices
+        equity = loop.equity_now()
+        if loop.decider is None or not math.isfinite(equity) or loop.phase not in ("trading", "reducing"):
+            self._seen.clear()
+            return
+        self._seen.append((time.monotonic(), equity))
+        book = loop.decider.state.book[0]
+        peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])
+        drawdown = 1.0 - equity / peak if peak > 0 else 0.0
+        day_loss = 1.0 - equity / day_open if day_open > 0 else 0.0
+        config, kill, held = loop.config, loop.kill, bool(loop.account.open_positions())
+        ahead = self._ahead(equity) if held else 0.0
+        reached = config.use_gate_drawdown and drawdown + ahead >= config.max_total_drawdown
+        if reached and kill.level < KillLevel.HALT:
+            loop.incident("critical", "risk", sentences.drawdown_reached(drawdown, ahead, config.max_total_drawdown))
+            await kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
+            return
+        if held and config.use_gate_daily_loss and day_loss + ahead >= config.max_daily_loss:
+            loop.incident("critical", "risk", sentences.day_loss_reached(day_loss, ahead, config.max_daily_loss))
+            await kill.cancel_entries()
+            await kill.close_positions()
+
+    def _ahead(self, equity: float) -> float:
+        loop = self._loop
+        notional = sum(abs(p.qty) * loop.market.mark_px(s) for s, p in loop.account.open_positions().items())
+        fee = max((instrument.taker_fee for instrument in loop.executor.instruments.values()), default=0.0)
+        return closing_margin(notional / equity if equity > 0 else 0.0, fee, falling(self._seen))
+
+
+def falling(seen: Sequence[tuple[float, float]]) -> float:
+    """Return how fast equity falls, as a fraction a second, over some looks (s, equity); 0 while it rises.
+
+    Examples
+    --------
+    >>> falling([(0.0, 100.0), (2.0, 99.0)])
+    0.005
+    """
+    if len(seen) < 2 or seen[-1][0] <= seen[0][0] or seen[0][1] <= 0.0:
+        return 0.0
+    return max((seen[0][1] - seen[-1][1]) / seen[0][1] / (seen[-1][0] - seen[0][0]), 0.0)
 
 
 def why_not_grow(loop: Loop, symbol: str) -> str | None:

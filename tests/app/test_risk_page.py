@@ -66,9 +66,6 @@ def test_tightening_applies_at_once_and_loosening_only_when_confirmed(engine):
     script.run()  # a rerun sends nothing
     assert sent(engine)[1:] == [{"max_daily_loss": 0.08}]
 
-
-def test_value_that_the_engine_refuses_is_named(engine):
-    script = page("risk").run()
     number(script, "max_gross_weight").set_value(0.3)  # below the symbol cap
     next(button for button in script.button if button.label == "Apply limits").click().run()
     assert "Nothing was applied." in texts(script)
@@ -123,13 +120,10 @@ def test_replay_is_made_once_a_click_and_shown_with_its_age(engine):
     assert "because they did not trade then: NEWUSDT" in said
     assert "the account changes by ▼ −10.00 %" in said
 
-
-def test_replay_that_is_refused_says_why(engine):
     def refuse_it(body):
         raise refuse("The book cannot be replayed: the mark price of BTCUSDT is unknown now.")
 
     engine.act_stress_run = refuse_it
-    script = page("risk").run()
     script.button(key="risk.replay").click().run()
     assert "the mark price of BTCUSDT is unknown now" in texts(script)
 

@@ -1,0 +1,86 @@
+"""The sweep between decisions: it closes the book ahead of a limit, so that the limit holds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from engine.core.state import BOOK
+from engine.domain import KillLevel
+from engine.research.book_risk import closing_margin
+from engine.runtime import sweeping
+from engine.runtime.sweeping import RiskSweep, falling
+from engine.settings import SystemConfig
+
+
+class Kill:
+    def __init__(self):
+        self.level, self.done = KillLevel.NONE, []
+
+    async def press(self, level, reason, actor):
+        self.level = level
+        self.done.append("halt")
+
+    async def cancel_entries(self):
+        self.done.append("cancel")
+
+    async def close_positions(self):
+        self.done.append("close")
+
+
+def account(equity, *, gross=2.0, peak=10_000.0, day_open=10_000.0, **settings):
+    """Return a loop that holds one position of ``gross`` times its equity."""
+    book = np.zeros(1, dtype=BOOK)
+    book["peak_equity"], book["day_open_equity"] = peak, day_open
+    positions = {"BTCUSDT": SimpleNamespace(qty=gross * equity / 100.0)} if gross else {}
+    loop = SimpleNamespace(
+        equity=equity, kill=Kill(), phase="trading", config=SystemConfig(**settings), told=[],
+        decider=SimpleNamespace(state=SimpleNamespace(book=book)), liquidation=SimpleNamespace(sweep=lambda: False),
+        account=SimpleNamespace(open_positions=lambda: positions), market=SimpleNamespace(mark_px=lambda s: 100.0),
+        executor=SimpleNamespace(instruments={"BTCUSDT": SimpleNamespace(taker_fee=0.0004)}),
+    )  # fmt: skip
+    loop.equity_now = lambda: loop.equity
+    loop.incident = lambda *told: loop.told.append(told[2])
+    return loop
+
+
+async def look(loop, *equities, monkeypatch):
+    """Look once a second while equity goes through some values."""
+    sweep, now = RiskSweep(loop), [0.0]
+    monkeypatch.setattr(sweeping.time, "monotonic", lambda: now[0])
+    for equity in equities:
+        loop.equity = equity
+        await sweep.look()
+        now[0] += 1.0
+    return loop.kill.done
+
+
+async def test_a_calm_book_is_closed_ahead_of_the_limit_by_what_closing_costs(monkeypatch):
+    # 2.0 times the equity costs 0.28 % to close: the limit of 5 % is acted on from 4.72 %
+    assert await look(account(9_530.0), 9_530.0, monkeypatch=monkeypatch) == []
+    assert await look(account(9_527.0), 9_527.0, monkeypatch=monkeypatch) == ["cancel", "close"]
+
+
+async def test_a_falling_book_is_closed_earlier_and_a_small_one_later(monkeypatch):
+    steps = (9_620.0, 9_601.0, 9_582.0, 9_563.0)  # 0.2 % a second
+    fast = account(9_600.0)
+    assert await look(fast, *steps, monkeypatch=monkeypatch) == ["cancel", "close"]
+    assert "today's loss 4.37%, and closing may cost 0.77% more" in fast.told[0]
+    assert await look(account(9_600.0, gross=0.1), 9_560.0, monkeypatch=monkeypatch) == []
+    assert await look(account(9_400.0, gross=0.0), 9_400.0, monkeypatch=monkeypatch) == []
+
+
+async def test_the_drawdown_limit_halts_once_and_a_limit_that_is_off_never_acts(monkeypatch):
+    loop = account(8_520.0, day_open=8_600.0)
+    assert await look(loop, 8_520.0, 8_515.0, monkeypatch=monkeypatch) == ["halt"]
+    off = account(8_000.0, use_gate_drawdown=False, use_gate_daily_loss=False)
+    assert await look(off, 8_000.0, monkeypatch=monkeypatch) == []
+
+
+def test_margin_grows_with_the_book_and_with_the_fall():
+    assert closing_margin(0.0, 0.0004) == 0.0
+    assert closing_margin(2.0, 0.0004, 0.002) == pytest.approx(0.0028 + 0.005)
+    assert falling([(0.0, 100.0)]) == 0.0
+    assert falling([(0.0, 100.0), (1.0, 101.0)]) == 0.0
