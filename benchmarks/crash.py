@@ -24,6 +24,7 @@ from typing import Any
 
 from chaos_rig import Exchange
 from measuring import (
+    ROOT,
     EngineDoor,
     Missing,
     browser_page,
@@ -57,7 +58,7 @@ class Strategy:
         return {{symbol: {weight} if symbol in {held} else 0.0 for symbol in past.symbols}}
 '''
 MOVES = {"trend": -0.3, "long": -0.3, "short": 0.3}
-PAGES = ("risk", "desk", "execution")
+PAGES = tuple(name for name in ("risk", "desk", "execution") if (ROOT / "pages" / f"{name}.py").exists())
 PICTURE_MS = 6_000
 
 

@@ -247,7 +247,7 @@ class Engine:
         add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
         add(loop.notice_models, "interval", seconds=5, id="notice-models")
         add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
-        add(lambda: risk_nightly(self), "cron", hour=0, minute=25, id="risk", misfire_grace_time=3600)
+        add(lambda: risk_nightly(self), "cron", hour=0, minute=25, misfire_grace_time=3600, id="risk")
         self._scheduler.start()
 
     def publish_status(self) -> None:
