@@ -234,7 +234,12 @@ def drift_verdict(store: Database, strategy: str, now_ns: int) -> tuple[bool, st
     """Return whether the measured days of a strategy allow more capital, and the sentence that says why."""
     today = datetime.fromtimestamp(now_ns / NS_PER_S, UTC).date()
     since = (today - timedelta(days=WITHIN_DAYS)).isoformat()
-    rows = [row for row in drift_rows(store) if row["strategy"] == strategy and row["day"] >= since]
+    # measured by hand before it is over, a day shows a part of its drift, and counts only once it is measured anew
+    rows = [
+        row
+        for row in drift_rows(store)
+        if row["strategy"] == strategy and row["day"] >= since and row["ts"] >= _day_ns(row["day"]) + NS_PER_DAY
+    ]
     if len(rows) < MIN_DAYS:
         return False, (
             f"{len(rows)} of {MIN_DAYS} days measured in the last {WITHIN_DAYS}. Each night measures the day before; "

@@ -109,6 +109,7 @@ def test_measured_days_and_live_days_earn_a_tenth_without_an_override(store, tmp
 @pytest.mark.parametrize(
     ("days", "drift_bps", "newest_days_ago", "sentence"),
     [
+        (5, 4.0, 0, "4 of 5 days measured"),  # the newest of them is not over yet
         (4, 1.0, 1, "4 of 5 days measured"),
         (6, -80.0, 1, "6 beyond 25 bp"),
         (6, 1.0, 6, "The newest measured day is"),
