@@ -24,6 +24,7 @@ import streamlit as st
 
 from app.data_client import DataCalls
 from app.evidence_client import EvidenceCalls
+from app.execution_client import ExecutionCalls
 from app.model_client import ModelCalls
 from app.research_client import ResearchCalls
 from app.risk_client import RiskCalls
@@ -86,7 +87,7 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls, RiskCalls):
+class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls, RiskCalls, ExecutionCalls):
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters

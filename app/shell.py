@@ -15,6 +15,7 @@ PAGES = {
     "desk": "Desk",
     "portfolio": "Portfolio",
     "risk": "Risk",
+    "execution": "Execution",
     "backtest": "Backtest",
     "data": "Data",
     "insights": "AI Insights",

@@ -17,6 +17,7 @@ from engine.errors import WorkstationError
 from engine.evidence_commands import certify, drift
 from engine.live_commands import live, vault_app
 from engine.model_commands import models_app, train
+from engine.parent_commands import parents_app
 from engine.report_commands import goal, report
 from engine.risk_commands import stress
 from engine.strategy_commands import named_values, strategy_app
@@ -34,6 +35,7 @@ app.command()(sweep)
 app.command()(walkforward)
 app.command()(train)
 app.add_typer(models_app)
+app.add_typer(parents_app)
 app.add_typer(vault_app)
 app.command("import")(import_data)
 app.add_typer(data_app)
@@ -138,15 +140,22 @@ def backtest(
     cash: Annotated[float, typer.Option(min=1, help="Opening cash")] = 10_000.0,
     funding: Annotated[str | None, typer.Option(help="Folder of funding rates, or a stored data set of them")] = None,
     panel: Annotated[str, typer.Option(help="Honesty panel: full, fast or off")] = "full",
+    costs: Annotated[str, typer.Option(help="assumed, or own: as fitted to our own fills")] = "assumed",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here")] = None,
 ) -> None:
     """Backtest with the same decision code that trades."""
     from engine.datasets.store import located
     from engine.research.backtest import BacktestConfig, run_backtest
+    from engine.research.own_costs import with_own_costs
     from engine.research.report import print_table
 
+    if costs not in ("assumed", "own"):
+        raise typer.BadParameter(f"{costs!r} is neither assumed nor own", param_hint="--costs")
+    params: dict[str, Any] = dict(named_values(param or []))
+    if costs == "own":
+        params = with_own_costs(data_folder(None), params)
     config = BacktestConfig(
-        data=located(data_folder(None), data), strategy=strategy, params=named_values(param or []), start=start,
+        data=located(data_folder(None), data), strategy=strategy, params=params, start=start,
         end=end, cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
         funding=None if funding is None else located(data_folder(None), funding), panel=panel,
     )  # fmt: skip

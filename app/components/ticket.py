@@ -27,10 +27,18 @@ State = MutableMapping[str, Any]
 def preview_draft(state: State, client: EngineClient, wish: dict[str, Any]) -> None:
     """Price the ticket as it is typed; ``n`` tells the script which version of it this answers."""
     state["draft"] = {"n": wish["n"], "preview": None, "error": None, "at_ms": time.time_ns() // NS_PER_MS}
+    ticket = wish["ticket"]
     try:
-        state["draft"]["preview"] = client.preview_ticket(wish["ticket"])
+        preview = client.preview_parent(parent_of(ticket)) if ticket.get("algorithm") else client.preview_ticket(ticket)
+        state["draft"]["preview"] = preview
     except (CommandRefused, EngineUnavailable) as error:
         state["draft"]["error"] = str(error)
+
+
+def parent_of(ticket: dict[str, Any]) -> dict[str, Any]:
+    """Return a ticket that an algorithm is to work as the engine takes it; a limit stays the worst price."""
+    names = ("symbol", "side", "size", "reduce_only", "algorithm", "minutes", "limit_px")
+    return {name: ticket[name] for name in names if ticket.get(name) is not None}
 
 
 def begin_review(state: State, client: EngineClient, wish: dict[str, Any]) -> None:
@@ -53,8 +61,13 @@ def send_reviewed(state: State, client: EngineClient, key: str) -> None:
     review = state.get("review")
     if not review or review["key"] != key:
         return
+    ticket = review["ticket"]
     try:
-        answer = client.submit_ticket(review["ticket"], key)
+        if ticket.get("algorithm"):
+            started = client.start_parent(parent_of(ticket), key)
+            answer = {"client_id": f"by algorithm, number {started['parent_id']}", "status": started["status"]}
+        else:
+            answer = client.submit_ticket(ticket, key)
     except EngineUnavailable as error:
         unsure = f"{error.reason} The order may or may not have reached it."
         state["review"] = {**review, "unsure": unsure}

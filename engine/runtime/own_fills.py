@@ -16,10 +16,10 @@ from engine.execution.impact import CostModel, Paid, assumed_model, fitted, from
 from engine.execution.orders import none_if_nan
 from engine.execution.parents import Parent, tally
 from engine.execution.quality import PARTS, Execution, Wanted, benchmarks, cost_bps, shortfall
+from engine.research.own_costs import FILE_NAME
 from engine.runtime.executor import Executor
 from storage.database import Database
 
-FILE_NAME = "cost_model.json"  # in the data folder: a backtest at the command line cannot open the record
 HOUR_NS, MINUTE_NS = 3600 * NS_PER_S, 60 * NS_PER_S
 FEWEST_BARS = 10  # minutes of an hour that must be there before its volume and volatility count
 NEWEST = 5_000

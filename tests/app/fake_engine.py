@@ -33,6 +33,7 @@ from fake_books import (
     FakeBooks,
 )
 from fake_data import FakeData
+from fake_execution import FakeExecution
 from fake_health import INCIDENT_COLUMNS, FakeHealth
 from fake_market import TICK, FakeMarket
 from fake_models import FakeModels
@@ -59,7 +60,9 @@ class _Auth(fl.ServerMiddlewareFactory):
             raise fl.FlightUnauthenticatedError("bad token")
 
 
-class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, FakeRisk, fl.FlightServerBase):
+class FakeEngine(
+    FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, FakeRisk, FakeExecution, fl.FlightServerBase
+):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
         self.home, self.mode, self.ticking = Path(home), mode, ticking
         self.token = secrets.token_hex(16)
@@ -69,6 +72,7 @@ class FakeEngine(FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, Fa
         self.books_empty = empty
         self.begin_health(empty=empty)
         self.begin_data(empty=empty)
+        self.begin_execution(empty=empty)
         self.begin_models(empty=empty)
         self.config = SystemConfig()
         self.started_ns = time.time_ns()

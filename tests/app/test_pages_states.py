@@ -7,6 +7,7 @@ from page_engine import PageEngine, page, texts
 
 EMPTY_SENTENCES = {
     "portfolio": "No equity recorded in this period yet",
+    "execution": "No parent order is at work",
     "risk": "No decision yet, so no rule has been asked",
     "backtest": "No backtest yet",
     "data": "No data set yet",
@@ -18,6 +19,7 @@ EMPTY_SENTENCES = {
 }
 VALUE_SENTENCES = {
     "portfolio": "Ratios from daily returns",
+    "execution": "paid 6.00 bp against the mid on average; 7.00 bp were assumed",
     "risk": "170 changes were too small",
     "backtest": "trend · BTC · run-0001",
     "data": "btc-hours@2 · 1 error, 3 warnings",

@@ -1,5 +1,6 @@
 """Shortfall and cost model: hand-worked sums, known coefficients found again, and the prior while fills are few."""
 
+import json
 import math
 
 import numpy as np
@@ -8,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain import NS_PER_S
+from engine.errors import ConfigError
 from engine.execution import impact
 from engine.execution.impact import ASSUMED, Paid, Prior, expected_cost, fitted, robust_posterior
 from engine.execution.quality import Execution, Wanted, benchmarks, cost_bps, shortfall
+from engine.research.own_costs import FILE_NAME, with_own_costs
+from engine.research.run_params import RunParams
 
 NAN = math.nan
 
@@ -107,6 +111,20 @@ def test_model_is_kept_and_read_back_and_becomes_parameters_of_a_backtest():
     params = impact.backtest_params(model)
     assert params["slippage"] == model.half_spread.value
     assert (params["impact"], params["spread_vol"]) == (model.impact.value, 0.0)
+
+
+def test_backtest_takes_our_own_costs_where_nothing_was_stated(tmp_path):
+    with pytest.raises(ConfigError, match="no costs of our own"):
+        with_own_costs(tmp_path, {})
+    model = fitted(children(20, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
+    (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json()}))
+    params = with_own_costs(tmp_path, {"fee": "0.001", "impact": "2"})
+    assert (params["fee"], params["impact"], "taker_fee" in params) == ("0.001", "2", False)
+    assert params["slippage"] == model.half_spread.value
+    assert RunParams.model_validate(params).slippage == model.half_spread.value
+    (tmp_path / FILE_NAME).write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be read as a cost model"):
+        with_own_costs(tmp_path, {})
 
 
 def test_expected_cost_by_hand():

@@ -5,7 +5,9 @@ import { el, put } from "./dom.js";
 import { feed, mountOnce, unknownSince } from "./feed.js";
 import { UNKNOWN, baseOf, clock, decimalsOf, isKnown, number, percent } from "./format.js";
 
-const KINDS = { market: "Market", limit: "Limit", post_only: "Post-only", stop: "Stop" };
+const KINDS = { market: "Market", limit: "Limit", post_only: "Post-only", stop: "Stop", algorithm: "Algorithm" };
+const WAYS = { adaptive: "Adaptive", twap: "TWAP", vwap: "VWAP", pov: "% vol", "almgren-chriss": "A–C", iceberg: "Iceberg" };
+const WAY_NAMES = { ...WAYS, pov: "Share of volume", "almgren-chriss": "Almgren–Chriss", direct: "At once" };
 const DRAFT_MS = 350;
 const REFRESH_MS = 3000; // prices move: a preview is asked for again, for as long as somebody may still be deciding
 const DECIDING_MS = 180000;
@@ -15,9 +17,13 @@ function create(parent) {
   const root = parent.appendChild(el("section", "panel ticket"));
   root.appendChild(el("header")).appendChild(el("h2", "", "Order ticket"));
   const form = root.appendChild(el("div", "form"));
-  const view = { root, form, data: {}, side: "buy", kind: "market", unit: "quote", n: 0, update, paint };
+  const view = { root, form, data: {}, side: "buy", kind: "market", unit: "quote", way: "adaptive", n: 0, update, paint };
   view.sides = choice(form, "sides", { buy: "▲ Buy", sell: "▼ Sell" }, (side) => set(view, { side }));
   view.kinds = choice(form, "choices wide", KINDS, (kind) => set(view, { kind }));
+  view.ways = choice(form, "choices wide", WAYS, (way) => set(view, { way }));
+  view.waysNav = Object.values(view.ways)[0].parentElement;
+  view.minutes = field(form, "Within", "min", view);
+  view.minutes.input.value = "15";
   view.limit = field(form, "Limit price", "USDT", view);
   view.stop = field(form, "Trigger price", "USDT", view);
   view.size = field(form, "Size", "", view);
@@ -28,6 +34,7 @@ function create(parent) {
   view.reduce.onchange = () => drafted(view);
   reduce.append("Reduce only");
   view.figures = form.appendChild(el("dl", "figures"));
+  view.costs = form.appendChild(el("ul", "gate"));
   view.gate = form.appendChild(el("ul", "gate"));
   view.review = form.appendChild(el("button", "send", "Review"));
   view.review.onclick = () => view.trigger("review", { ticket: ticketOf(view), n: ++view.n });
@@ -64,6 +71,8 @@ function set(view, wish) {
   for (const [name, button] of Object.entries(view.sides)) button.className = name === view.side ? `chosen ${name}` : "";
   for (const [name, button] of Object.entries(view.kinds)) button.className = name === view.kind ? "chosen" : "";
   for (const [name, button] of Object.entries(view.units)) button.className = name === view.unit ? "chosen" : "";
+  for (const [name, button] of Object.entries(view.ways)) button.className = name === view.way ? "chosen" : "";
+  view.waysNav.hidden = view.minutes.row.hidden = view.kind !== "algorithm";
   view.limit.row.hidden = !["limit", "post_only"].includes(view.kind);
   view.stop.row.hidden = view.kind !== "stop";
   const px = feed.last?.px;
@@ -81,15 +90,17 @@ function parse(field) {
 }
 
 function ticketOf(view) {
-  return {
+  const ticket = {
     symbol: view.data.symbol, side: view.side, kind: view.kind, size: { unit: view.unit, value: parse(view.size) },
     limit_px: parse(view.limit), stop_px: parse(view.stop), reduce_only: view.reduce.checked,
   };
+  return view.kind === "algorithm" ? { ...ticket, algorithm: view.way, minutes: parse(view.minutes) } : ticket;
 }
 
 function isComplete(ticket) {
   if (!ticket.symbol || ticket.size.value === null) return false;
   if (["limit", "post_only"].includes(ticket.kind)) return ticket.limit_px !== null;
+  if (ticket.kind === "algorithm") return ticket.minutes !== null;
   return ticket.kind !== "stop" || ticket.stop_px !== null;
 }
 
@@ -171,7 +182,17 @@ function paintPreview(view) {
     return view.figures.appendChild(el("dd"));
   });
   rows.forEach(([, text], i) => put(view.cells[i], preview ? text : UNKNOWN));
+  view.costs.replaceChildren(...costRows(view.kind === "algorithm" ? preview : null, view.way));
   view.gate.replaceChildren(...gateRows(current, isComplete(ticketOf(view))));
+}
+
+/** What each way of working the order is expected to cost, spread, impact and fees; the chosen one stands out. */
+function costRows(preview, chosen) {
+  return (preview?.choices ?? []).map((row) => {
+    const risk = isKnown(row.risk_bps) && row.risk_bps > 0 ? ` ± ${number(row.risk_bps, 1)}` : "";
+    const cost = isKnown(row.cost_bps) ? `${number(row.cost_bps, 1)}${risk}\u202fbp · ${number(row.cost, 2)} USDT` : UNKNOWN;
+    return el("li", row.algorithm === chosen ? "strong" : "dim", `${row.algorithm === chosen ? "→ " : ""}${WAY_NAMES[row.algorithm] ?? row.algorithm}: ${cost}`);
+  });
 }
 
 function gateRows(draft, complete) {
@@ -219,6 +240,10 @@ function paintConfirm(view) {
   for (const [label, text] of figuresOf(view, preview)) {
     list.appendChild(el("dt", "", label));
     list.appendChild(el("dd", "", text));
+  }
+  if (ticket.algorithm) {
+    box.appendChild(el("p", "", `Worked by ${WAY_NAMES[ticket.algorithm]} within ${ticket.minutes} min; expected cost:`));
+    box.appendChild(el("ul", "gate")).append(...costRows(preview, ticket.algorithm));
   }
   const gate = box.appendChild(el("ul", "gate"));
   gate.append(...gateRows({ preview, at_ms: review.at_ms }, true));

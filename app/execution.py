@@ -1,0 +1,153 @@
+"""How the Execution page writes parent orders and their cost: rows, numbers and sentences. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from app.formats import UNKNOWN, is_known, moment, number, percent
+from app.tables import Column, Figure
+
+SIDE = {1: "▲ buy", -1: "▼ sell"}
+ALGORITHMS = {
+    "adaptive": "Adaptive", "twap": "TWAP", "vwap": "VWAP", "pov": "Share of volume", "almgren-chriss":
+    "Almgren–Chriss", "iceberg": "Iceberg", "direct": "At once",
+}  # fmt: skip
+COEFFICIENTS = {
+    "half_spread": ("Half spread, bp", 1e4), "impact": ("Impact factor (σ·√share)", 1.0),
+    "permanent": ("Impact that stays (σ·share)", 1.0),
+}  # fmt: skip
+
+ENDED_COLUMNS = (
+    Column("parent_id", "Order"), Column("ts_final", "Ended, UTC", "time"), Column("symbol", "Symbol"),
+    Column("side", "Side"), Column("algorithm", "Way"), Column("status", "End"),
+    Column("filled", "Filled", "bar", "Share of the quantity that filled"),
+    Column("total_bps", "Shortfall, bp", "cost_bp", "Of the notional at the decision; positive is a cost"),
+    Column("total", "Shortfall, USDT", "cost_money", "The sum of the five parts"),
+    Column("delay", "Delay", "cost_money", "USDT: from the decision to the beginning"),
+    Column("spread", "Spread", "cost_money", "USDT: against the mid when each child was sent"),
+    Column("impact", "Impact and drift", "cost_money", "USDT: how the mid moved meanwhile, by us or by itself"),
+    Column("fees", "Fees", "cost_money", "USDT"),
+    Column("opportunity", "Not filled", "cost_money", "USDT: what did not fill, at the price of the end"),
+    Column("arrival_bps", "Against arrival, bp", "cost_bp"), Column("vwap_bps", "Against VWAP, bp", "cost_bp"),
+    Column("twap_bps", "Against TWAP, bp", "cost_bp"),
+    Column("maker_share", "As maker", "bar"), Column("reason", "Why it ended"),
+)  # fmt: skip
+MODEL_COLUMNS = (
+    Column("name", "Number"), Column("assumed", "Assumed", "number"), Column("value", "From our fills", "number"),
+    Column("error", "Standard error", "number", "Of the value; the assumption's own doubt while there are no fills"),
+    Column("n", "Orders", "count"),
+)  # fmt: skip
+
+
+def title_of(parent: dict[str, Any]) -> str:
+    """Return what a running parent is, in one line."""
+    way = ALGORITHMS.get(parent["algorithm"], parent["algorithm"])
+    limit = f", limit {number(parent['limit_px'], 2)}" if is_known(parent["limit_px"]) else ""
+    reduce = ", reduce only" if parent["reduce_only"] else ""
+    return f"{SIDE[parent['side']]} {parent['qty']:g} {parent['symbol']} · {way}{limit}{reduce}"
+
+
+def state_of(parent: dict[str, Any], now_ns: int) -> str:
+    """Return how far a running parent is and how long it has, in one line."""
+    left_s = max(parent["ts_end"] - now_ns, 0) / 1e9
+    parts = [f"**{parent['status']}**", f"{parent['filled_qty']:g} of {parent['qty']:g} filled"]
+    parts.append(f"{parent['due_qty']:g} due by now")
+    if parent["working_qty"]:
+        parts.append(f"{parent['working_qty']:g} working")
+    if parent["doubtful_qty"]:
+        parts.append(f":orange[{parent['doubtful_qty']:g} in doubt]")
+    if parent["written_off_qty"]:
+        parts.append(f"{parent['written_off_qty']:g} given up after a lost order")
+    parts.append(f"{left_s / 60:.1f} min left" if left_s else "past its end")
+    if parent["reason"]:
+        parts.append(parent["reason"])
+    return " · ".join(parts)
+
+
+def share_of(parent: dict[str, Any]) -> float:
+    """Return the filled share, 0 to 1."""
+    return min(max(parent["filled_qty"] / parent["qty"], 0.0), 1.0)
+
+
+def headline(answer: dict[str, Any], costs: dict[str, Any] | None) -> list[Figure]:
+    """Return the headline numbers of the page."""
+    running, ended = answer["running"], [row for row in answer["ended"] if row["quality"]]
+    notional = sum(row["quality"]["notional"] or 0.0 for row in ended)
+    paid = [row["quality"]["total"] for row in ended if is_known(row["quality"]["total"])]
+    mean = sum(paid) / notional * 1e4 if notional > 0 else None
+    maker = None if costs is None or not costs["children"] else costs["model"]["maker_share"]
+    return [
+        Figure("At work", number(len(running), 0), "Parent orders that have not ended"),
+        Figure("Ended", number(len(ended), 0), "The newest, with their cost measured"),
+        Figure("Shortfall, bp", number(mean, 2), "Of all notional, fees included; positive is a cost"),
+        Figure("Filled as maker", percent(maker), "Share of our notional that added liquidity"),
+    ]
+
+
+def ended_rows(answer: dict[str, Any]) -> pd.DataFrame:
+    """Return ended parents with their shortfall and its parts, newest first."""
+    rows = []
+    for parent in answer["ended"]:
+        quality = parent["quality"] or {"parts": {}, "against": {}}
+        rows.append({
+            "parent_id": str(parent["parent_id"]), "ts_final": parent["ts_final"], "symbol": parent["symbol"],
+            "side": SIDE[parent["side"]], "algorithm": ALGORITHMS.get(parent["algorithm"], parent["algorithm"]),
+            "status": parent["status"], "filled": parent["filled_qty"] / parent["qty"],
+            "total_bps": quality.get("total_bps"), "total": quality.get("total"),
+            "maker_share": quality.get("maker_share"), "reason": parent["reason"],
+        } | quality["parts"] | quality["against"])  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def model_rows(costs: dict[str, Any]) -> pd.DataFrame:
+    """Return the model's numbers: assumed, fitted, with standard errors."""
+    rows = []
+    for name, (label, scale) in COEFFICIENTS.items():
+        found = costs["model"][name]
+        rows.append({
+            "name": label, "assumed": found["assumed"] * scale, "value": found["value"] * scale,
+            "error": found["error"] * scale, "n": found["n"],
+        })  # fmt: skip
+    for name, label in (("taker_fee", "Fee as taker, bp"), ("maker_fee", "Fee as maker, bp")):
+        rows.append({
+            "name": label, "assumed": costs["assumed"][name] * 1e4, "value": costs["model"][name] * 1e4,
+            "error": None, "n": costs["model"]["n_children"],
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def model_sentence(costs: dict[str, Any]) -> str:
+    """Return which model is in force and what it rests on."""
+    version = costs["version"]
+    if version is None:
+        return "No model has been fitted yet: backtests and previews use what is assumed."
+    return (
+        f"Model {version['version']} of {moment(version['ts'])} UTC, from {version['n_fills']} orders of ours and "
+        f"{version['n_parents']} parent orders. Few fills move it little: each number is drawn towards what was "
+        "assumed. A backtest uses it with `--costs own`."
+    )
+
+
+def cost_sentence(costs: dict[str, Any]) -> str:
+    """Return in a sentence how far what was paid is from what was assumed."""
+    crossing = [row for row in costs["children"] if not row["rested"]]
+    if not crossing:
+        return "No order of ours has crossed the spread yet, so nothing can be compared."
+    paid = sum(row["paid_bps"] * row["notional"] for row in crossing)
+    assumed = sum(row["assumed_bps"] * row["notional"] for row in crossing)
+    whole = sum(row["notional"] for row in crossing)
+    return (
+        f"{len(crossing)} orders that crossed the spread paid {paid / whole:.2f} bp against the mid on average; "
+        f"{assumed / whole:.2f} bp were assumed. Fees come on top."
+    )
+
+
+def choice_label(row: dict[str, Any]) -> str:
+    """Return one way of working an order with what it is expected to cost."""
+    name = ALGORITHMS.get(row["algorithm"], row["algorithm"])
+    if not is_known(row["cost_bps"]):
+        return f"{name}: {UNKNOWN}"
+    risk = f" ± {row['risk_bps']:.1f}" if is_known(row["risk_bps"]) and row["risk_bps"] else ""
+    return f"{name}: {row['cost_bps']:.1f}{risk} bp, {number(row['cost'], 2)} USDT"

@@ -1,0 +1,87 @@
+"""The Execution page: buttons send once a click, a new order is reviewed first, and its costs are shown."""
+
+from __future__ import annotations
+
+import pytest
+from page_engine import PageEngine, page, texts
+
+from app import execution
+from app.client import EngineClient
+from app.components.ticket import begin_review, send_reviewed
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+    running = PageEngine(tmp_path).start()
+    yield running
+    running.stop()
+
+
+def sent(engine, name):
+    return [body for action, body in engine.calls if action == name]
+
+
+def press(script, label):
+    return next(button for button in script.button if button.label == label).click().run()
+
+
+def test_a_parent_is_paused_and_resumed_with_a_key_of_each_click(engine):
+    script = page("execution").run()
+    assert "0.1 of 0.4 filled · 0.12 due by now · 0.02 working" in str(script.get("progress")[0].proto.text)
+    press(script, "Pause")
+    assert engine.running_parents[0]["status"] == "PAUSED"
+    press(script, "Resume")
+    script.run()
+    (paused,), (resumed,) = sent(engine, "parents.pause"), sent(engine, "parents.resume")
+    assert paused["parent_id"] == resumed["parent_id"] == 41
+    assert paused["idempotency_key"] != resumed["idempotency_key"]
+    assert len(sent(engine, "parents.pause")) == 1  # reruns send nothing
+
+
+def test_a_new_order_is_priced_reviewed_and_sent_once(engine):
+    script = page("execution").run()
+    press(script, "Review")
+    assert not sent(engine, "parents.start")
+    said = texts(script)
+    assert "Expected cost of each way" in said
+    assert "**→** Adaptive:" in said
+    press(script, "Send")
+    script.run()
+    (started,) = sent(engine, "parents.start")
+    assert (started["algorithm"], started["size"]) == ("adaptive", {"value": 1000.0, "unit": "quote"})
+    assert len(started["idempotency_key"]) == 32
+
+
+def test_a_refused_order_cannot_be_sent(engine):
+    engine.kill_level = 2
+    script = page("execution").run()
+    press(script, "Review")
+    assert "The kill switch is on." in texts(script)
+    assert next(button for button in script.button if button.label == "Send").disabled
+
+
+def test_shortfall_parts_add_up_in_the_row(engine):
+    (row,) = execution.ended_rows(EngineClient().parents()).to_dict("records")
+    assert sum(row[name] for name in ("delay", "spread", "impact", "fees", "opportunity")) == row["total"]
+    assert (row["algorithm"], row["filled"], row["vwap_bps"]) == ("TWAP", 1.0, -0.3)
+
+
+def test_a_ticket_with_an_algorithm_starts_a_parent_once(engine):
+    state, client = {}, EngineClient()
+    ticket = {"symbol": "BTCUSDT", "side": "buy", "kind": "algorithm", "size": {"unit": "quote", "value": 500},
+              "limit_px": None, "stop_px": None, "reduce_only": False, "algorithm": "twap", "minutes": 5}  # fmt: skip
+    begin_review(state, client, {"n": 1, "ticket": ticket})
+    assert {row["algorithm"] for row in state["review"]["preview"]["choices"]} >= {"direct", "twap"}
+    key = state["review"]["key"]
+    send_reviewed(state, client, key)
+    send_reviewed(state, client, key)
+    assert state["outcome"] == {"ok": True, "text": "Order by algorithm, number 77: WORKING"}
+    (started,) = sent(engine, "parents.start")
+    assert "kind" not in started
+    assert (started["algorithm"], started["minutes"]) == ("twap", 5)
+
+
+def test_an_unknown_cost_is_written_as_unknown():
+    row = {"algorithm": "vwap", "cost_bps": None, "cost": None, "risk_bps": None}
+    assert execution.choice_label(row) == "VWAP: —"
