@@ -24,6 +24,7 @@ from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
 from engine.runtime.live_models import LiveModels
 from engine.runtime.model_desk import Book, ModelDesk
+from engine.runtime.parent_desk import ParentDesk
 from engine.runtime.performance import performance
 from engine.runtime.report_desk import ReportDesk
 from engine.runtime.risk_desk import RiskDesk
@@ -103,7 +104,8 @@ class Commands:
             "run.resume": self._run_resume,
         }
         models = _desks(engine, jobs, book, live)
-        for desk in (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine), *models):
+        parents, upkeep = ParentDesk(engine, self._ticket_context), Upkeep(engine)
+        for desk in (data or DataDesk(engine.store), upkeep, engine.evidence, RiskDesk(engine), parents, *models):
             self._questions |= desk.questions
             self._orders |= desk.orders
 

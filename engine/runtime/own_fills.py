@@ -82,13 +82,15 @@ class Hours:
     """Volume and volatility of the hour before a moment, from stored minute candles of one symbol."""
 
     def __init__(self, store: Database, symbol: str) -> None:
-        rows = store.rows(
-            "SELECT ts_open, close_px, volume FROM bars WHERE symbol = ? AND interval = '1m' ORDER BY ts_open", [symbol]
+        found = store.read(
+            "SELECT ts_open, close_px, coalesce(volume, 0.0) AS volume FROM bars WHERE symbol = ? AND interval = '1m' "
+            "ORDER BY ts_open",
+            [symbol],
         )
-        self._ts = np.array([row["ts_open"] for row in rows], dtype=np.int64)
-        self._volume = np.concatenate(([0.0], np.cumsum([row["volume"] or 0.0 for row in rows])))
-        log_px = np.log([row["close_px"] for row in rows]) if rows else np.empty(0)
-        self._squares = np.concatenate(([0.0], np.cumsum(np.concatenate(([0.0], np.diff(log_px) ** 2))[: len(rows)])))
+        self._ts, close_px, volume = (found.column(name).to_numpy() for name in ("ts_open", "close_px", "volume"))
+        self._volume = np.concatenate(([0.0], np.cumsum(volume)))
+        squares = np.diff(np.log(close_px), prepend=np.log(close_px[:1])) ** 2
+        self._squares = np.concatenate(([0.0], np.cumsum(squares)))
 
     def at(self, ts: int) -> tuple[float, float]:
         """Return volume (base) and volatility of the hour that ends at ``ts``; NaN with too few candles."""
@@ -103,26 +105,24 @@ class Hours:
 def paid_children(store: Database) -> list[tuple[dict[str, Any], Paid]]:
     """Return every finished order of ours that filled, newest last: its row, and it as the fit sees it."""
     rows = store.rows(
-        "SELECT o.client_id, o.symbol, o.side, o.tif, max(f.ts_filled) AS ts, sum(abs(f.qty)) AS qty, "
+        "WITH made AS (SELECT o.client_id, o.symbol, o.side, o.tif, max(f.ts_filled) AS ts, sum(abs(f.qty)) AS qty, "
         "sum(abs(f.qty) * f.px) AS worth, sum(CASE WHEN f.is_maker THEN abs(f.qty) * f.px ELSE 0 END) AS made, "
         "sum(CASE WHEN f.is_maker THEN f.fee ELSE 0 END) AS maker_fee, "
         "sum(CASE WHEN f.is_maker THEN 0 ELSE f.fee END) AS taker_fee, max(f.arrival_px) AS mid "
         "FROM fills f JOIN orders o USING (account, client_id) WHERE o.purpose IN ('target', 'manual', 'flatten') "
-        f"GROUP BY ALL ORDER BY ts DESC LIMIT {NEWEST}"
+        f"GROUP BY ALL ORDER BY ts DESC LIMIT {NEWEST}) "
+        f"SELECT m.*, CASE WHEN b.ts_exchange <= m.ts + {2 * MINUTE_NS} THEN (b.bid_px + b.ask_px) / 2 END AS later "
+        f"FROM (SELECT *, ts + {MINUTE_NS} AS after FROM made) m ASOF LEFT JOIN book_tops b "
+        "ON m.symbol = b.symbol AND m.after <= b.ts_exchange ORDER BY m.ts"
     )
     hours: dict[str, Hours] = {}
     found = []
-    for row in reversed(rows):
+    for row in rows:
         hour = hours.setdefault(row["symbol"], Hours(store, row["symbol"]))
         volume, sigma = hour.at(row["ts"])
         mid, side = _number(row["mid"]), row["side"]
-        later = store.rows(
-            "SELECT (bid_px + ask_px) / 2 AS mid FROM book_tops WHERE symbol = ? AND ts_exchange BETWEEN ? AND ? "
-            "ORDER BY ts_exchange LIMIT 1",
-            [row["symbol"], row["ts"] + MINUTE_NS, row["ts"] + 2 * MINUTE_NS],
-        )
         paid = Paid(
-            side * (row["worth"] / row["qty"] / mid - 1.0), side * (later[0]["mid"] / mid - 1.0) if later else math.nan,
+            side * (row["worth"] / row["qty"] / mid - 1.0), side * (_number(row["later"]) / mid - 1.0),
             row["qty"] / volume if volume > 0 else math.nan, sigma, row["worth"], row["made"], row["taker_fee"],
             row["maker_fee"], row["tif"] in RESTING_TIFS,
         )  # fmt: skip

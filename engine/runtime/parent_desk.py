@@ -32,6 +32,7 @@ Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 RECENT = 50
 CURVE_POINTS = 40
 CHART_CHILDREN = 400
+COSTS_KEPT_S = 10.0  # several pages may ask for the same answer
 STATE_FIELDS = ("limit_px", "reduce_only", "urgency", "participation", "display_qty", "hidden", "passive", "n_replaced")
 
 
@@ -75,6 +76,7 @@ class ParentDesk:
     def __init__(self, engine: Engine, context: Callable[[str], TicketContext]) -> None:
         self._engine, self._loop, self._context = engine, engine.loop, context
         self._book = engine.loop.worker.parents
+        self._costs_known: tuple[int, dict[str, Any]] | None = None
         self._book.on_end = lambda parent: self._loop.executor.spawn(self._measure(parent))
         self.questions: dict[str, Handler] = {
             "parents": self._parents, "parents.preview": self._preview, "execution.costs": self._costs,
@@ -145,7 +147,10 @@ class ParentDesk:
         return instrument.taker_fee, instrument.maker_fee
 
     async def _costs(self, body: dict[str, Any]) -> dict[str, Any]:
-        return await asyncio.to_thread(self._cost_answer)
+        now = self._loop.clock.now()
+        if self._costs_known is None or now - self._costs_known[0] > COSTS_KEPT_S * NS_PER_S:
+            self._costs_known = (now, await asyncio.to_thread(self._cost_answer))
+        return self._costs_known[1]
 
     def _cost_answer(self) -> dict[str, Any]:
         store, fees = self._engine.store, self._fees()
@@ -248,6 +253,7 @@ class ParentDesk:
 
     async def _fit(self, body: dict[str, Any]) -> dict[str, Any]:
         executor = self._loop.executor
+        self._costs_known = None
         return await asyncio.to_thread(
             fit_costs, self._engine.store, executor.account_key, self._fees(), self._loop.clock.now()
         )

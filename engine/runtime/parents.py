@@ -168,7 +168,7 @@ class ParentBook:
         """Give a parent another quantity, limit price or end."""
         committed = tally(self.children(parent_id)).committed
         changed = states.replaced(self.find(parent_id), committed, self._executor.now(), changes)
-        told = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+        told = ", ".join(f"{name} {value}" for name, value in changes.items())
         return await self._changed(changed, "REPLACED", told)
 
     def stop_all(self, reason: str) -> None:

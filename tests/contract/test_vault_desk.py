@@ -99,9 +99,11 @@ async def test_a_removed_credential_is_gone(desk, tmp_path):
 
 async def test_the_engines_command_table_keeps_nothing_of_it(store, tmp_path):
     no_desk = SimpleNamespace(questions={}, orders={})
-    engine = SimpleNamespace(loop=SimpleNamespace(store=store), store=store, evidence=no_desk)
+    loop = SimpleNamespace(store=store, worker=SimpleNamespace(parents=SimpleNamespace()))
+    engine = SimpleNamespace(loop=loop, store=store, evidence=no_desk)
     commands = Commands(engine, Jobs(store, tmp_path / "runs"))
     assert {"vault", "vault.store", "vault.remove", "totp.setup", "totp.confirm"} <= set(commands.names)
+    assert {"parents", "parents.start", "parents.cancel", "execution.costs"} <= set(commands.names)
     await commands.run("vault.store", request())
     store.flush()
     assert store.rows("SELECT * FROM commands") == []
