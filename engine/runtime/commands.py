@@ -103,9 +103,8 @@ class Commands:
             "run.start": self._run_start,
             "run.resume": self._run_resume,
         }
-        models = _desks(engine, jobs, book, live)
-        parents, upkeep = ParentDesk(engine, self._ticket_context), Upkeep(engine)
-        for desk in (data or DataDesk(engine.store), upkeep, engine.evidence, RiskDesk(engine), parents, *models):
+        desks = (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine))
+        for desk in (*desks, ParentDesk(engine, self._ticket_context), *_desks(engine, jobs, book, live)):
             self._questions |= desk.questions
             self._orders |= desk.orders
 

@@ -70,13 +70,13 @@ def test_crossing_order_takes_what_is_displayed_and_not_twice():
 def test_ways_of_one_order_cost_what_can_be_worked_by_hand():
     steps = int(140_000 / STEP_MS)
     trades = [(step, 99.0, 1.0) for step in range(steps)]
-    at_once = run_order(Trial(Recorded(tape(steps, trades), 0)), "immediate", 1, 0.02, 60.0)
+    at_once = run_order(Trial(Recorded(tape(steps, trades), 0)), "immediate", 1, 0.005, 60.0)
     patient = run_order(Trial(Recorded(tape(steps, trades), 0)), "adaptive", 1, 0.02, 60.0)
     assert (at_once.filled, at_once.maker) == (pytest.approx(1.0), 0.0)
     assert (patient.filled, patient.maker) == (pytest.approx(1.0), 1.0)
     # a maker buys a hundredth below the mid and pays no fee
     assert patient.total == pytest.approx(-100.0, abs=0.01)
-    assert at_once.total > 100.0
+    assert at_once.total == pytest.approx(100.0 + 4.0 * 1.01, abs=0.01)  # a hundredth above it, and the fee
 
 
 def test_pairs_are_compared_with_an_interval_and_a_p_value():
