@@ -25,8 +25,9 @@ SHARED = {
     "peer_runs",
     "chaos_kinds",
     "chaos_rig",
+    "execution_markets",
 }
-LONG = {"agents", "chaos", "soak"}  # take many minutes, so they are run by themselves
+LONG = {"agents", "chaos", "soak", "execution"}  # take many minutes, so they are run by themselves
 
 
 def scripts() -> set[str]:
