@@ -82,7 +82,7 @@ def monthly_folds(
     DataError
         No bars in the months asked for, or no training bars before the first of them.
     """
-    of_row = _months(ts_close)
+    of_row = months_of(ts_close).astype(np.int64)
     first, last = (np.datetime64(month, "M").astype(np.int64) for month in (first_test, last_test))
     folds = []
     for month in range(int(first), int(last) + 1, months):
@@ -106,5 +106,6 @@ def monthly_folds(
     return folds
 
 
-def _months(ts_close: I8) -> I8:
-    return (ts_close - 1).astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+def months_of(ts_close: I8) -> npt.NDArray[np.datetime64]:
+    """Return the calendar month (UTC) in which each bar ran: one that closes as a month begins belongs to the last."""
+    return (ts_close - 1).astype("datetime64[ns]").astype("datetime64[M]")

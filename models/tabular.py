@@ -10,6 +10,7 @@ from engine.domain import F8
 from engine.errors import DataError
 from models.forecast import QUANTILE_LEVELS, Cancelled, Learnable, Prediction, Progress, Stream
 from models.scoring import log_loss, pinball_loss
+from models.splits import usable
 
 CLIP = 4.0
 """Inputs further out than this many standard deviations count as if they were there."""
@@ -96,7 +97,7 @@ def known_targets(data: Learnable, rows: slice) -> F8:
     start, stop, _ = rows.indices(len(data.panel.ts_close))
     if stop <= start:
         return np.full((0, *data.target.shape[1:]), np.nan)
-    in_time = data.ts_known[start:stop] <= data.panel.ts_close[stop - 1]
+    in_time = usable(data.panel.ts_close, data.ts_known, rows)
     return np.where(in_time[:, None, :], data.target[start:stop], np.nan)
 
 

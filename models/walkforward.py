@@ -21,7 +21,7 @@ from engine.domain import NS_PER_DAY
 from engine.errors import DataError
 from models.catalogue import ENTRIES, Entry, build
 from models.forecast import Learnable, Panel, Prediction
-from models.splits import monthly_folds
+from models.splits import monthly_folds, months_of
 
 VALID_DAYS = 60
 """The last days before a month are kept for stopping, penalties and residuals."""
@@ -70,21 +70,19 @@ def months(data: Learnable, first_ns: int, last_ns: int) -> list[Month]:
             f"no month can be judged: the bars span {(ts_close[-1] - ts_close[0]) / NS_PER_DAY:.0f} days, and each "
             f"judged month needs {FEWEST_TRAIN_DAYS} days before it; give earlier bars or a later start"
         )
-    first_month = _month_of(begins - 1) + (1 if begins == earliest and begins > first_ns else 0)
+    first_month, last_month = months_of(np.array([begins, ends]))
+    first_month += 1 if begins == earliest and begins > first_ns else 0
     first_row, last_row = (int(np.searchsorted(ts_close, moment, side="right")) for moment in (first_ns, last_ns))
     folds = monthly_folds(
-        ts_close, str(first_month), str(_month_of(ends - 1)), VALID_DAYS * per_day, TRAIN_DAYS * per_day
+        ts_close, str(first_month), str(last_month), VALID_DAYS * per_day, TRAIN_DAYS * per_day
     )  # fmt: skip
     found = []
     for fold in folds:
         test = slice(max(fold.test.start, first_row), min(fold.test.stop, last_row))
         if test.stop > test.start:
-            found.append(Month(str(_month_of(int(ts_close[test.start]) - 1)), fold.train, fold.valid, test))
+            name = str(months_of(ts_close[test.start : test.start + 1])[0])
+            found.append(Month(name, fold.train, fold.valid, test))
     return found
-
-
-def _month_of(moment_ns: int) -> np.datetime64:
-    return np.datetime64(moment_ns, "ns").astype("datetime64[M]")
 
 
 def keep_learnable(data: Learnable, folder: Path) -> None:
