@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from models.catalogue import BASE
+
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 SHORT_HORIZONS = (1, 4, 24)
 
@@ -151,6 +153,62 @@ def goal_sentence(goal: dict[str, Any]) -> str:
     )
 
 
+def plain_words(result: dict[str, Any]) -> str:
+    """Return in sentences who lost to what: to the trend rule after costs, and to the plainest forecasts."""
+    return " ".join([*_against_trend(result), *_against_plain(result)])
+
+
+def _against_trend(result: dict[str, Any]) -> list[str]:
+    bar = result["trend"]["sharpe"]
+    known = {
+        row["name"]: row["trading"]["sharpe"]["value"]
+        for row in result["models"]
+        if row.get("trading", {}).get("sharpe", {}).get("value") is not None
+    }
+    if bar["value"] is None or not known:
+        return []
+    above = [name for name, value in known.items() if value > bar["value"]]
+    best = max(known, key=lambda name: known[name])
+    said = [f"The trend rule alone, which no model is part of, has a net Sharpe ratio of {number(bar['value'])}."]
+    if above:
+        said.append(
+            f"Above it: {', '.join(f'{name} ({number(known[name])})' for name in above)}; all others lost to it."
+        )
+    else:
+        said.append(f"Every model alone lost to it; the best of them is {best} with {number(known[best])}.")
+    losers = [f"{name} ({number(value)})" for name, value in known.items() if value < 0.0]
+    said += [f"Lost money after costs: {', '.join(losers)}."] if losers else []
+    for row in result["blends"]:
+        value = row["sharpe"]["value"]
+        if value is not None and bar["low"] is not None:
+            proof = "no proof that" if bar["low"] <= value <= bar["high"] else "outside that:"
+            said.append(
+                f"{row['name'].capitalize()}, has {number(value)}; the rule's own interval is {number(bar['low'])} to "
+                f"{number(bar['high'])}, {proof} models change what it earns."
+            )
+    return said
+
+
+def _against_plain(result: dict[str, Any]) -> list[str]:
+    gains = {
+        row["name"]: [figure["value"] for figure in row["figures"]["log_loss_gain"]]
+        for row in result["models"]
+        if "figures" in row and row["name"] != BASE
+    }
+    plain, said = gains.get("linear"), []
+    for name, own in gains.items():
+        beside = {"the base rate": [0.0] * len(own)} | ({"linear": plain} if plain and name != "linear" else {})
+        lost = {
+            other: [str(h) for h, mine, its in zip(result["horizons"], own, theirs, strict=True)
+                    if mine is not None and its is not None and mine < its]
+            for other, theirs in beside.items()
+        }  # fmt: skip
+        told = [f"to {other} at {', '.join(at)}" for other, at in lost.items() if at]
+        if told:
+            said.append(f"By log-loss {name} lost {' and '.join(told)} bars.")
+    return said
+
+
 def cost_sentence(result: dict[str, Any]) -> str:
     """Return what the run took of the clock and of the processor."""
     kept, now = result["cpu"]["kept_s"], result["cpu"]["now_s"]
@@ -200,6 +258,7 @@ def markdown(result: dict[str, Any]) -> str:
         "model that was tried is listed, the failed and the useless with weight zero.",
         *failed,
         goal_sentence(result["goal"]),
+        plain_words(result),
         f"Canaries: {canaries}.",
         cost_sentence(result) if "cpu" in result else "",
         _learners(result),

@@ -17,7 +17,16 @@ from models.agents import shares_of
 from models.catalogue import BASE, Entry
 from models.evaluate import ENSEMBLE, Plan, _skills_before, cpu_s_of, judge_all, learn_all, prepared, unfinished
 from models.evidence import evidence
-from models.evidence_report import BEGIN, END, aligned, goal_sentence, section_of, summary_rows, write_section
+from models.evidence_report import (
+    BEGIN,
+    END,
+    aligned,
+    goal_sentence,
+    plain_words,
+    section_of,
+    summary_rows,
+    write_section,
+)
 from models.forecast import HORIZONS, Learnable
 from models.trading import Terms
 from models.walkforward import gathered, months, run_task
@@ -102,6 +111,24 @@ def test_every_name_stays_in_the_table_with_seeds_and_spread(result: dict) -> No
     text = aligned(*summary_rows(result))
     assert all(name in text for name in (*NAMES, BASE, ENSEMBLE, "trend, the bar"))
     assert "The goal" in goal_sentence(result["goal"])
+
+
+def test_who_lost_to_what_is_said_in_words() -> None:
+    def model(name: str, sharpe: float, *gain: float) -> dict:
+        figures = {"log_loss_gain": [{"value": each} for each in gain]}
+        return {"name": name, "trading": {"sharpe": {"value": sharpe}}, "figures": figures}
+
+    models = [model("linear", 0.6, 0.004, 0.001), model("lstm", -0.2, 0.003, -0.002), {"name": "sac", "failed": "x"}]
+    bar = {"sharpe": {"value": 1.8, "low": 1.0, "high": 2.6}}
+    blends = [{"name": "trend + ensemble, half each", "sharpe": {"value": 1.9}}]
+    text = plain_words({"models": models, "trend": bar, "blends": blends, "horizons": [1, 24]})
+    assert "Every model alone lost to it; the best of them is linear with 0.60." in text
+    assert "Lost money after costs: lstm (-0.20)." in text
+    assert "1.00 to 2.60, no proof that models change" in text
+    assert "lstm lost to the base rate at 24 and to linear at 1, 24 bars" in text
+    assert "linear lost" not in text
+    models[1]["trading"]["sharpe"]["value"] = 2.0
+    assert "Above it: lstm (2.00)" in plain_words({"models": models, "trend": bar, "blends": [], "horizons": [1, 24]})
 
 
 def test_section_is_written_once(result: dict, tmp_path: Path) -> None:
