@@ -66,7 +66,7 @@ CHANGE_COLUMNS = (
 )
 CHANGE_WORD = {
     "enter": "in force: the first", "challenge": "challenges", "promote": "in force", "dismiss": "sent away",
-    "rollback": "in force again", "retire": "retired",
+    "rollback": "in force again", "retire": "retired", "restore": "allowed again",
 }  # fmt: skip
 
 
@@ -214,6 +214,13 @@ def change_rows(overview: dict[str, Any]) -> pd.DataFrame:
         "at": moment(row["ts"]), "what": CHANGE_WORD.get(row["action"], row["action"]),
     } for row in overview.get("changes", [])]  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in CHANGE_COLUMNS])
+
+
+def retirable(overview: dict[str, Any]) -> list[str]:
+    """Return what may be retired: the sets by version, then the models by name."""
+    sets = dict.fromkeys(row["version"] for row in overview["models"])
+    names = dict.fromkeys(row["name"] for row in overview["models"] if row["name"] not in ("base-rate", "ensemble"))
+    return [*sets, *names]
 
 
 def explainable(overview: dict[str, Any]) -> list[str]:

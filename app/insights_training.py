@@ -73,7 +73,7 @@ def training(client: EngineClient, overview: dict[str, Any]) -> None:
 
 
 def _overrule(client: EngineClient, overview: dict[str, Any]) -> None:
-    promote_at, back_at, _ = st.columns([1, 1, 3])
+    promote_at, back_at, retire_at, _ = st.columns([1, 1, 1, 2])
     challengers = [row["challenger"] for row in overview["challenges"]]
     with promote_at.popover("Promote …", icon=":material/upgrade:", width="stretch", disabled=not challengers):
         st.markdown("Puts a challenger into force before its evidence suffices. Who, when and why go into the audit "
@@ -85,6 +85,13 @@ def _overrule(client: EngineClient, overview: dict[str, Any]) -> None:
         st.markdown("Puts the models before these ones back into force, from the next decision on.")
         st.text_input("Reason, at least 20 characters", key="insights.rollback_reason")
         st.button("Roll back", type="primary", key="insights.rollback", on_click=_roll_back, args=(client,))
+
+    with retire_at.popover("Retire …", icon=":material/block:", width="stretch"):
+        st.markdown("Uses a set, or one kind of model in whatever set, no more. Nothing is deleted; "
+                    "`python -m engine models retire NAME --undo` allows it again.")  # fmt: skip
+        st.selectbox("What", insights.retirable(overview), key="insights.retired")
+        st.text_input("Reason, at least 20 characters", key="insights.retire_reason")
+        st.button("Retire it", type="primary", key="insights.retire", on_click=_retire, args=(client,))
 
 
 # Keys are made by clicks, in their callbacks: a rerun does not come through here.
@@ -99,6 +106,11 @@ def _cancel(client: EngineClient, run_id: str) -> None:
 def _promote(client: EngineClient, version: str) -> None:
     reason = st.session_state["insights.promote_reason"]
     health_view.tell(NOTICE, lambda: client.promote_model(version, reason, new_key()), f"{version} is in force.")
+
+
+def _retire(client: EngineClient) -> None:
+    name, reason = st.session_state["insights.retired"], st.session_state["insights.retire_reason"]
+    health_view.tell(NOTICE, lambda: client.retire_model(name, reason, new_key()), f"{name} is retired.")
 
 
 def _roll_back(client: EngineClient) -> None:

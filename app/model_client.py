@@ -73,6 +73,10 @@ class ModelCalls:
             "models.promote", START_S, version=version, reason=reason, actor=actor, idempotency_key=key
         )  # fmt: skip
 
+    def retire_model(self, name: str, reason: str, key: str, *, actor: str = "desk") -> dict[str, Any]:
+        """Use a set, by its version, or a learner in whatever set no more. Recorded with the reason."""
+        return self._command("models.retire", START_S, name=name, reason=reason, actor=actor, idempotency_key=key)
+
     def roll_models_back(self, reason: str, key: str, *, actor: str = "desk") -> dict[str, Any]:
         """Put the champion before this one back into force."""
         return self._command("models.rollback", START_S, reason=reason, actor=actor, idempotency_key=key)

@@ -146,6 +146,27 @@ def rollback_command(reason: ReasonOption, data_dir: HomeOption = None) -> None:
     console.print(f"{roles.champion} is in force again.")
 
 
+@models_app.command("retire")
+def retire_command(
+    name: Annotated[str, typer.Argument(help="A set's version, or a learner such as lstm in whatever set")],
+    reason: ReasonOption,
+    undo: Annotated[bool, typer.Option("--undo", help="Allow it again")] = False,
+    data_dir: HomeOption = None,
+) -> None:
+    """Use a set or a learner no more, or again. Nothing is deleted; a running engine notices within seconds."""
+    from models.roles import restore, retire
+    from models.train import retirable
+
+    home = data_folder(data_dir)
+    try:
+        what = retirable(home, name)
+        roles = (restore if undo else retire)(home, name, time.time_ns(), reason, "command line")
+    except WorkstationError as error:
+        raise _refused(error) from None
+    force = f"In force: {roles.champion}." if roles.champion else "No set is in force: decisions follow the rule alone."
+    console.print(f"{what} {name} is {'allowed again' if undo else 'retired'}. {force}")
+
+
 def _listed(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 

@@ -14,11 +14,11 @@ from models.catalogue import BASE, RECORDS, entry_of
 from models.fit import FEWEST_DAYS_OF_BARS
 from models.forecast import HORIZONS
 from models.registry import load_model, read_manifest
-from models.roles import dismiss, promote, read_roles, roll_back
+from models.roles import Roles, dismiss, promote, read_roles, retire, roll_back
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE, list_sets
 from models.shown import SHOWN, plain, why_agents, why_weight
-from models.train import described_set
+from models.train import described_set, retirable
 
 Z95 = 1.96  # standard errors of a 95 % interval
 MOST_CHANGES = 12
@@ -27,6 +27,7 @@ MOST_CHANGES = 12
 FEWEST_LETTERS = 20  # of a reason
 HOUR_S = 3_600
 NEVER = "No model has been trained yet."
+NONE = "No set of models is in force: the last one was retired."
 
 
 class ModelBook:
@@ -62,7 +63,8 @@ class ModelBook:
         try:
             roles = read_roles(self._home)
             if roles.champion is None:
-                return nothing | {"why": NEVER, "offer": _offer(n_bars, NEVER)}
+                why = NONE if roles.history else NEVER
+                return nothing | {"why": why, "offer": _offer(n_bars, why), "changes": _changes(roles)}
             found = [described_set(self._home, version) for version in roles[:2] if version is not None]
             rows = [row for one in found for row in self._rows(one)]
         except ModelError as error:
@@ -87,7 +89,7 @@ class ModelBook:
                 }
                 for one in challengers
             ],
-            "changes": [dict(row) for row in reversed(roles.history[-MOST_CHANGES:])],
+            "changes": _changes(roles),
         }  # fmt: skip
 
     def roles(self) -> tuple[str | None, str | None]:
@@ -180,6 +182,21 @@ class ModelBook:
         except ModelError as error:
             raise CommandRefused(str(error)) from error
 
+    def retire(self, name: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
+        """Use a set or a learner no more; see ``models.roles.retire``.
+
+        Raises
+        ------
+        CommandRefused
+            There is none of that name, it is retired already, or the reason says too little.
+        """
+        _need("retirement", reason)
+        try:
+            what = retirable(self._home, name)
+            return {"what": what, "version": retire(self._home, name, ts_now, reason, actor).champion}
+        except ModelError as error:
+            raise CommandRefused(str(error)) from error
+
     def _rows(self, described: dict[str, Any]) -> list[dict[str, Any]]:
         """Return a row for each member, for the base rate and for the ensemble of one set."""
         weights = self._weights(described["version"])
@@ -212,6 +229,10 @@ class ModelBook:
         found = {name: record.weights.member[k].tolist() for k, name in enumerate(record.weights.names)}
         base = record.weights.base.tolist()
         return found | {BASE: base if len(base) == len(HORIZONS) else base * len(HORIZONS)}
+
+
+def _changes(roles: Roles) -> list[dict[str, Any]]:
+    return [dict(row) for row in reversed(roles.history[-MOST_CHANGES:])]
 
 
 def _agents(metrics: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -79,13 +79,18 @@ class LiveBeside:
             return None
 
 
-def load_beside(home: Path, version: str, features_hash: str, ts_now: int, n_symbols: int) -> LiveBeside:
+def load_beside(
+    home: Path, version: str, features_hash: str, ts_now: int, n_symbols: int, retired: tuple[str, ...] = ()
+) -> LiveBeside:
     """Load what was stored beside a set; what is not there is not there, and what cannot be used is left out."""
     lookout: Lookout | None = None
     agents: LiveAgents | None = None
     left_out: dict[str, str] = {}
     for name in (SURROUNDINGS, AGENTS):
         if not (home / "models" / name / version).is_dir():
+            continue
+        if name in retired:
+            left_out[name] = "retired by a person"
             continue
         try:
             found = load_model(home, name, version, features_hash, ts_now)

@@ -12,12 +12,17 @@ from engine.domain import F8
 from engine.errors import ModelError
 from models.conformal import Tracker, learn, widened
 from models.ensemble import Weights, combine
+from models.features import NAMES
 from models.forecast import HORIZONS, Panel, Prediction, Stream
 from models.position import position_from
 from models.sets import BASE, ModelSet
 
 BUDGET_MS = 40.0
 """Members that have not begun by then are left out of this bar's answer, and catch up after it."""
+
+
+FUNDING = [at for at, name in enumerate(NAMES) if name.startswith("funding")]
+"""Inputs that are made of funding rates: 0 where these are unknown, see ``models.features``."""
 
 
 class Issued(NamedTuple):
@@ -41,6 +46,7 @@ class LiveSet:
 
     def __init__(self, models: ModelSet, symbols: tuple[str, ...]) -> None:
         self.version, self._models, self._manifest = models.version, models, models.manifest
+        self._knows_funding = "funding" in models.record.inputs
         self._weights: Weights = models.record.weights
         self._tracker = _tracker_for(models, symbols)
         loaded = {BASE: models.base, **models.members}
@@ -121,6 +127,18 @@ class LiveSet:
             raise ModelError(f"the set {self.version} has no {name} to ask: {why}")
         return loaded[name].model
 
+    def masked(self, features: np.ndarray) -> np.ndarray:
+        """Return inputs (..., F) as the training knew them: without funding where it had none."""
+        if self._knows_funding:
+            return features
+        shown = features.copy()
+        shown[..., FUNDING] = np.where(np.isfinite(shown[..., FUNDING]), 0.0, np.nan)
+        return shown
+
+    def shown_panel(self, panel: Panel) -> Panel:
+        """Return bars as the training knew them: without funding where it had none."""
+        return panel if self._knows_funding else panel._replace(funding=np.full(panel.funding.shape, np.nan))
+
     def catch_up(self) -> None:
         """Show the newest bar to those that had no time for it, so that no member misses one."""
         waiting, self._waiting = self._waiting, []
@@ -132,7 +150,7 @@ class LiveSet:
         """Show a bar to one member; return its forecast (1, N, …), or why there is none."""
         began = time.perf_counter()
         try:
-            quantile, prob_up = self._streams[name].update(features)
+            quantile, prob_up = self._streams[name].update(self.masked(features))
         except Exception as error:  # a member that breaks stops only itself
             return f"broken: {type(error).__name__}: {error}"
         finally:

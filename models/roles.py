@@ -18,6 +18,7 @@ class Roles(NamedTuple):
     champion: str | None  # version of the set in force
     challenger: str | None  # version of the set that runs in its shadow
     history: tuple[dict[str, Any], ...]  # rows of ts, action, version, before, reason, actor; oldest first
+    retired: tuple[str, ...] = ()  # versions and learners that are no longer used
 
 
 def read_roles(home: Path) -> Roles:
@@ -31,7 +32,7 @@ def read_roles(home: Path) -> Roles:
     path = home / "models" / FILE
     try:
         found = json.loads(path.read_text())
-        return Roles(found["champion"], found["challenger"], tuple(found["history"]))
+        return Roles(found["champion"], found["challenger"], tuple(found["history"]), tuple(found.get("retired", ())))
     except FileNotFoundError:
         return Roles(None, None, ())
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -54,11 +55,13 @@ def promote(home: Path, version: str, ts: int, reason: str, actor: str) -> Roles
     Raises
     ------
     ModelError
-        It is in force already, or there is no reason.
+        It is in force already or retired, or there is no reason.
     """
     roles = read_roles(home)
     if version == roles.champion:
         raise ModelError(f"{version} is in force already")
+    if version in roles.retired:
+        raise ModelError(f"{version} is retired: take that back first with models retire {version} --undo")
     _need(reason)
     challenger = None if version == roles.challenger else roles.challenger
     return _changed(home, roles, "promote", version, challenger, version, ts, reason, actor)
@@ -88,13 +91,63 @@ def roll_back(home: Path, ts: int, reason: str, actor: str) -> Roles:
         There was none before it.
     """
     roles = read_roles(home)
-    before = next(
-        (row["before"] for row in reversed(roles.history) if row["version"] == roles.champion and row["before"]), None
-    )
+    before = _before(roles)
     if before is None:
         raise ModelError("no set was in force before this one: there is nothing to roll back to")
     _need(reason)
     return _changed(home, roles, "rollback", before, roles.challenger, before, ts, reason, actor)
+
+
+def retire(home: Path, name: str, ts: int, reason: str, actor: str) -> Roles:
+    """Use a set, or a learner in whatever set, no more. Nothing is deleted.
+
+    The set in force gives way to the one before it; where there is none, no set is in force and models say nothing. A
+    challenger gives up its place.
+
+    Raises
+    ------
+    ModelError
+        It is retired already, or there is no reason.
+    """
+    roles = read_roles(home)
+    if name in roles.retired:
+        raise ModelError(f"{name} is retired already")
+    _need(reason)
+    gone = roles._replace(retired=(*roles.retired, name))
+    champion = _before(gone) if name == roles.champion else roles.champion
+    challenger = None if name == roles.challenger else roles.challenger
+    return _changed(home, gone, "retire", champion, challenger, name, ts, reason, actor)
+
+
+def restore(home: Path, name: str, ts: int, reason: str, actor: str) -> Roles:
+    """Allow a retired set or learner again. A set gets no role by that: ``promote`` gives it one.
+
+    Raises
+    ------
+    ModelError
+        It is not retired, or there is no reason.
+    """
+    roles = read_roles(home)
+    if name not in roles.retired:
+        raise ModelError(f"{name} is not retired")
+    _need(reason)
+    back = roles._replace(retired=tuple(one for one in roles.retired if one != name))
+    return _changed(home, back, "restore", roles.champion, roles.challenger, name, ts, reason, actor)
+
+
+def _before(roles: Roles) -> str | None:
+    """Return the version that was in force before the present one and is not retired."""
+    version, seen = roles.champion, {roles.champion}
+    while version is not None:
+        version = next(
+            (row["before"] for row in reversed(roles.history) if row["version"] == version and row["before"]), None
+        )
+        if version is None or (version not in roles.retired and version not in seen):
+            return version
+        if version in seen:
+            return None
+        seen.add(version)
+    return None
 
 
 def _need(reason: str) -> None:
@@ -108,7 +161,7 @@ def _changed(
 ) -> Roles:  # fmt: skip
     before = roles.champion if champion != roles.champion else None
     row = {"ts": ts, "action": action, "version": version, "before": before, "reason": reason, "actor": actor}
-    fresh = Roles(champion, challenger, (*roles.history, row))
+    fresh = Roles(champion, challenger, (*roles.history, row), roles.retired)
     path = home / "models" / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{FILE}.{os.getpid()}")

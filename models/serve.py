@@ -34,6 +34,7 @@ INTERVAL = "1h"
 SPARE_BARS = 2 * HORIZONS[-1]
 """Bars beyond the warm-up: the intervals take up what the newest outcomes say."""
 
+RETIRED = "retired by a person"
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -77,7 +78,8 @@ class Tape:
         for one in (self.champion, self.challenger):
             if one is not None:
                 one.warm_up(panel, features, sigma)
-        self.beside.warm_up(panel, features, sigma)
+        mask, shown = self.champion.masked, self.champion.shown_panel(panel)
+        self.beside.warm_up(shown, mask(features), sigma)
         return len(fresh)
 
     def on_bar(self, ts_close: int, rows: list[list[float]], ts_now: int, budget_ms: float) -> dict[str, Any]:
@@ -95,13 +97,15 @@ class Tape:
         self._state, features, sigma = advance_many(self._state, panel)
         self.ts_close = ts_close
         said = self.champion.on_bar(panel, features[0], sigma[0], ts_now, budget_ms)
-        said = self.beside.join(said, panel, features[0], sigma[0], ts_now)
+        shown = self.champion.shown_panel(panel)
+        said = self.beside.join(said, shown, self.champion.masked(features[0]), sigma[0], ts_now)
         return said | {"elapsed_ms": 1e3 * (time.perf_counter() - began)}
 
     def look(self) -> dict[str, Any]:
         """Let the lookout see the newest bar; return what it and the agents say."""
         if self.champion.newest is not None:
-            self.beside.look(*self.champion.newest)
+            panel, features, sigma = self.champion.newest
+            self.beside.look(panel, self.champion.masked(features), sigma)
         return self.beside.answer()
 
     def afterwards(self, ts_now: int) -> dict[str, Any] | None:
@@ -124,7 +128,7 @@ class Tape:
 
         member = self.champion.member(str(asked["model"]))
         bars = [(int(ts), rows) for ts, rows in asked["bars"]]
-        data = learnable(panel_of(self.symbols, bars))
+        data = learnable(self.champion.shown_panel(panel_of(self.symbols, bars)))
         column, horizon = self.symbols.index(asked["symbol"]), int(asked["horizon"])
         return explanation(member, data, column, horizon, self._facts(column, horizon, float(asked["cap"])))
 
@@ -149,14 +153,15 @@ class Tape:
 
 
 def panel_of(symbols: tuple[str, ...], bars: list[tuple[int, list[list[float]]]]) -> Panel:
-    """Return rows of (open, high, low, close, volume), each (N,), as a panel; None is unknown.
+    """Return rows of (open, high, low, close, volume, funding), each (N,), as a panel; None is unknown.
 
-    Funding, basis and book are left unknown, as they were in the training: the engine's own bars do not hold them.
+    Rows may end before the funding: then it is unknown. So are basis and book, which the engine's bars do not hold.
     """
     ts_close = np.array([ts for ts, _ in bars], dtype=np.int64)
-    columns = np.array([rows for _, rows in bars], dtype=np.float64).transpose(1, 0, 2)  # (5, T, N)
+    columns = np.array([rows for _, rows in bars], dtype=np.float64).transpose(1, 0, 2)  # (5 or 6, T, N)
     unknown = np.full(columns.shape[1:], np.nan)
-    return Panel(symbols, ts_close, *columns, unknown, unknown, unknown)  # type: ignore[call-arg]
+    funding = columns[5] if len(columns) > 5 else unknown
+    return Panel(symbols, ts_close, *columns[:5], funding, unknown, unknown)  # type: ignore[call-arg]
 
 
 def open_tape(home: Path, symbols: tuple[str, ...], ts_now: int) -> Tape:
@@ -169,24 +174,29 @@ def open_tape(home: Path, symbols: tuple[str, ...], ts_now: int) -> Tape:
     """
     roles = read_roles(home)
     if roles.champion is None:
-        raise ModelError("no model has been trained yet")
-    champion = LiveSet(_usable(load_set(home, roles.champion, feature_hash(), ts_now)), symbols)
+        raise ModelError("no set of models is in force")
+    champion = LiveSet(_usable(load_set(home, roles.champion, feature_hash(), ts_now), roles.retired), symbols)
     challenger = None
     if roles.challenger is not None:
         try:
-            challenger = LiveSet(_usable(load_set(home, roles.challenger, feature_hash(), ts_now)), symbols)
+            found = load_set(home, roles.challenger, feature_hash(), ts_now)
+            challenger = LiveSet(_usable(found, roles.retired), symbols)
         except ModelError as error:  # the one in force goes on without
             champion.left_out[f"challenger {roles.challenger}"] = str(error)
-    return Tape(symbols, champion, challenger, load_beside(home, roles.champion, feature_hash(), ts_now, len(symbols)))
+    beside = load_beside(home, roles.champion, feature_hash(), ts_now, len(symbols), roles.retired)
+    return Tape(symbols, champion, challenger, beside)
 
 
-def _usable(models: ModelSet) -> ModelSet:
-    if models.record.inputs:
+def _usable(models: ModelSet, retired: tuple[str, ...]) -> ModelSet:
+    unknown = [name for name in models.record.inputs if name != "funding"]
+    if unknown:
         raise ModelError(
-            f"the set {models.version} learned with {', '.join(models.record.inputs)}, which the engine does not know "
-            "of its bars: train one on candles alone"
+            f"the set {models.version} learned with {', '.join(unknown)}, which the engine does not know of its bars: "
+            "train one on candles, with or without funding"
         )
-    return models
+    out = {name: RETIRED for name in models.members if name in retired}
+    members = {name: one for name, one in models.members.items() if name not in out}
+    return models._replace(members=members, left_out=models.left_out | out)
 
 
 class Service:

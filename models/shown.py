@@ -63,6 +63,10 @@ def why_agents(excess: float, error: float, n_days: int, share: float) -> str:
     """
     if n_days < FEWEST_AGENT_DAYS:
         return f"not judged yet: {n_days} of {FEWEST_AGENT_DAYS} days"
+    if not error > 0.0:
+        return "no skill shown: all of them lost money after costs on the bars that weigh them, so they hold nothing"
+    if not error > 0.0:
+        return "no skill shown: all of them lost money after costs on the bars that weigh them, so they hold nothing"
     said = f"{36_500 * excess:+.1f} % a year (± {36_500 * 1.96 * error:.1f})".replace("-", "−")
     lead = "skill" if share > 0.0 else "no skill shown"
     return f"{lead}: {said} beyond holding and the trend rule, after costs, on {n_days} days"

@@ -14,6 +14,7 @@ from engine.domain import INTERVAL_S, NS_PER_S
 from engine.errors import DataError, ModelError
 from engine.research.loading import BarTable, cut, funding_file, load_bars, nanoseconds
 from models.beside import AGENTS, store_beside, train_beside, wanted_of
+from models.catalogue import ENTRIES
 from models.dataset import learnable
 from models.features import feature_hash
 from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, expected_seconds, store_set, train_set
@@ -173,6 +174,27 @@ def described_set(home: Path, version: str) -> dict[str, Any]:
     span = manifest.ts_last - manifest.ts_first
     judged = manifest.ts_first + int((TRAIN_SHARE + VALID_SHARE) * span)
     return row | {"models": members, "ts_judged": judged, "failed": {}}
+
+
+def retirable(home: Path, name: str) -> str:
+    """Return what a name stands for, ``Set`` or ``Learner``.
+
+    Raises
+    ------
+    ModelError
+        Neither, or the base rate, without which a set says nothing.
+    """
+    if name == BASE:
+        raise ModelError("the base rate cannot be retired: without it a set says nothing. Retire the set instead.")
+    if name in ENTRIES:
+        return "Learner"
+    versions = [manifest.version for manifest in list_sets(home)]
+    if name not in versions:
+        raise ModelError(
+            f"there is no set and no learner {name!r}; sets are {', '.join(versions) or 'none yet'}, and learners "
+            f"{', '.join(ENTRIES)}"
+        )
+    return "Set"
 
 
 def _row(home: Path, manifest: Manifest, roles: Any) -> dict[str, Any]:

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 import engine
+from engine.errors import DataError
 
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 NUMBA_CACHE = "NUMBA_CACHE_DIR"
@@ -39,3 +43,70 @@ def end_child(process: subprocess.Popen[bytes] | None, connection: Connection | 
     if process is not None:
         process.kill()
         process.wait(5)
+
+
+class Talk:
+    """A process that answers questions in JSON; one that does not answer as it should is ended.
+
+    Parameters
+    ----------
+    module : str
+        What runs in it.
+    who : str
+        What it is, in the plural, for sentences.
+    """
+
+    def __init__(self, module: str, who: str) -> None:
+        self._module, self._who = module, who
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a process that may be asked."""
+        return self._connection is not None
+
+    def start(self, folder: Path) -> None:
+        """Start the process in a folder."""
+        self.process, self._connection = start_child(self._module, folder)
+
+    def exchange(self, message: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """Send a message and return the answer to it; see ``receive``."""
+        if self._connection is None:
+            raise DataError(f"the process of {self._who} is not running")
+        try:
+            self._connection.send_bytes(orjson.dumps(message))
+        except OSError:
+            self.end()
+            raise DataError(f"the process of {self._who} ended: the engine's log has its last words") from None
+        return self.receive(limit_s)
+
+    def receive(self, limit_s: float) -> dict[str, Any]:
+        """Return the next answer, empty for null.
+
+        Raises
+        ------
+        DataError
+            None came within the limit, it cannot be read, or it is an error: then with the process's own sentence.
+        """
+        connection = self._connection
+        try:
+            if connection is None or not connection.poll(limit_s):
+                self.end()
+                raise DataError(f"{self._who} gave no answer within {limit_s:g} s and their process was ended")
+            reply = orjson.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            self.end()
+            raise DataError(f"the process of {self._who} ended: the engine's log has its last words") from None
+        except ValueError:
+            self.end()
+            raise DataError(f"the process of {self._who} gave an answer that cannot be read") from None
+        if reply is not None and "error" in reply:
+            raise DataError(str(reply["error"]))
+        return dict(reply or {})
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        process, connection = self.process, self._connection
+        self.process = self._connection = None
+        end_child(process, connection)

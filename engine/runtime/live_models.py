@@ -33,7 +33,7 @@ class LiveModels:
         self._engine, self._loop, self._store = engine, engine.loop, engine.store
         self.host = engine.loop.models = ModelHost(
             engine.store.path.parent, module, engine.loop.config.symbols, self._history, engine.loop.clock.now,
-            engine.loop.incident, self._keep,
+            engine.loop.incident, self._keep, funding=self._funding,
         )  # fmt: skip
         self.questions: dict[str, Handler] = {"models.forecast": self._forecast, "models.explain": self._explain}
         self.orders: dict[str, Handler] = {}
@@ -44,6 +44,9 @@ class LiveModels:
     def _history(self, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
         self._store.flush()
         return model_scores.stored_bars(self._store, symbols, interval, count)
+
+    def _funding(self, symbols: tuple[str, ...], ts_close: int) -> list[float | None]:
+        return model_scores.rates_at(self._store, symbols, ts_close)
 
     def _keep(self, role: str, answer: dict[str, Any]) -> None:
         loaded = self.host.loaded

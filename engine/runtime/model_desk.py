@@ -30,6 +30,9 @@ class Book(Judge, Adviser, Protocol):
     def overview(self, n_bars: dict[str, int], ts_now: int) -> dict[str, Any]:
         """Return what models there are and what they have shown."""
 
+    def retire(self, name: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
+        """Use a set or a learner no more."""
+
     def roll_back(self, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
         """Put the set before the present one into force again."""
 
@@ -57,7 +60,7 @@ class ModelDesk:
         self.questions: dict[str, Handler] = {"models": self._models}
         self.orders: dict[str, Handler] = {
             "models.train": self._train, "models.cancel": self._cancel, "models.promote": self._promote,
-            "models.rollback": self._roll_back,
+            "models.rollback": self._roll_back, "models.retire": self._retire,
         }  # fmt: skip
 
     async def _models(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +125,9 @@ class ModelDesk:
 
     async def _promote(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._change(self._book.promote, "models.promote", body, str(body.get("version")))
+
+    async def _retire(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._change(self._book.retire, "models.retire", body, str(body.get("name")))
 
     async def _roll_back(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._change(self._book.roll_back, "models.rollback", body)

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 import queue
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import structlog
 
 from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar
 from engine.errors import CommandRefused, DataError
-from engine.runtime.child_process import end_child, start_child
+from engine.runtime.child_process import Talk
 
 log = structlog.get_logger("models")
 
@@ -38,8 +36,10 @@ EXPLAINED_BARS = 3_000
 MAX_FAILURES = 3  # in a row
 INTERVAL = "1h"
 NOT_TRAINED = "No model has been trained yet."
+NONE_IN_FORCE = "No set of models is in force: promote one, or train again."
 
 Row = tuple[int, list[list[float | None]]]
+Funding = Callable[[tuple[str, ...], int], list[float | None]]
 History = Callable[[tuple[str, ...], str, int], list[Row]]
 
 
@@ -62,23 +62,27 @@ class ModelHost:
         What runs in the process: ``models.serve``.
     symbols : tuple of str
     history : callable of symbols, interval and a number of bars
-        Returns stored closed bars, oldest first, as (ts_close, [open, high, low, close, volume] of (N,)). Called in a
-        thread.
+        Returns stored closed bars, oldest first, as (ts_close, [open, high, low, close, volume, funding] of (N,)).
+        Called in a thread.
     now : callable
         The present moment, ns.
     incident : callable of severity, source and sentence
     on_answer : callable of the role (champion, challenger) and the answer
     limit_s : float
         How long a decision may wait, seconds.
+    funding : callable of symbols and a moment
+        Returns the newest settled funding rates, None where one is unknown. Called in a thread.
     """
 
     def __init__(
         self, home: Path, module: str, symbols: tuple[str, ...], history: History, now: Callable[[], int],
         incident: Callable[[str, str, str], None] = lambda *_: None,
         on_answer: Callable[[str, dict[str, Any]], None] = lambda *_: None, limit_s: float = DECIDE_LIMIT_S,
+        funding: Funding = lambda symbols, ts_close: [None] * len(symbols),
     ) -> None:  # fmt: skip
-        self._home, self._module, self.symbols, self._history = home, module, symbols, history
+        self._home, self.symbols, self._history = home, symbols, history
         self._now, self._incident, self._on_answer, self._limit_s = now, incident, on_answer, limit_s
+        self._funding = funding
         self._span_ns = INTERVAL_S[INTERVAL] * NS_PER_S
         self._due: dict[int, dict[str, Bar]] = {}
         self._asked_ts = 0  # close of the newest bar that was handed over
@@ -86,10 +90,10 @@ class ModelHost:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._child = Talk(module, "the models")
         self._failures = 0
         self._closed = False
+        self._is_resting = False  # every set is retired
         self.loaded: dict[str, Any] | None = None  # what the process said of the sets it runs
         self.newest: dict[str, Any] | None = None  # what a decision needs of its newest answer, which comes first
         self.latest: dict[str, Any] | None = None  # its newest answer
@@ -110,6 +114,13 @@ class ModelHost:
         except OSError:
             return 0
 
+    def _is_in_force(self) -> bool:
+        """Whether a set is; a file that cannot be read is left to the process, which says what is wrong with it."""
+        try:
+            return json.loads((self._home / "models" / "roles.json").read_text())["champion"] is not None
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
+
     # life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -119,9 +130,10 @@ class ModelHost:
             return
         self._roles_taken = roles
         self._loop = asyncio.get_running_loop()
-        self.trouble = "The models are being loaded."
         self._failures = 0
-        self._work.put({"kind": "load"})
+        is_in_force = self._is_in_force()
+        self.trouble = "The models are being loaded." if is_in_force else NONE_IN_FORCE
+        self._work.put({"kind": "load" if is_in_force else "rest"})
         if self._thread is None:
             self._thread = threading.Thread(target=self._converse, name="models", daemon=True)
             self._thread.start()
@@ -141,7 +153,7 @@ class ModelHost:
         """End the process."""
         self._closed = True
         self._work.put(None)
-        self._end()
+        self._child.end()
 
     # bars and decisions ------------------------------------------------------------------------------------------
 
@@ -243,23 +255,27 @@ class ModelHost:
     ) -> None:
         """Show a bar and take the three answers: what a decision needs, all that was said, and the challenger's."""
         assert self.loaded is not None
-        wanted = self._exchange(message, ANSWER_LIMIT_S) | {"symbols": list(symbols)}
+        wanted = self._child.exchange(message, ANSWER_LIMIT_S) | {"symbols": list(symbols)}
         self.newest, self.trouble, self._failures = wanted, None, 0
         if arrived is not None:
             self._tell(arrived.set)
         self.loaded["ts_newest"] = message["ts_close"]
-        self._answered("champion", self._receive(ANSWER_LIMIT_S), symbols)
-        self._answered("challenger", self._receive(ANSWER_LIMIT_S), symbols)
+        self._answered("champion", self._child.receive(ANSWER_LIMIT_S), symbols)
+        self._answered("challenger", self._child.receive(ANSWER_LIMIT_S), symbols)
 
     def _carry_out(self, message: dict[str, Any], arrived: asyncio.Event | None) -> None:
-        if message["kind"] == "load":
-            self._end()
-            self._load(self.symbols)
+        if message["kind"] in ("load", "rest"):
+            self._child.end()
+            self._is_resting = message["kind"] == "rest"
+            if self._is_resting:
+                self.loaded = self.newest = self.latest = None
+            else:
+                self._load(self.symbols)
             return
         symbols = message.pop("symbols")
-        if symbols != self.symbols or self._failures >= MAX_FAILURES:
-            return  # other symbols were chosen meanwhile, or it is switched off
-        if self._connection is None:
+        if symbols != self.symbols or self._failures >= MAX_FAILURES or self._is_resting:
+            return  # other symbols were chosen meanwhile, it is switched off, or no set is in force
+        if not self._child.is_open:
             self._load(symbols)
         assert self.loaded is not None
         seen = self.loaded["ts_newest"]
@@ -267,22 +283,23 @@ class ModelHost:
             return  # the history held it
         if seen and message["ts_close"] != seen + self._span_ns:
             self._show_history(symbols, message["ts_close"])  # bars that a lost connection swallowed
+        message["rows"].append(self._funding(symbols, message["ts_close"]))
         self._show_bar(message, symbols, arrived)
 
     def _explained(self, message: dict[str, Any]) -> dict[str, Any]:
         """Ask on the way of the bars: whoever explains is shown none meanwhile, which takes a second or two."""
         try:
-            if self._connection is None:
+            if not self._child.is_open:
                 raise DataError(self.trouble or "The models are not running")
             message["bars"] = self._history(self.symbols, INTERVAL, EXPLAINED_BARS)
-            return self._exchange(message, EXPLAIN_LIMIT_S)
+            return self._child.exchange(message, EXPLAIN_LIMIT_S)
         except DataError as error:
             return {"error": str(error)}
 
     def _load(self, symbols: tuple[str, ...]) -> None:
-        self._process, self._connection = start_child(self._module, self._home)
+        self._child.start(self._home)
         message = {"kind": "load", "home": str(self._home), "symbols": symbols, "ts_now": self._now()}
-        self.loaded = self._exchange(message, LOAD_LIMIT_S) | {"ts_newest": 0}
+        self.loaded = self._child.exchange(message, LOAD_LIMIT_S) | {"ts_newest": 0}
         self._show_history(symbols)
         self.trouble = None
 
@@ -295,7 +312,7 @@ class ModelHost:
             return
         newest, past = bars[-1], [row for row in bars[:-1] if row[0] > self.loaded["ts_newest"]]
         if past:  # in one piece: members are shown its newest part, and may not miss a bar within
-            self._exchange({"kind": "warm_up", "bars": past}, WARM_UP_LIMIT_S)
+            self._child.exchange({"kind": "warm_up", "bars": past}, WARM_UP_LIMIT_S)
             self.loaded["ts_newest"] = past[-1][0]
         if newest[0] > self.loaded["ts_newest"]:
             message = {"kind": "bar", "ts_close": newest[0], "rows": newest[1], "ts_now": self._now(), "budget_ms": 1e4}
@@ -309,39 +326,10 @@ class ModelHost:
             self.latest = answer
         self._tell(self._on_answer, role, answer)
 
-    def _exchange(self, message: dict[str, Any], limit_s: float) -> dict[str, Any]:
-        if self._connection is None:
-            raise DataError("the process of the models is not running")
-        try:
-            self._connection.send_bytes(orjson.dumps(message))
-        except OSError:
-            self._end()
-            raise DataError("the process of the models ended: the engine's log has its last words") from None
-        return self._receive(limit_s)
-
-    def _receive(self, limit_s: float) -> dict[str, Any]:
-        connection = self._connection
-        try:
-            if connection is None or not connection.poll(limit_s):
-                raise DataError(f"the models gave no answer within {limit_s:g} s and their process was ended")
-            reply = orjson.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            self._end()
-            raise DataError("the process of the models ended: the engine's log has its last words") from None
-        except ValueError:
-            self._end()
-            raise DataError("the process of the models gave an answer that cannot be read") from None
-        except DataError:
-            self._end()
-            raise
-        if reply is not None and "error" in reply:
-            raise DataError(str(reply["error"]))
-        return dict(reply or {})
-
     def _failed(self, sentence: str, kind: str) -> None:
         if self._closed:
             return
-        self._end()  # the next bar starts a new one, which is shown the history
+        self._child.end()  # the next bar starts a new one, which is shown the history
         self._failures += 1
         self.trouble = f"The models say nothing: {sentence.rstrip('.')}."
         log.warning("models failed", kind=kind, reason=sentence, failures=self._failures)
@@ -355,11 +343,6 @@ class ModelHost:
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the engine has stopped meanwhile
                 self._loop.call_soon_threadsafe(what, *args)
-
-    def _end(self) -> None:
-        connection, process = self._connection, self._process
-        self._connection = self._process = None
-        end_child(process, connection)
 
 
 def _settle(outcome: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> None:

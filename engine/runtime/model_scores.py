@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import Any
 
 import pyarrow as pa
 
-from engine.domain import NS_PER_S
+from engine.domain import NS_PER_DAY, NS_PER_S
 from storage.database import Database
 
 ENSEMBLE = "ensemble"
@@ -16,6 +17,8 @@ ROLLING = 200
 """Outcomes in a point of the coverage chart."""
 
 POINTS = 400
+FUNDING_AGE_NS = 2 * NS_PER_DAY
+"""Older rates are unknown, as in the panels that models learn from."""
 
 SIDES = {0.95: ("low_95", "high_95"), 0.9: ("low_90", "high_90"), 0.8: ("low", "high"), 0.5: ("low_50", "high_50")}
 """Columns of ``forecasts`` that bound each central interval."""
@@ -112,9 +115,10 @@ def forecast_rows(role: str, answer: dict[str, Any], levels: list[float], horizo
 
 
 def stored_bars(store: Database, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
-    """Return the newest stored bars on one clock, oldest first: (ts_close, [open, high, low, close, volume] of (N,)).
+    """Return the newest stored bars on one clock, oldest first.
 
-    None where a symbol has no bar; the clock has no holes.
+    (ts_close, [open, high, low, close, volume, funding] of (N,)); funding is the newest rate that was settled by then.
+    None where a symbol has no bar, or no rate; the clock has no holes.
     """
     names = ("open_px", "high_px", "low_px", "close_px", "volume")
     holes = ", ".join("?" for _ in symbols)
@@ -135,4 +139,36 @@ def stored_bars(store: Database, symbols: tuple[str, ...], interval: str, count:
     for k, symbol in enumerate(column["symbol"]):
         for at, name in enumerate(names):
             rows[(column["ts_open"][k] - first) // BAR_NS][1][at][place[symbol]] = column[name][k]
+    funding = settled(store, symbols, first, last + BAR_NS)
+    for ts, columns in rows:
+        columns.append([_rate_at(funding[symbol], ts) for symbol in symbols])
     return rows
+
+
+Rates = tuple[list[int], list[float]]  # moments of settlement, ns, rising, and rates
+
+
+def settled(store: Database, symbols: tuple[str, ...], since: int, until: int) -> dict[str, Rates]:
+    """Return the settled funding rates of every symbol that may count between two moments, ns."""
+    holes = ", ".join("?" for _ in symbols)
+    found: dict[str, Rates] = {symbol: ([], []) for symbol in symbols}
+    for row in store.rows(
+        f"SELECT symbol, ts_funding, rate FROM funding WHERE symbol IN ({holes}) AND ts_funding > ? "
+        "AND ts_funding <= ? AND rate IS NOT NULL ORDER BY ts_funding",
+        [*symbols, since - FUNDING_AGE_NS, until],
+    ):
+        moments, rates = found[row["symbol"]]
+        moments.append(row["ts_funding"])
+        rates.append(row["rate"])
+    return found
+
+
+def rates_at(store: Database, symbols: tuple[str, ...], ts: int) -> list[float | None]:
+    """Return the newest rate of every symbol that was settled by a moment, None where it is unknown or too old."""
+    found = settled(store, symbols, ts, ts)
+    return [_rate_at(found[symbol], ts) for symbol in symbols]
+
+
+def _rate_at(rates: Rates, ts: int) -> float | None:
+    at = bisect.bisect_right(rates[0], ts) - 1
+    return rates[1][at] if at >= 0 and ts - rates[0][at] <= FUNDING_AGE_NS else None

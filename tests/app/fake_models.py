@@ -105,6 +105,11 @@ class FakeModels:
                         "changes": [[points[40][0], "the size of moves changed"]]},
         }  # fmt: skip
 
+    def act_models_retire(self, body):
+        if len(body["reason"]) < 20:
+            raise refuse("A retirement needs a reason of at least 20 characters.")
+        return {"version": None}
+
     def act_models_explain(self, body):
         rng = np.random.default_rng(3)
         paths = np.concatenate([np.zeros((12, 1)), rng.standard_normal((12, 24)).cumsum(axis=1)], axis=1)

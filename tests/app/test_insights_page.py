@@ -86,6 +86,11 @@ def test_promotion_and_rollback_need_a_reason(engine):
     script.button(key="insights.rollback").click().run()
     assert [body["reason"] for body in sent(engine, "models.rollback")] == ["its intervals are far too narrow"]
     assert "The models before are in force." in texts(script)
+    script.selectbox(key="insights.retired").set_value("lstm")
+    script.text_input(key="insights.retire_reason").set_value("it was never right, in any month")
+    script.button(key="insights.retire").click().run()
+    assert [body["name"] for body in sent(engine, "models.retire")] == ["lstm"]
+    assert "lstm is retired." in texts(script)
 
 
 def test_evidence_so_far_is_shown_with_what_decides_and_what_was_changed(engine, overview):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shutil
 import time
 
 import numpy as np
@@ -19,7 +20,7 @@ from models.live_set import LiveSet
 from models.panel import made_up_panel
 from models.panel import rows_of as panel_rows
 from models.position import position_from
-from models.roles import enter
+from models.roles import enter, promote, restore, retire
 from models.serve import Tape, open_tape
 from models.sets import BASE
 
@@ -159,7 +160,7 @@ async def test_the_engine_hears_the_models_over_their_process_and_goes_on_withou
         later = await host.said(ts_close + HOUR)
         assert later == "The models' answer to this bar was not there after 10 ms."
         assert await host.said(ts_close + HOUR + 60 * 10**9) == "The models' newest forecast is 1 h old."
-        host._process.kill()
+        host._child.process.kill()
         host.on_bar(Bar(symbols[0], "1h", ts_close, *values))
         host._ask(ts_close + HOUR)
         for _ in range(400):
@@ -181,9 +182,88 @@ def test_symbols_without_a_bar_are_unknown_to_the_models():
 
 def test_a_set_that_learned_from_what_the_engine_does_not_know_is_not_used(trained, tmp_path):
     _, data = trained
-    known = data._replace(panel=data.panel._replace(funding=np.full(data.panel.funding.shape, 1e-4)))
+    known = data._replace(panel=data.panel._replace(basis=np.full(data.panel.basis.shape, 1e-4)))
     found = train_set(known, (BASE,), 0, lambda *_: True)
     store_set(tmp_path, known, found, "two", "1h", 0, time.time_ns())
     enter(tmp_path, "two", time.time_ns(), "the first training", "test")
-    with pytest.raises(ModelError, match="learned with funding, which the engine does not know"):
+    with pytest.raises(ModelError, match="learned with basis, which the engine does not know"):
         open_tape(tmp_path, data.panel.symbols, time.time_ns())
+
+
+def test_funding_reaches_a_set_that_learned_from_it_and_changes_nothing_for_one_that_did_not(trained, tmp_path):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    paid = np.cumsum(np.random.default_rng(0).standard_normal(data.panel.close_px.shape), axis=0) * 1e-5
+    with_funding = learnable(data.panel._replace(funding=paid))
+    store_set(
+        tmp_path, with_funding, train_set(with_funding, (BASE, "linear"), 0, lambda *_: True), "two", "1h", 0,
+        time.time_ns(),
+    )  # fmt: skip
+    enter(tmp_path, "two", time.time_ns(), "the first training", "test")
+    plain = bars_of(data, n_bars - SHOWN, n_bars)
+    told = [(ts, [*rows, paid[n_bars - SHOWN + k].tolist()]) for k, (ts, rows) in enumerate(plain)]
+    said = {}
+    for folder in (home, tmp_path):
+        for name, bars in (("plain", plain), ("told", told)):
+            tape = open_tape(folder, data.panel.symbols, time.time_ns())
+            tape.warm_up(bars[:-1])
+            said[folder, name] = tape.on_bar(*bars[-1], time.time_ns(), 1e4)["models"]["linear"]["prob_up"]
+    np.testing.assert_array_equal(said[home, "plain"], said[home, "told"])
+    shown = learnable(panel_rows(with_funding.panel, slice(n_bars - SHOWN, n_bars)))
+    batch = open_tape(tmp_path, data.panel.symbols, time.time_ns()).champion.member("linear")
+    expected = batch.predict(shown, slice(SHOWN - 1, SHOWN)).prob_up[0]
+    np.testing.assert_allclose(said[tmp_path, "told"], expected, atol=1e-4)
+    assert np.abs(said[tmp_path, "plain"] - said[tmp_path, "told"]).max() > 1e-4
+
+
+def test_a_retired_learner_is_left_out_and_a_retired_set_gives_way(trained, tmp_path):
+    home, data = trained
+    shutil.copytree(home / "models", tmp_path / "models")
+    for name in (BASE, "ensemble", "linear"):
+        manifest = tmp_path / "models" / name / "one"
+        later = tmp_path / "models" / name / "two"
+        shutil.copytree(manifest, later)
+        text = (later / "manifest.json").read_text()
+        (later / "manifest.json").write_text(text.replace('"version": "one"', '"version": "two"'))
+    now = time.time_ns()
+    enter(tmp_path, "two", now, "the second training", "test")
+    promote(tmp_path, "two", now, "it was better", "test")
+    retire(tmp_path, "linear", now, "it was never right", "test")
+    tape = open_tape(tmp_path, data.panel.symbols, now)
+    assert (tape.champion.version, tape.champion.left_out) == ("two", {"linear": "retired by a person"})
+    retire(tmp_path, "two", now, "it is worse than the one before", "test")
+    assert open_tape(tmp_path, data.panel.symbols, now).champion.version == "one"
+    with pytest.raises(ModelError, match="two is retired"):
+        promote(tmp_path, "two", now, "on second thoughts", "test")
+    retire(tmp_path, "one", now, "nothing works", "test")
+    with pytest.raises(ModelError, match="no set of models is in force"):
+        open_tape(tmp_path, data.panel.symbols, now)
+    restore(tmp_path, "two", now, "on second thoughts", "test")
+    assert promote(tmp_path, "two", now, "on second thoughts", "test").champion == "two"
+
+
+async def test_models_rest_when_the_last_set_is_retired_and_come_back_with_a_promotion(trained, tmp_path):
+    home, data = trained
+    shutil.copytree(home / "models", tmp_path / "models")
+    told = []
+    rows = bars_of(data, len(data.panel.ts_close) - SHOWN, len(data.panel.ts_close))
+    host = ModelHost(
+        tmp_path, "models.serve", data.panel.symbols, lambda names, interval, count: rows[-count:], time.time_ns,
+        lambda *said: told.append(said), limit_s=0.01,
+    )  # fmt: skip
+    try:
+        retire(tmp_path, "one", 1, "nothing works", "test")
+        host.is_ready = True
+        host.notice()
+        assert await host.said(rows[-1][0] + HOUR) == "No set of models is in force: promote one, or train again."
+        restore(tmp_path, "one", 2, "on second thoughts", "test")
+        promote(tmp_path, "one", 3, "on second thoughts", "test")
+        host.notice()
+        for _ in range(4000):
+            if host.newest is not None:
+                break
+            await asyncio.sleep(0.005)
+        assert host.newest["version"] == "one"
+        assert told == []
+    finally:
+        host.close()

@@ -52,6 +52,22 @@ def test_the_first_set_is_in_force_and_weighs_what_it_has_shown(trained):
     assert "which no member had learned from" in " ".join(told.split())
 
 
+def test_a_learner_and_a_set_are_retired_and_allowed_again(trained):
+    home, answer = trained
+    options = ("--reason", "never right", "--data-dir", home)
+    told = run("models", "retire", "linear", *options).output
+    assert "Learner linear is retired" in told
+    assert f"In force: {answer['version']}." in " ".join(told.split())
+    gone = run("models", "retire", answer["version"], *options).output
+    assert "No set is in force" in " ".join(gone.split())
+    assert "retired already" in run("models", "retire", "linear", *options, code=3).output
+    assert "no set and no learner" in " ".join(run("models", "retire", "oracle", *options, code=3).output.split())
+    assert "cannot be retired" in " ".join(run("models", "retire", "base-rate", *options, code=3).output.split())
+    for name in ("linear", answer["version"]):
+        assert "allowed again" in run("models", "retire", name, "--undo", *options).output
+    run("models", "promote", answer["version"], *options)
+
+
 def test_what_cannot_be_done_is_refused_with_a_sentence(trained, candles, tmp_path):
     home, answer = trained
     for arguments, sentence in (

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import CommandRefused
 from engine.runtime.live_models import HORIZONS, LiveModels
-from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, reliability, stored_bars
+from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, rates_at, reliability, stored_bars
 from engine.runtime.retraining import Retraining, recent_losses
 from engine.settings import SystemConfig
 from models.book import ModelBook
@@ -83,6 +83,19 @@ def test_history_for_the_models_has_a_clock_without_holes(store):
     assert [ts // HOUR for ts, _ in rows] == [6, 7, 8, 9]  # closes
     assert [columns[3] for _, columns in rows] == [[105.0, None], [106.0, None], [None, None], [108.0, 50.0]]
     assert [ts // HOUR for ts, _ in stored_bars(store, SYMBOLS, "1h", 3)] == [7, 8, 9]
+
+
+def test_models_are_told_the_funding_that_was_settled_by_each_close(store):
+    store.append("bars", [bar(symbol, h, 100.0) for symbol in SYMBOLS for h in range(4, 70)])
+    rates = ((8, 1e-4), (16, 2e-4))
+    store.append("funding", [{"symbol": "AUSDT", "ts_funding": at * HOUR, "rate": rate} for at, rate in rates])
+    store.flush()
+    rows = {ts // HOUR: columns[5] for ts, columns in stored_bars(store, SYMBOLS, "1h", 100)}
+    assert [rows[hour][0] for hour in (7, 8, 15, 16, 64)] == [None, 1e-4, 1e-4, 2e-4, 2e-4]
+    assert rows[65][0] is None  # older than two days is unknown
+    assert {funding[1] for funding in rows.values()} == {None}
+    assert rates_at(store, SYMBOLS, 16 * HOUR) == [2e-4, None]
+    assert rates_at(store, SYMBOLS, 16 * HOUR - 1) == [1e-4, None]
 
 
 @pytest.fixture

@@ -73,9 +73,16 @@ async def test_first_a_training_is_offered_then_it_runs_and_its_set_is_in_force(
         ("models.promote", {"version": rows["linear"]["version"], "reason": "x"}, "at least 20 characters"),
         ("models.promote", {"version": rows["linear"]["version"], "reason": REASON}, "in force already"),
         ("models.rollback", {"reason": REASON}, "nothing to roll back to"),
+        ("models.retire", {"name": "nobody", "reason": REASON}, "no set and no learner 'nobody'"),
+        ("models.retire", {"name": "linear", "reason": "x"}, "at least 20 characters"),
     ):
         with pytest.raises(CommandRefused, match=sentence):
             await desk.orders[action](body)
+    await desk.orders["models.retire"]({"name": rows["linear"]["version"], "reason": REASON})
+    bare = await desk.questions["models"]({})
+    assert (bare["models"], bare["why"]) == ([], "No set of models is in force: the last one was retired.")
+    assert bare["offer"] is not None
+    assert [row["action"] for row in bare["changes"]] == ["retire", "enter"]
 
 
 async def test_a_training_that_is_cancelled_leaves_nothing(desk, tmp_path) -> None:
