@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import insights, insights_charts, widgets
+from app import insights, insights_charts, insights_news, widgets
 from app.client import CommandRefused, EngineClient
 
-VIEWS = ("Forecast", "Why", "Scoreboard", "Calibration", "Regimes", "Agents", "Drift", "Training")
+VIEWS = ("Forecast", "Why", "Scoreboard", "Calibration", "Regimes", "Agents", "Drift", "News", "Training")
 FAN_BARS = 72
 REFRESH_S = 15
 
@@ -150,6 +150,33 @@ def agents(client: EngineClient, symbol: str) -> None:
     widgets.table(insights.agent_rows(said), insights.AGENT_COLUMNS, key="insights.agents")
     st.caption("Bars show where nine of ten of an agent's own actions lie: a wide one is an agent without a view. "
                "Agents wish, and the risk gate decides; one without evidence has no weight.")  # fmt: skip
+
+
+def news(client: EngineClient) -> None:
+    """The headlines of the feeds in the settings, what their words say, and that this is no proof of anything."""
+    with widgets.known("News"):
+        said = client.news()
+    if not said["feeds"]:
+        widgets.empty("No feed of headlines is set, so none is read. Settings, News, takes addresses of RSS or Atom "
+                      "feeds; the engine asks no other address.")  # fmt: skip
+        return
+    for feed in said["feeds"]:
+        if feed["problem"]:
+            st.warning(feed["problem"], icon=":material/rss_feed:")
+    st.info(said["why"], icon=":material/balance:")
+    mood_at, lines_at = st.columns([1, 3], gap="medium")
+    with mood_at:
+        st.subheader("Mood now")
+        widgets.table(insights_news.mood_rows(said), insights_news.MOOD_COLUMNS, key="insights.moods")
+        st.caption("The mean of the scores, each counting half as much every six hours. Zero is neutral.")
+    with lines_at:
+        st.subheader("Newest headlines")
+        rows = insights_news.headline_rows(said)
+        if rows.empty:
+            widgets.empty("No headline has been read yet.")
+            return
+        widgets.table(rows, insights_news.HEADLINE_COLUMNS, key="insights.headlines", max_rows=14)
+        st.caption("A list of words gives the score, −1 to 1: it knows no irony and no context, so read the headline.")
 
 
 def drift(overview: dict[str, Any]) -> None:

@@ -59,6 +59,16 @@ class ModelCalls:
         """
         return self._command("models.explain", EXPLAIN_S, symbol=symbol, model=model, horizon=horizon)
 
+    def news(self) -> dict[str, Any]:
+        """Return the headlines that were read, what the words in them say, and what that was worth.
+
+        ``feeds``: rows of ``feed, ts_read, count, problem`` (a sentence or null); ``headlines``, newest first: rows of
+        ``ts_fetched, ts_published, feed, title, symbols`` (empty: the whole market), ``score`` (-1 to 1) and ``words``;
+        ``moods``: rows of ``symbol, mood``; ``correlation`` of scores with the next day's return, its ``error`` (one
+        standard error), ``n`` judged of ``needed``, the ``share`` of a decision that earned, and ``why``.
+        """
+        return self._command("models.news", READ_S)
+
     def start_training(self, key: str, *, reason: str = "a person asked for it") -> dict[str, Any]:
         """Begin the training that ``offer`` describes and return ``{"run_id"}``."""
         return self._command("models.train", START_S, reason=reason, idempotency_key=key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.domain import NS_PER_S
 from engine.errors import CommandRefused, ModelError
 from models import champion
 from models.beside import AGENTS, wanted_of
@@ -126,6 +128,55 @@ class ModelBook:
         skill = retraining.recent_skill(facts["losses"])
         found = retraining.Facts(skill=skill, **{name: value for name, value in facts.items() if name != "losses"})
         return retraining.why_train(found), retraining.standing(found)
+
+    def read_feed(self, raw: bytes, feed: str, symbols: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return a feed's headlines as rows of table ``headlines``, without when they were fetched.
+
+        Raises
+        ------
+        DataError
+            It is no feed, or not one that is safe to read.
+        """
+        from models import sentiment
+
+        rows = []
+        for entry in sentiment.entries(raw, feed):
+            found = sentiment.score(entry.title)
+            rows.append({
+                "headline_id": entry.headline_id, "ts_published": entry.ts_published, "feed": feed,
+                "title": entry.title, "symbols": json.dumps(sentiment.about(entry.title, symbols)),
+                "score": found.value, "words": ", ".join(found.words),
+            })  # fmt: skip
+        return rows
+
+    def judge_news(self, scored: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what scores were worth: ``correlation``, ``error``, ``n``, ``needed``, ``share`` and ``why``.
+
+        Parameters
+        ----------
+        scored : list of dict
+            ``score``, ``day`` and ``outcome``, the return that followed.
+        """
+        from models import sentiment
+
+        score, outcome, day = (np.array([row[name] for row in scored]) for name in ("score", "outcome", "day"))
+        found = sentiment.skill_of(score.astype(np.float64), outcome.astype(np.float64), day)
+        return dict(plain({
+            "correlation": found.correlation, "error": found.error, "n": found.n_judged,
+            "needed": sentiment.FEWEST_JUDGED, "share": found.share, "why": sentiment.why(found),
+        }))  # fmt: skip
+
+    def moods(self, rows: list[dict[str, Any]], symbols: tuple[str, ...], ts_now: int) -> list[float | None]:
+        """Return the newest mood of every symbol, in [-1, 1]; None without a headline about it or the whole market."""
+        from models import sentiment
+
+        moods = []
+        for symbol in symbols:
+            own = [row for row in rows if row["symbols"] == "[]" or f'"{symbol}"' in row["symbols"]]
+            score = np.array([row["score"] for row in own])
+            age_s = np.array([(ts_now - row["ts_fetched"]) / NS_PER_S for row in own])
+            moods.append(sentiment.mood(score, age_s))
+        return list(plain(moods))
 
     def judge(self, differences: list[float]) -> dict[str, Any]:
         """Return what blocks of loss differences (champion minus challenger), oldest first, say of a challenger.

@@ -23,6 +23,7 @@ from engine.strategies.child import own_process
 from models.dataset import learnable
 from models.features import WARM_UP_BARS, advance_many, feature_hash, new_feature_state
 from models.forecast import HORIZONS, QUANTILE_LEVELS, Panel
+from models.live_agents import together
 from models.live_beside import LiveBeside, load_beside
 from models.live_set import BUDGET_MS, LiveSet
 from models.roles import read_roles
@@ -82,8 +83,12 @@ class Tape:
         self.beside.warm_up(shown, mask(features), sigma)
         return len(fresh)
 
-    def on_bar(self, ts_close: int, rows: list[list[float]], ts_now: int, budget_ms: float) -> dict[str, Any]:
+    def on_bar(
+        self, ts_close: int, rows: list[list[float]], ts_now: int, budget_ms: float, news: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Take the newest bar and return what the set in force says of it.
+
+        ``news`` holds the symbols' ``mood`` (N,) and the ``share`` that headlines have earned.
 
         Raises
         ------
@@ -99,6 +104,7 @@ class Tape:
         said = self.champion.on_bar(panel, features[0], sigma[0], ts_now, budget_ms)
         shown = self.champion.shown_panel(panel)
         said = self.beside.join(said, shown, self.champion.masked(features[0]), sigma[0], ts_now)
+        said = with_news(said, news)
         return said | {"elapsed_ms": 1e3 * (time.perf_counter() - began)}
 
     def look(self) -> dict[str, Any]:
@@ -150,6 +156,15 @@ class Tape:
             prob_spread=float(said["prob_spread"][column, h]),
             regime=None if self.beside.lookout is None else self.beside.lookout.regime(),
         )  # fmt: skip
+
+
+def with_news(said: dict[str, Any], news: dict[str, Any] | None) -> dict[str, Any]:
+    """Return an answer with the mood of the headlines in its wish, as far as that has earned a share."""
+    if news is None:
+        return said | {"news_share": 0.0}
+    mood, own = np.array(news["mood"], dtype=np.float64), float(news["share"])
+    weight, share = together(said["weight"], said["share"], mood, own)
+    return said | {"weight": weight, "share": share, "news_share": own}
 
 
 def panel_of(symbols: tuple[str, ...], bars: list[tuple[int, list[list[float]]]]) -> Panel:
@@ -230,7 +245,7 @@ class Service:
             return tape.explain(message)
         ts_now = int(message["ts_now"])
         budget = float(message.get("budget_ms") or BUDGET_MS)
-        said = tape.on_bar(int(message["ts_close"]), message["rows"], ts_now, budget)
+        said = tape.on_bar(int(message["ts_close"]), message["rows"], ts_now, budget, message.get("news"))
         self._after = lambda: tape.afterwards(ts_now)
         return said
 
@@ -252,7 +267,7 @@ class Service:
         }  # fmt: skip
 
 
-BRIEF = ("version", "ts_close", "weight", "share", "agents_share", "left_out", "elapsed", "elapsed_ms")
+BRIEF = ("version", "ts_close", "weight", "share", "agents_share", "news_share", "left_out", "elapsed", "elapsed_ms")
 
 
 def brief(said: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ elif view == "Regimes":
     insights_view.regimes(client, overview, symbol)
 elif view == "Agents":
     insights_view.agents(client, symbol)
+elif view == "News":
+    insights_view.news(client)
 elif view == "Drift":
     insights_view.drift(overview)
 else:

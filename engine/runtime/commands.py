@@ -24,6 +24,7 @@ from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
 from engine.runtime.live_models import LiveModels
 from engine.runtime.model_desk import Book, ModelDesk
+from engine.runtime.news import News
 from engine.runtime.parent_desk import ParentDesk
 from engine.runtime.performance import performance
 from engine.runtime.report_desk import ReportDesk
@@ -377,10 +378,13 @@ class Commands:
         return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))
 
 
-def _desks(engine: Engine, jobs: Jobs, book: Book | None, live: LiveModels | None) -> list[ModelDesk | LiveModels]:
+def _desks(
+    engine: Engine, jobs: Jobs, book: Book | None, live: LiveModels | None
+) -> list[ModelDesk | LiveModels | News]:
     """Return the desks of the models, as far as this engine has models."""
     page = ModelDesk(engine, jobs, book, live) if book is not None else None
-    return [desk for desk in (page, live) if desk is not None]
+    news = News(engine, book, live.host) if book is not None and live is not None else None
+    return [desk for desk in (page, live, news) if desk is not None]
 
 
 def _sentences(error: ValidationError) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused
 from engine.runtime.challenge import Challenge, Judge
+from engine.runtime.news import Reader
 from engine.runtime.retraining import Adviser, Retraining
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ INTERVAL = "1h"
 ENDED = ("done", "failed", "cancelled")
 
 
-class Book(Judge, Adviser, Protocol):
+class Book(Judge, Adviser, Reader, Protocol):
     """The registry, as ``models.book.ModelBook`` is one."""
 
     fewest_bars: int  # hourly ones, for a training

@@ -99,6 +99,8 @@ class ModelHost:
         self.latest: dict[str, Any] | None = None  # its newest answer
         self._roles_taken = 0
         self.is_ready = False  # trading has begun and the history is here
+        self.on_notice: Callable[[], Any] = lambda: None  # every few seconds
+        self.news: Callable[[tuple[str, ...]], dict[str, Any] | None] = lambda symbols: None
         self.on_hour: Callable[[], Any] = lambda: None  # whether to train again
         self.trouble: str | None = NOT_TRAINED  # why there is no answer; None when there is one or one is on its way
 
@@ -140,6 +142,7 @@ class ModelHost:
 
     def notice(self) -> None:
         """Load anew after a training, a promotion or a rollback, wherever it was done; asked every few seconds."""
+        self.on_notice()
         if (self._roles_taken and self._roles() != self._roles_taken) or (not self._roles_taken and self.is_ready):
             self.start()
 
@@ -284,6 +287,7 @@ class ModelHost:
         if seen and message["ts_close"] != seen + self._span_ns:
             self._show_history(symbols, message["ts_close"])  # bars that a lost connection swallowed
         message["rows"].append(self._funding(symbols, message["ts_close"]))
+        message["news"] = self.news(symbols)
         self._show_bar(message, symbols, arrived)
 
     def _explained(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,22 @@ class FakeModels:
                         "changes": [[points[40][0], "the size of moves changed"]]},
         }  # fmt: skip
 
+    def act_models_news(self, body):
+        if not self.models_ready:
+            return {"feeds": [], "headlines": [], "moods": [], "why": "", "share": 0.0}
+        return {
+            "feeds": [{"feed": "https://a.example/rss", "ts_read": time.time_ns(), "count": 2, "problem": None},
+                      {"feed": "/tmp/b.xml", "ts_read": None, "count": None, "problem": "b.xml cannot be read"}],
+            "headlines": [
+                {"ts_fetched": time.time_ns(), "ts_published": None, "feed": "https://a.example/rss", "symbols": [],
+                 "title": "Markets wait", "score": 0.0, "words": ""},
+                {"ts_fetched": time.time_ns(), "ts_published": None, "feed": "https://a.example/rss", "score": 0.718,
+                 "title": "Bitcoin rallies after approval", "symbols": ["BTCUSDT"], "words": "+rallies, +approval"},
+            ],
+            "moods": [{"symbol": "BTCUSDT", "mood": 0.41}, {"symbol": "ETHUSDT", "mood": None}], "share": 0.0,
+            "why": "Headlines count nothing: 12 of at least 200 have been judged by the day that followed.",
+        }  # fmt: skip
+
     def act_models_retire(self, body):
         if len(body["reason"]) < 20:
             raise refuse("A retirement needs a reason of at least 20 characters.")

@@ -10,7 +10,7 @@ from fake_actions import refuse
 from fake_models import HOUR_NS, OFFER, FakeModels, estimate
 from page_engine import PageEngine, page, texts
 
-from app import insights, insights_charts
+from app import insights, insights_charts, insights_news
 
 SAID_AT = 5
 
@@ -56,6 +56,7 @@ def sent(engine, name):
     ("Calibration", "a stated 55 % came 55 times in 100"),
     ("Regimes", "1 alarm that the market's behaviour changed"),
     ("Agents", "one without evidence has no weight"),
+    ("News", "Headlines count nothing: 12 of at least 200"),
     ("Drift", "The last 7 days against the bars of the training."),
 ])  # fmt: skip
 def test_every_view_is_shown_from_a_link(engine, view, words):
@@ -208,6 +209,20 @@ def test_calibration_error_bars_are_wide_where_counts_are_few():
     reach = insights_charts.reliability_figure(bins).data[1].error_y.array
     assert reach[0] == pytest.approx(1.96 * 0.05)
     assert reach[1] == pytest.approx(1.96 * math.sqrt(0.24) / 100)
+
+
+def test_headlines_show_their_score_and_what_is_unknown_stays_so(books):
+    said = books.act_models_news({})
+    rows = insights_news.headline_rows(said)
+    assert rows["score"].tolist() == ["—", "+0.72"]
+    assert rows["about"].tolist() == ["the market", "BTC"]
+    assert insights_news.mood_rows(said)["mood"].tolist() == ["+0.41", "—"]
+
+
+def test_without_a_feed_the_page_says_where_one_is_entered(engine):
+    engine.act_models_news = lambda body: {"feeds": [], "headlines": [], "moods": [], "why": "", "share": 0.0}
+    script = page("insights", view="News").run()
+    assert "No feed of headlines is set" in texts(script)
 
 
 def test_offer_and_bar_to_clear_in_words():
