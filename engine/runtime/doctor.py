@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from engine.domain import NS_PER_DAY, NS_PER_S
 from engine.errors import VenueError
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
+    from engine.runtime.model_host import ModelHost
 
 MIN_FREE_GB = 1.0
 MIN_MEMORY_GB = 1.0
+STALE_H = 2.1  # an answer comes every hour
 PACKAGES = ("ccxt", "duckdb", "numba", "pyarrow", "streamlit")
 
 
@@ -80,7 +83,31 @@ async def doctor(engine: Engine) -> dict[str, Any]:
             "Looked up until the venue has answered.",
         ),
     ]
+    if loop.models is not None:
+        checks.append(models_check(loop.models, loop.clock.now()))
     return {"checks": checks}
+
+
+def models_check(host: ModelHost, ts_now: int) -> dict[str, Any]:
+    """Return whether trained models run: which set, how old its training and its newest answer are."""
+    if not host.is_trained:
+        return _check("Models", True, "None has been trained yet: the Insights page offers a training.")
+    loaded = host.loaded
+    if loaded is None or host.trouble is not None:
+        return _check("Models", loaded is not None or not host.is_ready, host.trouble or "They are being loaded.")
+    days = (ts_now - loaded["ts_trained"]) / NS_PER_DAY
+    left = (loaded["ts_expires"] - ts_now) / NS_PER_DAY
+    said = f"Set {loaded['version']}, trained {days:.1f} days ago"
+    if left <= 0.0:
+        return _check("Models", False, f"{said}, has expired and is not used: train again.")
+    if host.latest is None:
+        return _check("Models", True, f"{said}; no hour has been answered yet.")
+    hours = max(ts_now - host.latest["ts_close"], 0) / NS_PER_S / 3_600
+    if hours > STALE_H:
+        return _check("Models", False, f"{said}; the newest answer is {hours:.1f} h old: see the log.")
+    out = host.latest.get("left_out") or {}
+    without = f" Left out: {'; '.join(f'{name} ({why})' for name, why in out.items())}." if out else ""
+    return _check("Models", True, f"{said}, expires in {left:.0f} days; newest answer {hours:.1f} h old.{without}")
 
 
 def _up(loop: Any, stream: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import CommandRefused
+from engine.runtime.doctor import models_check
 from engine.runtime.live_models import HORIZONS, LiveModels
 from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, rates_at, reliability, stored_bars
 from engine.runtime.retraining import Retraining, recent_losses
@@ -248,3 +249,18 @@ async def test_a_training_that_cannot_begin_is_told_once(desk, store):
     await again.when_due()
     assert [said[:2] for said in told] == [("warning", "models")]
     assert "did not begin (schedule: every 7 days): There are too few" in told[0][2]
+
+
+def test_the_doctor_says_what_models_run_and_how_old_they_are(desk, tmp_path):
+    assert models_check(desk.host, 100 * HOUR)["detail"].startswith("None has been trained yet")
+    trained(desk, tmp_path)
+    desk.host.loaded |= {"ts_trained": 52 * HOUR, "ts_expires": 52 * HOUR + 60 * 24 * HOUR}
+    fine = models_check(desk.host, 100 * HOUR)
+    assert (fine["ok"], fine["detail"]) == (
+        True,
+        "Set one, trained 2.0 days ago, expires in 58 days; newest answer 1.0 h old. Left out: lstm (slow).",
+    )
+    assert not models_check(desk.host, 102 * HOUR)["ok"]
+    assert "has expired" in models_check(desk.host, 52 * HOUR + 61 * 24 * HOUR)["detail"]
+    desk.host.trouble = "The models say nothing: it broke."
+    assert models_check(desk.host, 100 * HOUR)["detail"] == "The models say nothing: it broke."
