@@ -14,10 +14,10 @@ import psutil
 
 from engine.domain import NS_PER_DAY, NS_PER_S
 from engine.errors import VenueError
+from engine.runtime.model_host import LOADING, NONE_IN_FORCE, ModelHost
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
-    from engine.runtime.model_host import ModelHost
 
 MIN_FREE_GB = 1.0
 MIN_MEMORY_GB = 1.0
@@ -94,7 +94,7 @@ def models_check(host: ModelHost, ts_now: int) -> dict[str, Any]:
         return _check("Models", True, "None has been trained yet: the Insights page offers a training.")
     loaded = host.loaded
     if loaded is None or host.trouble is not None:
-        return _check("Models", loaded is not None or not host.is_ready, host.trouble or "They are being loaded.")
+        return _check("Models", host.trouble in (None, LOADING, NONE_IN_FORCE), host.trouble or LOADING)
     days = (ts_now - loaded["ts_trained"]) / NS_PER_DAY
     left = (loaded["ts_expires"] - ts_now) / NS_PER_DAY
     said = f"Set {loaded['version']}, trained {days:.1f} days ago"

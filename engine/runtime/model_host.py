@@ -36,6 +36,7 @@ EXPLAINED_BARS = 3_000
 MAX_FAILURES = 3  # in a row
 INTERVAL = "1h"
 NOT_TRAINED = "No model has been trained yet."
+LOADING = "The models are being loaded."
 NONE_IN_FORCE = "No set of models is in force: promote one, or train again."
 
 Row = tuple[int, list[list[float | None]]]
@@ -134,7 +135,7 @@ class ModelHost:
         self._loop = asyncio.get_running_loop()
         self._failures = 0
         is_in_force = self._is_in_force()
-        self.trouble = "The models are being loaded." if is_in_force else NONE_IN_FORCE
+        self.trouble = LOADING if is_in_force else NONE_IN_FORCE
         self._work.put({"kind": "load" if is_in_force else "rest"})
         if self._thread is None:
             self._thread = threading.Thread(target=self._converse, name="models", daemon=True)

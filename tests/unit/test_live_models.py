@@ -263,4 +263,5 @@ def test_the_doctor_says_what_models_run_and_how_old_they_are(desk, tmp_path):
     assert not models_check(desk.host, 102 * HOUR)["ok"]
     assert "has expired" in models_check(desk.host, 52 * HOUR + 61 * 24 * HOUR)["detail"]
     desk.host.trouble = "The models say nothing: it broke."
-    assert models_check(desk.host, 100 * HOUR)["detail"] == "The models say nothing: it broke."
+    broken = models_check(desk.host, 100 * HOUR)
+    assert (broken["ok"], broken["detail"]) == (False, "The models say nothing: it broke.")
