@@ -29,7 +29,7 @@ async def site():
         return web.Response(body=b"x" * 5_000)
 
     async def slow(request):
-        await asyncio.sleep(30)
+        await asyncio.sleep(0.6)
 
     async def moved(request):
         raise web.HTTPFound("/feed")
