@@ -27,6 +27,7 @@ from engine.research.ledger import Ledger, Trial
 from engine.research.loading import cut, load_bars, load_funding
 from engine.research.outlook import NAMES, outlook
 from engine.research.outlook_check import checks, coverage, daily_returns
+from engine.research.reference_report import section_of as reference_section
 from engine.research.report import formatted
 from models.evidence_report import section_of
 
@@ -262,8 +263,8 @@ def main() -> int:
         print(f"cannot run: {error}", file=sys.stderr)
         return 2
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    models = section_of(options.out)  # written by scripts/evaluate_models.py, which takes much longer
-    options.out.write_text("\n\n".join(part for part in (text.rstrip(), models) if part) + "\n", encoding="utf-8")
+    kept = section_of(options.out), reference_section(options.out)  # of other scripts, which take longer
+    options.out.write_text("\n\n".join(part for part in (text.rstrip(), *kept) if part) + "\n", encoding="utf-8")
     print(f"written to {options.out}")
     return 0
 

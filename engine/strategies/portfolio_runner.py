@@ -107,6 +107,15 @@ class PortfolioRunner:
         )  # fmt: skip
         return math.ceil(_LONGEST_MEMORIES * longest)
 
+    @property
+    def day_volatility(self) -> float:
+        """Volatility of a day at the target, fraction: what a sleeve's daily return is measured in."""
+        return self._rules.day_volatility
+
+    def takes_part(self, name: str) -> bool:
+        """Return whether a sleeve is among those that were asked for."""
+        return name in self.own.sleeves
+
     def advance(self, ts_close: I8, close_px: F8, funding: F8 | None = None, given: F8 | None = None) -> Told:
         """Advance by T bars and return what was said at each close.
 
