@@ -176,11 +176,14 @@ class _Replay:
         return _Run(equity + float(np.sum(ends)) - opening.equity, sized)
 
     def _blends(self) -> dict[int, tuple[float, F8]]:
-        """Return, by bar, what models counted in the recorded decisions and what they wanted."""
+        """Return, by bar, what models or the portfolio counted in the recorded decisions and what they wanted."""
         found: dict[int, tuple[float, F8]] = {}
         for made in self.day.made:
             said, row = made.detail.get("models"), self.rows.get(made.ts_close)
-            if said and said["wish"] is not None and said["used_share"] > 0.0 and row is not None:
+            own = made.detail.get("portfolio")
+            if own and own["wish"] is not None and row is not None:  # whole wishes, of which no rule is a part
+                found[row] = 1.0, numbers(own["wish"])
+            elif said and said["wish"] is not None and said["used_share"] > 0.0 and row is not None:
                 found[row] = float(said["used_share"]), numbers(said["wish"])
         return found
 

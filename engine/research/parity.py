@@ -25,6 +25,8 @@ from engine.domain import F8, AccountView, InstrumentTable, MarketSlice, Rule
 from engine.research.loading import BarTable
 from engine.research.user_scan import columns_of, present_weight
 from engine.settings import SystemConfig
+from engine.strategies import portfolio
+from engine.strategies.portfolio_runner import PortfolioRunner
 from engine.strategies.user import UserRunner
 
 WEIGHTS = ("raw_weight", "sized_weight", "approved_weight")
@@ -95,7 +97,12 @@ class Backtester:
         traded = sum(any(record["act"]) for record in played.records)
         return Judged(len(played.records), found[:KEPT_DIFFERENCES], n_differences, own_account, traded)
 
-    def _runner(self, bars: BarTable, first: int) -> UserRunner | None:
+    def _runner(self, bars: BarTable, first: int) -> UserRunner | PortfolioRunner | None:
+        if self._config.strategy == portfolio.NAME:
+            sleeves = PortfolioRunner(self._params, self._config.strategy_params, bars.symbols)
+            if first:
+                sleeves.advance(bars.ts_close[:first], bars.close_px[:first])
+            return sleeves
         if self._path is None:
             return None
         runner = UserRunner(self._path, self._config.strategy_params, bars.symbols)
@@ -118,7 +125,9 @@ class Backtester:
         runner = self._runner(bars, first)
         drafts, equity = [], self._config.initial_balance
         for t in range(n_decisions):
-            if runner is not None:
+            if isinstance(runner, PortfolioRunner):
+                scan.external_weight[t] = runner.decide(int(part.ts_close[t]), part.close_px[t])
+            elif runner is not None:
                 weight = present_weight(scan, part, t, equity)
                 rows = [column[t] for column in columns_of(part)]
                 scan.external_weight[t] = runner.decide(int(part.ts_close[t]), rows, weight, equity)

@@ -43,10 +43,13 @@ from engine.research.ledger import Ledger, Trial
 from engine.research.loading import GRID_COLUMNS, BarTable
 from engine.research.members import Stage
 from engine.research.periods import period_rows
+from engine.research.portfolio_scan import advance_portfolio
 from engine.research.simulation import scan_of
 from engine.research.sweep import SweepConfig, best_of, checked_settings, described, run_members
 from engine.research.user_scan import advance_user, columns_of
 from engine.settings import Environment
+from engine.strategies import portfolio
+from engine.strategies.portfolio_runner import PortfolioRunner
 from engine.strategies.user import UserRunner
 
 MIN_BARS = 50
@@ -163,6 +166,7 @@ class Trader:
         self.paid = {"fees": 0.0, "slippage": 0.0, "funding": 0.0}
         self._scan: Scan | None = None
         self._runner: UserRunner | None = None
+        self._portfolio: PortfolioRunner | None = None
         self._resolved: Resolved | None = None
         self._book: np.ndarray | None = None
         self._first = 0
@@ -179,7 +183,9 @@ class Trader:
             return 0.0, 0, False
         money = self._scan.account.money[0]
         fees, fills = float(money["fees"]), int(money["n_fills"])
-        if self._runner is not None:
+        if self._portfolio is not None:
+            advance_portfolio(self._scan, self._portfolio, last - self._first)
+        elif self._runner is not None:
             shown = rows_of(self._bars, self._first, last)
             advance_user(self._scan, self._runner, shown, last - self._first, self.cash, lambda share: None)
         else:
@@ -189,13 +195,17 @@ class Trader:
 
     def _begin(self, member: Member | None, first: int) -> None:
         self._first, self._chosen = first, None if member is None else member.chosen
-        self._runner = None
+        self._runner = self._portfolio = None
         if member is None or not self.cash > 0.0:
             return
         rest, resolved = rows_of(self._bars, first, len(self._bars.ts_open)), member.resolved
         funding = None if self._funding is None else np.ascontiguousarray(self._funding[first:])
         self._scan, self._resolved = scan_of(rest, funding, resolved, self.cash), resolved
-        if resolved.params.sleeve == Sleeve.EXTERNAL:
+        if self._strategy == portfolio.NAME:
+            self._portfolio = PortfolioRunner(resolved.params, resolved.user_params, self._bars.symbols)
+            seen = None if self._funding is None else self._funding[:first]
+            self._portfolio.advance(self._bars.ts_close[:first], self._bars.close_px[:first], seen)
+        elif resolved.params.sleeve == Sleeve.EXTERNAL:
             self._runner = self._warm_runner(resolved, first)
         else:
             self._scan.state = warm_up(self._scan.state, self._bars.close_px[:first], resolved.params)

@@ -30,8 +30,10 @@ from engine.runtime.account import Account
 from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.market import MarketState
 from engine.runtime.model_host import ModelHost, Said
+from engine.runtime.portfolio_sleeve import PortfolioSleeve
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
+from engine.strategies import portfolio
 from engine.strategies.versions import is_file, kept_path
 
 WARM_UP_HORIZONS = 3.0
@@ -67,6 +69,8 @@ class Decider:
         self.ts_open_newest = 0  # of the newest bar that the state has seen
         self.share = share
         self.sleeve: UserSleeve | None = None  # the process of a user's strategy
+        own = config.strategy == portfolio.NAME
+        self.portfolio = PortfolioSleeve(self.params, config.strategy_params, self.symbols, share) if own else None
         self.models: ModelHost | None = None
         self._said: Said | str | None = None  # what the models want at the newest close, or why nothing
         self._not_opened: str | None = None
@@ -114,6 +118,8 @@ class Decider:
         """How many bars of history the slowest memory wants."""
         if self.sleeve is not None:
             return self.sleeve.history
+        if self.portfolio is not None:
+            return min(self.portfolio.history, MAX_WARM_UP_BARS)
         if self.config.strategy == "ema-cross":
             slowest = float(self.params.ema_slow)
         else:
@@ -126,6 +132,8 @@ class Decider:
         if len(ts_open):
             self.state = core.warm_up(self.state, columns[CLOSE], self.params)
             self.ts_open_newest = int(ts_open[-1])
+        if self.portfolio is not None:
+            self.portfolio.see(ts_open + self._span_ns, columns[CLOSE])
         if self.sleeve is not None:
             for row, ts in enumerate(ts_open):
                 self.sleeve.see(int(ts) + self._span_ns, [column[row] for column in columns])
@@ -152,6 +160,8 @@ class Decider:
         self.state, self.ts_open_newest = other.state, other.ts_open_newest
         self.sleeve, self._equity_before = other.sleeve, other._equity_before
         self._not_opened, self.models = other._not_opened, other.models
+        if self.portfolio is not None and other.portfolio is not None:
+            self.portfolio.take_over(other.portfolio)
 
     def adopt_book(self, other: Decider) -> None:
         """Keep another decider's peak, day and locks."""
@@ -163,13 +173,17 @@ class Decider:
         """Return what a user's strategy or the models want at a bar's close (N,), NaN where nothing; else None.
 
         A strategy is told what a backtest tells it: the weights at the close over the equity of the decision before.
-        Models speak beside the trend rule only, once there are any.
+        Models speak beside the trend rule and as a sleeve of the portfolio only, once there are any.
         """
         if self.sleeve is None:
-            listens = self.config.use_models and self.params.sleeve == Sleeve.TREND
+            listens = self.config.use_models and (self.params.sleeve == Sleeve.TREND or self.portfolio is not None)
             models = self.models if listens and self.models is not None and self.models.is_trained else None
             self._said = None if models is None else await models.said(market.ts_close)
-            return self._said.weight if isinstance(self._said, Said) else None
+            given = self._said.weight if isinstance(self._said, Said) else None
+            if self.portfolio is None:
+                return given
+            counted = None if given is None or self.model_share == 0.0 else given * self.model_share
+            return self.portfolio.decide(market.ts_close, market.close_px, state.marks, counted)
         if self._answer is not None and self._answer[0] == market.ts_close:
             return self._answer[1]  # decided on again: the strategy has seen this bar
         in_flight = np.array([in_flight_qty(symbol) for symbol in self.symbols])
@@ -226,8 +240,11 @@ class Decider:
             held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
         if self.sleeve is not None:
             extra["own"] = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
+        if self.portfolio is not None:
+            extra["portfolio"] = {"wish": wish, "sleeves": self.portfolio.record()}
         if isinstance(self._said, Said):
-            extra["models"] = self._said.record | {"used_share": self.model_share, "wish": wish, "why_not": None}
+            said = wish if self.portfolio is None else self._said.weight
+            extra["models"] = self._said.record | {"used_share": self.model_share, "wish": said, "why_not": None}
         elif self._said is not None:
             extra["models"] = {"used_share": 0.0, "wish": None, "why_not": self._said}
         return decision_detail(decision, market, view, self.symbols, self.config, held, extra)

@@ -35,6 +35,8 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
         newest_ts = max((bar.ts_open for bars in history.values() for bar in bars if bar.is_closed), default=0)
         if hold_back:
             history = {s: [bar for bar in bars if bar.ts_open < newest_ts] for s, bars in history.items()}
+        if decider.portfolio is not None:
+            decider.portfolio.remember(engine.store.rows("SELECT symbol, ts_funding, rate FROM funding"))
         decider.warm_up(history)
         remember_filters(engine.store, engine.instruments, config.symbols)
         await asyncio.to_thread(decider.catch_up)

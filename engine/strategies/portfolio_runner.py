@@ -56,7 +56,8 @@ def rules_of(own: PortfolioParams, params: Params, n_symbols: int) -> Rules:
     trend = max(float(params.trend_horizon_bars.max()) / 2.0, params.vol_horizon_bars)
     return Rules(
         momentum_keep=1.0 - alpha(own.momentum_hours), momentum_gain=gain(own.momentum_hours),
-        momentum_needed=0.5 * own.momentum_hours * per_hour, reversal_keep=1.0 - alpha(own.reversal_hours),
+        momentum_needed=max(0.5 * own.momentum_hours * per_hour, params.vol_horizon_bars),
+        reversal_keep=1.0 - alpha(own.reversal_hours),
         reversal_gain=gain(own.reversal_hours), tail_keep=1.0 - alpha(own.tail_hours), tail_gain=gain(own.tail_hours),
         funding_alpha=alpha(own.funding_hours), funding_needed=0.5 * own.funding_hours * per_hour,
         fast_alpha=alpha(portfolio.FAST_VOL_HOURS), slow_alpha=alpha(portfolio.SLOW_VOL_HOURS), trend_needed=trend,
@@ -135,6 +136,8 @@ class PortfolioRunner:
         rates, wished = (
             unknown if table is None else np.ascontiguousarray(table, dtype=np.float64) for table in (funding, given)
         )
+        if not len(closes):
+            return Told(np.empty(closes.shape), *(np.empty((0, len(NAMES))) for _ in range(2)))
         self.n_bars += len(closes)
         times = np.ascontiguousarray(ts_close, dtype=np.int64)
         return Told(*advance_book(self.book, closes, rates, wished, times, self._rules, self._params))

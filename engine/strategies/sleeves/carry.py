@@ -18,15 +18,18 @@ MOST = 2.0  # standard deviations that count
 
 
 @kernel_part
-def write_carry(raw: F8, sigma: F8, funding: F8, n_funding: I8, needed: float) -> int:
+def write_carry(
+    raw: F8, sigma: F8, funding: F8, n_funding: I8, needed: float, n_bars: I8, vol_needed: float
+) -> int:  # fmt: skip
     """Write raw wishes (N,) in [-2, 2]; return whether there are any.
 
-    Known at: the close. Warm-up: half of ``funding_bars`` since a coin's first settlement; without rates it sleeps.
+    Known at: the close. Warm-up: half of ``funding_bars`` since a coin's first settlement and the volatility's horizon;
+    without rates it sleeps.
     """
     count, total, square = 0, 0.0, 0.0
     for i in range(raw.shape[0]):
         raw[i] = 0.0
-        if sigma[i] > 0.0 and n_funding[i] >= needed:
+        if sigma[i] > 0.0 and n_funding[i] >= needed and n_bars[i] >= vol_needed:
             count += 1
             total += funding[i]
             square += funding[i] * funding[i]
@@ -35,6 +38,6 @@ def write_carry(raw: F8, sigma: F8, funding: F8, n_funding: I8, needed: float) -
     mean = total / count
     deviation = math.sqrt(max(square / count - mean * mean, 0.0))
     for i in range(raw.shape[0]):
-        if sigma[i] > 0.0 and n_funding[i] >= needed and deviation > 0.0:
+        if sigma[i] > 0.0 and n_funding[i] >= needed and n_bars[i] >= vol_needed and deviation > 0.0:
             raw[i] = min(max(-(funding[i] - mean) / deviation, -MOST), MOST)
     return 1

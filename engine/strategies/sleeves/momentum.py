@@ -16,7 +16,8 @@ LEAST_SYMBOLS = 4
 
 @kernel_part
 def write_momentum(raw: F8, sigma: F8, trail: F8, gain: float, n_bars: I8, needed: float) -> int:
-    """Write raw wishes (N,); return whether there are any. Known at: the close. Warm-up: half the horizon.
+    """Write raw wishes (N,); return whether there are any. Known at: the close. Warm-up: half the horizon,
+    or the volatility's if that is longer.
 
     ``gain`` is the deviation of a trail over that of a bar.
     """

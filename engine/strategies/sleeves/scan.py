@@ -132,7 +132,10 @@ def _write_wishes(book: Book, given: F8, t: int, calm: bool, rules: Rules, param
     awake[MOMENTUM] = write_momentum(
         wish[MOMENTUM], sigma, book.slow_trail, rules.momentum_gain, book.core.n_bars, rules.momentum_needed
     )
-    awake[CARRY] = write_carry(wish[CARRY], sigma, book.funding, book.n_funding, rules.funding_needed)
+    awake[CARRY] = write_carry(
+        wish[CARRY], sigma, book.funding, book.n_funding, rules.funding_needed, book.core.n_bars,
+        params.vol_horizon_bars,
+    )  # fmt: skip
     awake[REVERSAL] = write_reversal(
         wish[REVERSAL], sigma, book.beta, market[MARKET_VARIANCE], book.residual_trail, rules.reversal_gain,
         book.core.n_bars, params.vol_horizon_bars, calm,

@@ -10,6 +10,9 @@ from engine.domain import F8
 USUAL_CONVICTION = 0.5
 """Of a sleeve whose wishes say an order and not how sure it is: about what a trend has on average."""
 
+MOST_GROSS = 4.0
+"""Gross weight of a sleeve's own book, at most: a covariance that sees no risk where there is some levers nothing."""
+
 
 @kernel_part
 def volatility_of(covariance: F8, weight: F8) -> float:
@@ -30,7 +33,7 @@ def write_book(raw: F8, sigma: F8, beta: F8, covariance: F8, neutral: bool, conv
     Every wish is divided by its symbol's volatility, so that equal wishes carry equal risk. What moves with the market
     is taken out of a neutral sleeve: w - beta (beta . w) / (beta . beta), the orthogonal projection. The rest is scaled
     to the volatility ``target``, times the root mean square of the raw wishes, at most 1, where conviction counts, and
-    times ``USUAL_CONVICTION`` where it does not.
+    times ``USUAL_CONVICTION`` where it does not. Its gross weight stays within ``MOST_GROSS``.
 
     Parameters
     ----------
@@ -62,6 +65,9 @@ def write_book(raw: F8, sigma: F8, beta: F8, covariance: F8, neutral: bool, conv
     else:
         target *= USUAL_CONVICTION
     volatility = volatility_of(covariance, raw)
-    factor = target / volatility if volatility > 0.0 else 0.0
+    gross = 0.0
+    for i in range(raw.shape[0]):
+        gross += abs(raw[i])
+    factor = min(target / volatility, MOST_GROSS / gross) if volatility > 0.0 and gross > 0.0 else 0.0
     for i in range(raw.shape[0]):
         raw[i] *= factor

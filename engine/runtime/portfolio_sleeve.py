@@ -1,0 +1,128 @@
+"""The portfolio strategy on paper and live: the backtest's kernel, with funding as the venue announces it.
+
+A backtest is told each settlement at the close at or after it. Live, the same is put together from what the venue
+announces: a rate counts as settled at the first close at or after its moment, as it was announced at the close before.
+Settlements of earlier hours come from the record, so a restart does not forget them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.domain import F8, I8, MarkPrice, Params
+from engine.strategies.portfolio_runner import PortfolioRunner, Told
+from engine.strategies.sleeves.state import NAMES
+
+_NEVER = 2**62
+
+
+class PortfolioSleeve:
+    """Wishes of the portfolio strategy, bar by bar.
+
+    Parameters
+    ----------
+    params : Params
+        In force, scaled by ``share``.
+    own : dict
+        The strategy's own parameters.
+    symbols : tuple of str
+    share : float
+        What the capital ladder allows. The strategy thinks in whole limits and its wishes are scaled, so that its
+        evidence does not depend on the rung.
+    """
+
+    def __init__(self, params: Params, own: dict[str, Any], symbols: tuple[str, ...], share: float = 1.0) -> None:
+        self._share = share
+        whole = share if share > 0.0 else 1.0
+        unscaled = params._replace(vol_target=params.vol_target / whole, rebalance_band=params.rebalance_band / whole)
+        self.runner = PortfolioRunner(unscaled, own, symbols)
+        self._settled: dict[str, list[tuple[int, float]]] = {}
+        self._announced: dict[str, tuple[int, float]] = {}
+        self._answer: tuple[int, F8] | None = None
+        self._told: Told | None = None
+
+    @property
+    def history(self) -> int:
+        """Bars wanted before the first decision."""
+        return self.runner.history
+
+    def take_over(self, other: PortfolioSleeve) -> None:
+        """Go on with another one's memory; limits may differ, symbols and horizons may not."""
+        self.runner.book, self.runner.n_bars = other.runner.book, other.runner.n_bars
+        self._settled, self._announced = other._settled, other._announced
+        self._answer, self._told = None, other._told
+
+    def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take settlements from the record: ``symbol``, ``ts_funding`` (ns) and ``rate`` (fraction)."""
+        for row in rows:
+            if row["rate"] is not None:
+                self._settled.setdefault(row["symbol"], []).append((int(row["ts_funding"]), float(row["rate"])))
+        for each in self._settled.values():
+            each.sort()
+
+    def see(self, ts_close: I8, close_px: F8) -> None:
+        """Take closed bars (T, N) from before the next decision."""
+        if len(ts_close):
+            self._told = self.runner.advance(ts_close, close_px, self._due(ts_close))
+
+    def _due(self, ts_close: I8) -> F8:
+        """Return remembered rates due at each close (T, N), NaN for a symbol of which none is known."""
+        for symbol, (moment, rate) in list(self._announced.items()):
+            if moment <= ts_close[-1]:
+                self._settled.setdefault(symbol, []).append((moment, rate))
+                self._announced[symbol] = (_NEVER, 0.0)
+        first_open = 2 * ts_close[0] - ts_close[1] if len(ts_close) > 1 and self.runner.n_bars == 0 else 0
+        rates = np.full((len(ts_close), len(self.runner.symbols)), np.nan)
+        for i, symbol in enumerate(self.runner.symbols):
+            if symbol not in self._settled and symbol not in self._announced:
+                continue
+            waiting = self._settled.get(symbol, [])
+            rates[:, i] = 0.0
+            while waiting and waiting[0][0] <= ts_close[-1]:
+                moment, rate = waiting.pop(0)
+                if moment > first_open:  # older ones belong to bars that are not there
+                    rates[np.searchsorted(ts_close, moment), i] += rate
+        return rates
+
+    def decide(
+        self, ts_close: int, close_px: F8, marks: Mapping[str, MarkPrice], given: F8 | None = None
+    ) -> F8:  # fmt: skip
+        """Return the target weights (N,) at a bar's close; the same bar asked again gets the same answer.
+
+        Parameters
+        ----------
+        ts_close : int, ns
+        close_px : (N,) float64
+        marks : mapping of symbol to MarkPrice
+            The newest of each; what they announce for later is remembered.
+        given : (N,) float64 in [-1, 1], optional
+            The models' convictions, as far as they count.
+        """
+        if self._answer is not None and self._answer[0] == ts_close:
+            return self._answer[1]
+        times = np.array([ts_close], dtype=np.int64)
+        due = self._due(times)
+        for symbol in self.runner.symbols:
+            mark = marks.get(symbol)
+            if mark is not None and mark.ts_next_funding > ts_close and np.isfinite(mark.funding_rate):
+                self._announced[symbol] = (mark.ts_next_funding, mark.funding_rate)
+        self._told = self.runner.advance(
+            times, np.asarray(close_px)[None, :], due, None if given is None else given[None, :]
+        )  # fmt: skip
+        self._answer = ts_close, self._told.weight[0] * self._share
+        return self._answer[1]
+
+    def record(self) -> dict[str, Any]:
+        """Return what a decision's record keeps: each sleeve's multiplier, its own book and what it earned net."""
+        if self._told is None:
+            return {}
+        book = self.runner.book
+        return {
+            name: {"share": float(self._told.share[-1, s]), "net": float(self._told.net[-1, s]),
+                   "awake": bool(book.awake[s]), "held": (book.held[s] * self._share).tolist()}
+            for s, name in enumerate(NAMES)
+            if self.runner.takes_part(name)
+        }  # fmt: skip

@@ -1,0 +1,121 @@
+"""The portfolio strategy on paper and live: it says what the backtest says, and a restart forgets no settlement."""
+
+import json
+
+import numpy as np
+import pytest
+from research_bars import walk
+from test_decider import HISTORY, INSTRUMENTS, NOW, SYMBOLS, account_with, config, market_now
+from test_decider_models import FakeHost
+
+from engine.domain import MarkPrice, TradingState
+from engine.research.walkforward import WalkForwardConfig, run_walk_forward
+from engine.runtime.decider import Decider
+from engine.runtime.model_host import Said
+from engine.runtime.portfolio_sleeve import PortfolioSleeve
+from engine.settings import SystemConfig
+from engine.strategies.portfolio_runner import PortfolioRunner
+
+OWN = {"sleeves": "trend+momentum+carry+tail+models", "momentum_hours": 2.0, "funding_hours": 2.0}
+HOUR_NS = 3_600_000_000_000
+FIVE = ("A", "B", "C", "D", "E")
+
+
+def a_sleeve(share=1.0, own=OWN):
+    params = SystemConfig(
+        decision_interval="1h", trend_horizons_hours=(12.0,), volatility_horizon_hours=24.0
+    ).params()  # fmt: skip
+    scaled = params._replace(vol_target=params.vol_target * share, rebalance_band=params.rebalance_band * share)
+    return PortfolioSleeve(scaled, own, FIVE, share), params
+
+
+def tape(n_bars=120):
+    rng = np.random.default_rng(2)
+    closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.01, (n_bars, 5)), axis=0))
+    ts_close = (np.arange(1, n_bars + 1) * HOUR_NS).astype(np.int64)
+    rates = np.where((np.arange(1, n_bars + 1) % 8 == 0)[:, None], rng.normal(1e-4, 1e-4, (n_bars, 5)), 0.0)
+    return ts_close, closes, rates
+
+
+def marks_at(t, rates):
+    """What the venue announces after the close of bar ``t``: the next settlement and its rate."""
+    after = (t + 1) // 8 * 8 + 8
+    if after > len(rates):
+        return {}
+    return {
+        name: MarkPrice(name, 0, 0, 1.0, 1.0, float(rates[after - 1, i]), after * HOUR_NS)
+        for i, name in enumerate(FIVE)
+    }  # fmt: skip
+
+
+def test_live_is_told_the_same_settlements_as_a_backtest_and_says_the_same_bit_for_bit():
+    sleeve, params = a_sleeve()
+    ts_close, closes, rates = tape()
+    rates[:64] = np.where(np.arange(1, 65)[:, None] % 8 == 0, rates[:64], 0.0)
+    batch = PortfolioRunner(params, OWN, FIVE).advance(ts_close, closes, rates).weight
+    recorded = [
+        {"symbol": name, "ts_funding": int(ts_close[t]), "rate": float(rates[t, i])}
+        for i, name in enumerate(FIVE) for t in range(7, 60, 8)
+    ]  # fmt: skip
+    old = {"symbol": "A", "ts_funding": -50 * HOUR_NS, "rate": 0.5}
+    sleeve.remember([*recorded, old, {"symbol": "B", "ts_funding": 1, "rate": None}])
+    sleeve.see(ts_close[:60], closes[:60])
+    said = []
+    for t in range(60, len(closes)):
+        said.append(sleeve.decide(int(ts_close[t]), closes[t], marks_at(t, rates)))
+        assert sleeve.decide(int(ts_close[t]), closes[t] * 2, {}) is said[-1]  # the same bar is not seen twice
+        if t == 60:  # the settlement at bar 63 was announced before anything was decided
+            assert sleeve._announced["A"][0] == 64 * HOUR_NS
+    assert np.array_equal(np.array(said), batch[60:], equal_nan=True)
+    assert set(sleeve.record()) == {"trend", "momentum", "carry", "tail", "models"}
+    json.dumps(sleeve.record(), allow_nan=False)
+
+
+def test_the_capital_ladder_scales_wishes_and_not_what_is_learned():
+    (whole, _), (half, _) = a_sleeve(), a_sleeve(0.5)
+    ts_close, closes, _ = tape()
+    for sleeve in (whole, half):
+        sleeve.see(ts_close[:-1], closes[:-1])
+    one, two = (sleeve.decide(int(ts_close[-1]), closes[-1], {}) for sleeve in (whole, half))
+    assert two == pytest.approx(one / 2)
+    assert half.runner.book.loss == pytest.approx(whole.runner.book.loss)
+    fresh, _ = a_sleeve(0.5)
+    fresh.take_over(half)
+    later = int(ts_close[-1]) + HOUR_NS
+    assert np.array_equal(fresh.decide(later, closes[-1], {}), half.decide(later, closes[-1], {}))
+
+
+async def test_the_engine_decides_on_the_portfolio_and_records_its_sleeves():
+    own = {"sleeves": "trend+models+tail"}
+    decider = Decider(config(strategy="portfolio", strategy_params=own), INSTRUMENTS)
+    decider.warm_up({symbol: bars[:-1] for symbol, bars in HISTORY.items()})
+    decider.models = FakeHost(Said(np.array([-0.8, np.nan]), 0.4, {"version": "one"}))
+    market = market_now()
+    seen = market.slice_at(SYMBOLS, "1m", HISTORY["BTCUSDT"][-1].ts_open, NOW)
+    wish = await decider.wish(seen, account_with(), market, lambda symbol: 0.0)
+    decision, view = decider.decide(seen, account_with(), market, np.zeros(2), TradingState.RUNNING, wish)
+    assert np.array_equal(decision.raw_weight, wish)
+    assert (decision.approved_weight > 0).any()
+    detail = json.loads(decider.detail(decision, seen, view, {}, wish))
+    assert detail["portfolio"]["wish"] == pytest.approx(wish.tolist())
+    assert detail["portfolio"]["sleeves"]["trend"]["share"] > 0
+    assert detail["portfolio"]["sleeves"]["models"]["awake"] is True
+    assert detail["models"]["wish"][0] == -0.8
+    assert decider.warm_up_bars > 60
+
+
+def test_settings_with_parameters_that_the_portfolio_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="sleeve 'x' is not one of"):
+        SystemConfig(strategy="portfolio", strategy_params={"sleeves": "x"})
+
+
+def test_a_walk_forward_trades_the_portfolio(tmp_path):
+    bars = walk(1600, symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"), seed=3)
+    asked = WalkForwardConfig(
+        bars=bars, strategy="portfolio", grid={"momentum_hours": [48, 96]}, train_days=30, test_days=20, home=tmp_path,
+        params={"horizons": "12,48", "volatility_horizon_hours": 48},
+    )  # fmt: skip
+    result = run_walk_forward(asked)
+    assert len(result.traded) >= 1
+    assert {fold.member.chosen["momentum_hours"] for fold in result.traded} <= {48, 96}
+    assert sum(fold.n_fills for fold in result.traded) > 0
