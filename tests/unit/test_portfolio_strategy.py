@@ -89,9 +89,8 @@ def test_a_neutral_sleeve_has_no_market_and_the_volatility_it_aims_at():
 
 def test_a_covariance_that_sees_no_risk_cannot_lever_a_book():
     ts_close, closes, funding = market(300)
-    closes[:, 1:5] = (
-        closes[:, :1] * np.array([1.0, 2.0, 3.0, 4.0]) * (1 + 1e-7 * np.arange(300)[:, None] * [1, -1, 1, -1])
-    )
+    apart = 1e-7 * np.arange(300)[:, None] * [1, -1, 1, -1]
+    closes[:, 1:5] = closes[:, :1] * np.array([1.0, 2.0, 3.0, 4.0]) * (1 + apart)
     told = runner(sleeves="momentum+carry").advance(ts_close, closes, funding)
     assert np.nanmax(np.abs(told.weight).sum(axis=1)) <= 2 * 4.0 + 1e-9
 
