@@ -26,6 +26,7 @@ from app.data_client import DataCalls
 from app.evidence_client import EvidenceCalls
 from app.execution_client import ExecutionCalls
 from app.model_client import ModelCalls
+from app.portfolio_client import PortfolioCalls
 from app.research_client import ResearchCalls
 from app.risk_client import RiskCalls
 from app.vault_client import VaultCalls
@@ -87,7 +88,9 @@ class _Connection:
     token: bytes
 
 
-class EngineClient(VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls, RiskCalls, ExecutionCalls):
+class EngineClient(
+    VaultCalls, ResearchCalls, DataCalls, EvidenceCalls, ModelCalls, RiskCalls, ExecutionCalls, PortfolioCalls
+):  # fmt: skip
     """Reads and commands of one engine, found through ``<home>/engine.json``. Safe to share between threads.
 
     Parameters

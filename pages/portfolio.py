@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, performance, tables, widgets
+from app import charts, performance, portfolio_view, tables, widgets
 from app.client import engine_client
 
 REFRESH_S = 5
@@ -59,6 +59,8 @@ def live_positions() -> None:
 
 
 live_positions()
+
+portfolio_view.sleeves(client)
 
 st.subheader("Returns")
 daily, monthly = tables.return_rows(measured)

@@ -21,14 +21,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.core.metrics import annual_growth, max_drawdown, sharpe_ratio
-from engine.domain import F8, I8, NS_PER_S
-from engine.research.backtest import BacktestConfig, BacktestResult, run_backtest
+from engine.core.simulate import SimResult
+from engine.domain import F8, I8, NS_PER_S, Sleeve
+from engine.research.backtest import BacktestConfig, run_backtest
+from engine.research.config import resolve
 from engine.research.figures import DAYS_PER_YEAR, btc_column, day_ends
 from engine.research.ledger import Ledger, Trial
 from engine.research.loading import BarTable, load_funding
 from engine.research.montecarlo import block_length, drawn_rows
 from engine.research.pairs import SPOT_SUFFIX
-from engine.research.sleeve_evidence import evidence
+from engine.research.portfolio_scan import scan_portfolio
+from engine.research.simulation import has_volume, scan_of
+from engine.research.sleeve_evidence import by_day, evidence
+from engine.research.sleeve_report import optimised
 from engine.settings import SystemConfig
 from engine.strategies.portfolio import DEFAULT_SLEEVES, SLEEVES
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
@@ -150,11 +155,22 @@ def row_of(
     }  # fmt: skip
 
 
-def _row_of_run(case: Case, result: BacktestResult, split_ns: int, seed: int) -> dict[str, Any]:
-    fills = result.simulation.fills
-    paid = float(result.metrics["fees"] + result.metrics["slippage"])
+def simulated(config: BacktestConfig, bars: BarTable, funding: F8 | None) -> SimResult:
+    """Return what a built-in strategy does, without judging it: what was tried only has to be counted."""
+    resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
+    scan = scan_of(bars, funding, resolved, config.cash)
+    if resolved.params.sleeve == Sleeve.EXTERNAL:
+        scan_portfolio(scan, resolved.params, resolved.user_params, bars.symbols)
+    else:
+        scan.advance(len(bars.ts_open))
+    return scan.result()
+
+
+def _row_of_run(case: Case, bars: BarTable, result: SimResult, split_ns: int, seed: int) -> dict[str, Any]:
+    money, fills = result.account.money[0], result.fills
+    paid = float(money["fees"]) + float(money["slippage"])
     traded = float(np.sum(np.abs(fills.qty) * fills.px))
-    return row_of(case, result.bars.ts_close, result.simulation.track.equity, split_ns, paid, traded, seed)
+    return row_of(case, bars.ts_close, result.track.equity, split_ns, paid, traded, seed)
 
 
 def _holding(bars: BarTable, symbol: str, split_ns: int, seed: int) -> dict[str, Any] | None:
@@ -168,15 +184,18 @@ def _holding(bars: BarTable, symbol: str, split_ns: int, seed: int) -> dict[str,
     return row_of(case, bars.ts_close[there], equity, split_ns, CASH * 0.0005, CASH, seed)
 
 
-def count_tried(config: BacktestConfig, run: Callable[[BacktestConfig], BacktestResult]) -> int:
-    """Run what was tried again, into the ledger of ``config.home``, and count what is gone; return how many."""
-    for params in TRIED:
-        run(config.model_copy(update={"strategy": "portfolio", "params": params, "panel": "off"}))
-    bars = config.bars
-    if bars is not None and config.home is not None:
-        gone = [Trial(f"draft {number}", math.nan, np.empty(0)) for number in range(TRIED_AND_GONE)]
-        Ledger(config.home).record_many(bars.fingerprint, gone)
-    return len(TRIED) + TRIED_AND_GONE
+def count_tried(config: BacktestConfig, bars: BarTable, funding: F8 | None, home: Path) -> int:
+    """Run what was tried again, put it and what is gone into the ledger, and return how many trials that makes."""
+    ends = bars.ts_close[day_ends(bars.ts_close)]
+    trials = [Trial(f"draft {number}", math.nan, np.empty(0)) for number in range(TRIED_AND_GONE)]
+    for number, params in enumerate(TRIED):
+        result = simulated(config.model_copy(update={"params": params}), bars, funding)
+        returns = daily(bars.ts_close, result.track.equity, CASH)
+        trials.append(Trial(f"tried {number}", sharpe_ratio(returns, 1.0), returns, ends, DAYS_PER_YEAR))
+    ledger = Ledger(home)
+    ledger.know(bars)
+    ledger.record_many(bars.fingerprint, trials)
+    return len(trials)
 
 
 def told_over(bars: BarTable, funding: F8 | None, params: dict[str, Any]) -> tuple[Told, PortfolioRunner]:
@@ -255,23 +274,27 @@ def run_reference(
         Told what is being done.
     """
     seed = int(bars.fingerprint[:8], 16)
-    base = BacktestConfig(bars=bars, funding=funding, cash=CASH, home=home, panel="off")
+    base = BacktestConfig(bars=bars, strategy="portfolio", funding=funding, cash=CASH, home=home, panel="full")
+    rates = None if funding is None else load_funding(funding, bars)
     report("what was tried before")
-    tried = count_tried(base, run_backtest)
-    rows, curves, full = [], {}, None
+    tried = count_tried(base, bars, rates, home)
+    rows, curves = [], {}
     for case in CASES[1:]:
         report(case.name)
-        result = run_backtest(base.model_copy(update={"strategy": case.strategy, "params": case.params}))
-        curves[case.name] = result.simulation.track.equity
-        rows.append(_row_of_run(case, result, split_ns, seed))
+        asked = base.model_copy(update={"strategy": case.strategy, "params": case.params})
+        result = simulated(asked, bars, rates)
+        curves[case.name] = result.track.equity
+        rows.append(_row_of_run(case, bars, result, split_ns, seed))
     report(f"{CASES[0].name}, with the whole honesty panel")
-    full = run_backtest(base.model_copy(update={"strategy": "portfolio", "panel": "full"}))
-    rows.insert(0, _row_of_run(CASES[0], full, split_ns, seed))
+    full = run_backtest(base)
+    rows.insert(0, _row_of_run(CASES[0], bars, full.simulation, split_ns, seed))
     for symbol in ("BTCUSDT", "ETHUSDT"):
         held = _holding(bars, symbol, split_ns, seed)
         rows += [held] if held else []
     report("evidence")
-    told, runner = told_over(bars, None if funding is None else load_funding(funding, bars), {})
+    told, runner = told_over(bars, rates, {})
+    moments, days = by_day(bars.ts_close, told.net)
+    optimisers, why = optimised(moments // 1_000_000, days, told.share[day_ends(bars.ts_close)], runner)
     equity = full.simulation.track.equity
     panel = full.to_json(max_points=700)
     return {
@@ -284,5 +307,5 @@ def run_reference(
         "metrics": panel["metrics"], "equity": panel["equity"], "sensitivity": panel["sensitivity"],
         "evidence": evidence(told, bars.ts_close, runner, split_ns),
         "crises": crises_of(bars, told, equity, curves["trend alone"]), "tail": tail_of(told, bars.ts_close),
-        "elapsed_s": full.elapsed_s,
+        "elapsed_s": full.elapsed_s, "optimisers": optimisers, "why_no_optimisers": why,
     }  # fmt: skip

@@ -157,11 +157,41 @@ def _what(result: dict[str, Any]) -> str:
     )
 
 
+OPTIMISER_HEAD = (
+    "rule",
+    "net Sharpe ratio",
+    "growth a year",
+    "volatility",
+    "drawdown",
+    "turnover a year",
+    "costs a year",
+)
 CRISIS_HEAD = ("crisis", "days", "tail hedge", "portfolio", "trend alone", "BTC")
 SLEEVE_HEAD = (
     "sleeve", "net Sharpe ratio", "in research", "held out", "return a year", "volatility", "contributed a year",
     "mean multiplier", "last",
 )  # fmt: skip
+
+
+def _optimiser_rows(result: dict[str, Any]) -> list[list[str]]:
+    found = result["optimisers"]
+    return [
+        [row["name"], number(row["sharpe"]), percent(row["cagr"]), percent(row["volatility"]),
+         percent(row["max_drawdown"]), number(row["turnover"], 1), percent(row["costs_a_year"], 2)]
+        for row in (found["rows"] if found else ())
+    ]  # fmt: skip
+
+
+def _optimiser_line(result: dict[str, Any]) -> str:
+    found = result["optimisers"]
+    if found is None:
+        return f"No comparison of optimisers: {result['why_no_optimisers']}."
+    better = "is shown to be better" if found["beats_control"] else "is not shown to be better"
+    return (
+        f"Over the daily net returns of {', '.join(found['names'])}; chosen on {found['train_days']} days, held for the "
+        f"next {found['test_days']}, {found['folds']} times over. The best, {found['best']}, {better} than "
+        f"{found['control']} (95 %, the number tried counted)."
+    )
 
 
 def terminal(result: dict[str, Any]) -> str:
@@ -170,7 +200,8 @@ def terminal(result: dict[str, Any]) -> str:
     return "\n\n".join([
         _what(result), _aligned(HEAD, table_rows(result)), "\n".join(goal_lines(result)),
         _aligned(SLEEVE_HEAD, _sleeve_rows(result)), _aligned(head, shares), _learning_line(result),
-        _aligned(CRISIS_HEAD, _crisis_rows(result)), _tail_line(result), "\n".join(panel_lines(result)),
+        _aligned(CRISIS_HEAD, _crisis_rows(result)), _tail_line(result),
+        _aligned(OPTIMISER_HEAD, _optimiser_rows(result)), _optimiser_line(result), "\n".join(panel_lines(result)),
     ])  # fmt: skip
 
 
@@ -191,6 +222,7 @@ def markdown(result: dict[str, Any]) -> str:
         "Of its own book, net of funding and of 6 bp of what it trades; the multiplier is what its book was scaled by.",
         _table(SLEEVE_HEAD, _sleeve_rows(result)), "Mean multiplier by year:", _table(head, shares),
         _learning_line(result), "### The tail hedge", _table(CRISIS_HEAD, _crisis_rows(result)), _tail_line(result),
+        "### Optimisers over the sleeves", _table(OPTIMISER_HEAD, _optimiser_rows(result)), _optimiser_line(result),
         "### Honesty panel of the portfolio", "\n".join(f"- {line}" for line in panel_lines(result)), END,
     ])  # fmt: skip
 

@@ -27,6 +27,7 @@ from engine.runtime.model_desk import Book, ModelDesk
 from engine.runtime.news import News
 from engine.runtime.parent_desk import ParentDesk
 from engine.runtime.performance import performance
+from engine.runtime.portfolio_desk import PortfolioDesk
 from engine.runtime.report_desk import ReportDesk
 from engine.runtime.risk_desk import RiskDesk
 from engine.runtime.status import engine_status
@@ -113,6 +114,7 @@ class Commands:
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
         self._questions |= LiveDesk(engine, on_armed).handlers
         self._questions |= GoalDesk(engine, jobs).questions | ReportDesk(engine.store, jobs).questions
+        self._questions |= PortfolioDesk(engine).questions
 
     @property
     def names(self) -> list[str]:

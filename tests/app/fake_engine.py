@@ -37,6 +37,7 @@ from fake_execution import FakeExecution
 from fake_health import INCIDENT_COLUMNS, FakeHealth
 from fake_market import TICK, FakeMarket
 from fake_models import FakeModels
+from fake_portfolio import FakePortfolio
 from fake_research import FakeResearch
 from fake_risk import FakeRisk
 
@@ -61,7 +62,8 @@ class _Auth(fl.ServerMiddlewareFactory):
 
 
 class FakeEngine(
-    FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, FakeRisk, FakeExecution, fl.FlightServerBase
+    FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, FakeRisk, FakeExecution, FakePortfolio,
+    fl.FlightServerBase,
 ):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
         self.home, self.mode, self.ticking = Path(home), mode, ticking

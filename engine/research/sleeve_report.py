@@ -1,0 +1,81 @@
+"""The sleeves over a stretch of candles: what each would have earned, and optimisers that share them out instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.domain import F8, Params
+from engine.research.figures import day_ends
+from engine.research.loading import BarTable
+from engine.research.optimiser_evidence import TEST_DAYS, TRAIN_DAYS, compare
+from engine.research.sleeve_evidence import by_day, evidence
+from engine.strategies.portfolio_runner import PortfolioRunner
+from engine.strategies.sleeves.state import LEARNED, NAMES
+
+MIN_TRAIN_DAYS = 60
+
+
+def sleeve_report(bars: BarTable, funding: F8 | None, params: Params, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the sleeves' evidence and the optimisers' comparison over bars, as plain JSON types.
+
+    Parameters
+    ----------
+    bars : BarTable
+    funding : (T, N) float64 or None
+        Due at each close.
+    params : Params
+        For bars of that interval.
+    own : dict
+        The portfolio strategy's own parameters.
+
+    Returns
+    -------
+    dict
+        ``evidence``, see ``sleeve_evidence``; ``optimisers``, see ``optimiser_evidence``, or None with ``why``;
+        ``symbols``, ``first_ts_ms``, ``last_ts_ms``, ``days``.
+    """
+    runner = PortfolioRunner(params, own, bars.symbols)
+    told = runner.advance(bars.ts_close, bars.close_px, funding)
+    moments, days = by_day(bars.ts_close, told.net)
+    shares = told.share[day_ends(bars.ts_close)]
+    optimisers, why = optimised(moments // 1_000_000, days, shares, runner)
+    return {
+        "evidence": evidence(told, bars.ts_close, runner), "optimisers": optimisers, "why": why,
+        "symbols": list(bars.symbols), "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
+        "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000, "days": len(moments), "funding": funding is not None,
+    }  # fmt: skip
+
+
+def optimised(
+    ts_ms: np.ndarray, days: F8, shares: F8, runner: PortfolioRunner
+) -> tuple[dict[str, Any] | None, str | None]:  # fmt: skip
+    """Return the comparison of optimisers over the sleeves' daily net returns, or None and why there is none.
+
+    Parameters
+    ----------
+    ts_ms : (D,) int64
+    days : (D, S) float64
+        Net return of each sleeve's own book.
+    shares : (D, S) float64
+        Multipliers in force at the end of each day; what the strategy itself chose stands beside the optimisers.
+    runner : PortfolioRunner
+    """
+    taking = [s for s, name in enumerate(NAMES) if runner.takes_part(name) and np.count_nonzero(days[:, s]) > 1]
+    if len(taking) < 2:
+        return None, f"{len(taking)} sleeves have earned or lost anything: there is nothing to share out"
+    begun = max(int(np.argmax(days[:, s] != 0.0)) for s in taking if s < LEARNED) if min(taking) < LEARNED else 0
+    rest = days[begun:, taking]
+    train = min(TRAIN_DAYS, len(rest) // 2)
+    if train < MIN_TRAIN_DAYS:
+        return None, f"{len(rest)} days since the last sleeve woke; {2 * MIN_TRAIN_DAYS} are needed"
+    before = np.vstack([shares[begun - 1 : begun] if begun else shares[:1], shares[begun:-1]])
+    learned = [s for s in taking if s < LEARNED]
+    weights = before[:, learned] / np.maximum(before[:, learned].sum(axis=1, keepdims=True), 1e-12)
+    adaptive = (weights * days[begun:, learned]).sum(axis=1)
+    found = compare(
+        rest, ts_ms[begun:], tuple(NAMES[s] for s in taking), train=train, test=min(TEST_DAYS, train // 2),
+        given={"adaptive, learned sleeves only": adaptive},
+    )  # fmt: skip
+    return found, None

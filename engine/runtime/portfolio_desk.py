@@ -1,0 +1,148 @@
+"""What the Portfolio page asks of the sleeves: multipliers now and through time, and the newest comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.domain import F8
+from engine.errors import CommandRefused, DataError
+from engine.research.loading import BarTable, align
+from engine.runtime.elsewhere import elsewhere
+from engine.strategies import portfolio
+
+if TYPE_CHECKING:
+    from engine.runtime.engine import Engine
+    from storage.database import Database
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+KIND = "portfolio"
+SHOWN_DECISIONS = 500
+POINTS = 120
+
+
+class PortfolioDesk:
+    """Answers ``portfolio`` and ``portfolio.compare``.
+
+    Parameters
+    ----------
+    engine : Engine
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._running: asyncio.Task[dict[str, Any]] | None = None
+        self.questions: dict[str, Handler] = {"portfolio": self._now, "portfolio.compare": self._compare}
+
+    async def _now(self, body: dict[str, Any]) -> dict[str, Any]:
+        config = self._engine.loop.config
+        return await asyncio.to_thread(_answer, self._engine.store, config.strategy)
+
+    async def _compare(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Compare now; whoever asks while a comparison goes on gets that one's outcome."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._made())
+        await asyncio.shield(self._running)
+        return await self._now(body)
+
+    async def _made(self) -> dict[str, Any]:
+        from engine.research.sleeve_report import sleeve_report
+
+        engine, began = self._engine, time.time_ns()
+        config = engine.loop.config
+        bars, funding = await asyncio.to_thread(_hourly, engine.store, config.symbols)
+        params = config.model_copy(update={"decision_interval": "1h"}).params()
+        own = config.strategy_params if config.strategy == portfolio.NAME else {}
+        found = dict(await asyncio.to_thread(elsewhere, sleeve_report, bars, funding, params, own))
+        row = {
+            "run_id": f"portfolio-{began}", "kind": KIND, "status": "done", "ts_started": began,
+            "ts_finished": time.time_ns(), "progress": 1.0, "config": json.dumps({"symbols": list(config.symbols)}),
+            "metrics": json.dumps({"days": found["days"]}), "result": json.dumps(found, allow_nan=False),
+        }  # fmt: skip
+        await asyncio.wrap_future(engine.store.append_durable("runs", [row]))
+        return found
+
+
+def _answer(store: Database, strategy: str) -> dict[str, Any]:
+    rows = store.rows(
+        "SELECT ts_close, ts_decided, detail FROM decisions WHERE strategy = ? ORDER BY decision_id DESC LIMIT ?",
+        [portfolio.NAME, SHOWN_DECISIONS],
+    )
+    told = [(row, json.loads(row["detail"]).get("portfolio") or {}) for row in rows]
+    told = [(row, said["sleeves"]) for row, said in told if said.get("sleeves")]
+    reports = store.rows("SELECT ts_started, result FROM runs WHERE kind = ? ORDER BY ts_started DESC LIMIT 1", [KIND])
+    return {"strategy": strategy, "in_force": strategy == portfolio.NAME} | sleeves_now(told) | {
+        "report": None if not reports else json.loads(reports[0]["result"]) | {"ts": reports[0]["ts_started"]},
+    }  # fmt: skip
+
+
+def sleeves_now(told: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """Return what the newest decisions say of the sleeves.
+
+    Parameters
+    ----------
+    told : list of (row of ``decisions``, the record's sleeves)
+        Newest first.
+
+    Returns
+    -------
+    dict
+        ``ts_decided`` ns, None without a decision; ``sleeves``: rows of ``name, share, awake, gross`` (of its part in
+        the portfolio, x equity), ``earned`` (summed over the shown decisions, share of equity); ``since`` ns;
+        ``through_time``: rows of ``ts`` ns and each sleeve's multiplier.
+    """
+    if not told:
+        return {"ts_decided": None, "since": None, "decisions": 0, "sleeves": [], "through_time": []}
+    newest, now = told[0]
+    rows = [
+        {
+            "name": name, "share": said["share"], "awake": said["awake"],
+            "gross": float(np.abs(said["held"]).sum()) * said["share"],
+            "earned": sum(each[name]["net"] * each[name]["share"] for _, each in told if name in each),
+        }
+        for name, said in now.items()
+    ]  # fmt: skip
+    every = max(1, len(told) // POINTS)
+    through = [
+        {"ts": row["ts_close"]} | {name: said["share"] for name, said in each.items()} for row, each in told[::every]
+    ]
+    return {
+        "ts_decided": newest["ts_decided"], "since": told[-1][0]["ts_close"], "decisions": len(told), "sleeves": rows,
+        "through_time": through[::-1],
+    }  # fmt: skip
+
+
+def _hourly(store: Database, symbols: tuple[str, ...]) -> tuple[BarTable, F8 | None]:
+    """Return the recorded hourly candles and funding of the symbols that have any.
+
+    Raises
+    ------
+    CommandRefused
+        There are none yet.
+    """
+    series = []
+    for symbol in symbols:
+        table = store.read(
+            "SELECT ts_open, open_px, high_px, low_px, close_px, volume FROM bars "
+            "WHERE symbol = ? AND interval = '1h' ORDER BY ts_open", [symbol],
+        )  # fmt: skip
+        if table.num_rows >= 2:
+            values = np.column_stack([table.column(index).to_numpy() for index in range(1, 6)])
+            series.append((symbol, table.column(0).to_numpy(), values))
+    try:
+        bars = align(series) if series else None
+    except DataError as error:
+        raise CommandRefused(f"The hourly candles on the record cannot be used: {error}.") from error
+    if bars is None:
+        raise CommandRefused("There are no hourly candles of the traded symbols on the record yet. Try again later.")
+    rates = np.zeros((len(bars.ts_open), len(bars.symbols)))
+    for row in store.rows("SELECT symbol, ts_funding, rate FROM funding WHERE rate IS NOT NULL"):
+        at = int(np.searchsorted(bars.ts_close, row["ts_funding"]))
+        if row["symbol"] in bars.symbols and at < len(rates) and row["ts_funding"] > bars.ts_open[0]:
+            rates[at, bars.symbols.index(row["symbol"])] += row["rate"]
+    return bars, rates if rates.any() else None

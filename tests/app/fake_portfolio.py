@@ -1,0 +1,65 @@
+"""What the fake engine says of the sleeves: asleep and awake ones, and a comparison of a year."""
+
+from __future__ import annotations
+
+import time
+
+from engine.domain import NS_PER_DAY
+from engine.errors import CommandRefused
+from engine.runtime.portfolio_desk import sleeves_now
+
+NAMES = ("trend", "momentum", "carry", "models", "tail", "basis")
+MONTHS = [1_700_000_000_000 + 30 * 86_400_000 * k for k in range(12)]
+
+
+def report():
+    """A comparison over twelve months; carry lost, trend earned, the hedge cost."""
+    sleeves = [
+        {"name": name, "sharpe": sharpe, "sharpe_before": sharpe, "sharpe_after": sharpe and sharpe / 2,
+         "return_a_year": 0.1 * (sharpe or 0.0), "volatility": 0.1, "contribution_a_year": 0.05 * (sharpe or 0.0),
+         "mean_share": 0.3, "last_share": 0.4, "awake_share": 0.9}
+        for name, sharpe in zip(NAMES, (1.6, 0.9, -0.4, None, -0.2, None), strict=True)
+    ]  # fmt: skip
+    rows = [
+        {"name": name, "sharpe": sharpe, "cagr": 0.1, "volatility": 0.08, "max_drawdown": 0.05, "turnover": 3.0,
+         "costs_a_year": 0.0018, "seconds": 0.1}
+        for name, sharpe in (("equal weight", 1.1), ("risk parity", 1.2), ("QUBO, annealed", 0.8))
+    ]  # fmt: skip
+    monthly = {"ts_ms": MONTHS} | {name: [0.01 * (k % 3 - 1) for k in range(12)] for name in NAMES}
+    return {
+        "ts": time.time_ns(), "days": 365, "symbols": ["BTCUSDT", "ETHUSDT"], "funding": True, "why": None,
+        "first_ts_ms": MONTHS[0], "last_ts_ms": MONTHS[-1],
+        "evidence": {"sleeves": sleeves, "split_ms": MONTHS[8], "shares": monthly, "contributions": monthly,
+                     "learning": {"days": 300, "learner_loss": 150.0, "best": "trend", "best_loss": 146.5,
+                                  "regret": 3.5, "bound": 28.0, "rate": [0.1, 0.1], "first_rate": 0.19}},
+        "optimisers": {"rows": rows, "best": "risk parity", "beats_control": False, "control": "equal weight",
+                       "train_days": 150, "test_days": 30, "folds": 5, "first_ts_ms": MONTHS[5],
+                       "last_ts_ms": MONTHS[-1], "names": list(NAMES), "last": {}, "cost": 0.0006},
+    }  # fmt: skip
+
+
+class FakePortfolio:
+    """Mixed into ``FakeEngine``."""
+
+    portfolio_report: dict | None = None
+    portfolio_refusal: str | None = None
+
+    def act_portfolio(self, body):
+        told = [] if self.books_empty else [self._said(k) for k in range(40)]
+        return {"strategy": "trend" if self.books_empty else "portfolio", "in_force": not self.books_empty} | (
+            sleeves_now(told)
+        ) | {"report": self.portfolio_report}  # fmt: skip
+
+    def _said(self, k):
+        now = time.time_ns()
+        sleeves = {
+            name: {"share": 0.3 + 0.01 * k, "net": 0.0001, "awake": name != "basis", "held": [0.2, -0.1]}
+            for name in NAMES
+        }  # fmt: skip
+        return {"ts_close": now - k * NS_PER_DAY // 24, "ts_decided": now - k * NS_PER_DAY // 24}, sleeves
+
+    def act_portfolio_compare(self, body):
+        if self.portfolio_refusal:
+            raise CommandRefused(self.portfolio_refusal)
+        self.portfolio_report = report()
+        return self.act_portfolio(body)

@@ -1,0 +1,72 @@
+"""The sleeves on the Portfolio page: a value, nothing yet, and unknown."""
+
+import pytest
+from fake_portfolio import report
+from page_engine import PageEngine, page, texts
+
+from app import portfolio
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+
+    def start(**kwargs):
+        engines.append(PageEngine(tmp_path, **kwargs).start())
+        return engines[-1]
+
+    engines = []
+    yield start
+    for engine in engines:
+        engine.stop()
+
+
+def button(script):
+    return next(each for each in script.button if each.label == "Compare now")
+
+
+def test_sleeves_and_the_comparison_are_shown(running):
+    engine = running()
+    script = page("portfolio").run()
+    assert not script.exception
+    said = texts(script)
+    assert "No comparison yet" in said
+    assert "newest 40 decisions" in said
+    button(script).click().run()
+    assert not script.exception
+    said = texts(script)
+    assert "none is shown to be better than equal weight" in said
+    assert "the shares lost 3.5 units more than the best fixed sleeve (trend)" in said
+    assert "Most came from trend" in said
+    assert [action for action, _ in engine.calls].count("portfolio.compare") == 1
+    engine.portfolio_refusal = "There are no hourly candles of the traded symbols on the record yet."
+    button(script).click().run()
+    assert "There are no hourly candles" in " ".join(each.value for each in script.error)
+
+
+def test_without_a_decision_of_the_portfolio_the_page_says_what_is_in_force():
+    answer = {"sleeves": [], "through_time": [], "decisions": 0}
+    assert portfolio.now_rows(answer).empty
+    nothing = report() | {"optimisers": None, "why": "30 days since the last sleeve woke; 120 are needed"}
+    assert portfolio.optimiser_rows(nothing).empty
+    assert "120 are needed" in portfolio.optimiser_sentence(nothing)
+    nothing["evidence"]["learning"] = None
+    assert "Too few days" in portfolio.learning_sentence(nothing)
+
+
+def test_the_figures_hold_every_sleeve():
+    made = report()
+    figure = portfolio.contributions_figure(made)
+    assert [trace.name for trace in figure.data] == [row["name"] for row in made["evidence"]["sleeves"]]
+    steps = portfolio.shares_figure(*portfolio.monthly(made, "shares"))
+    assert steps.data[0].line.shape == "hv"
+
+
+def test_an_engine_that_is_down_is_unknown_and_not_empty(running):
+    engine = running()
+    engine.stop()
+    script = page("portfolio").run()
+    assert not script.exception
+    said = texts(script)
+    assert "unknown" in said.lower()
+    assert "has made no decision" not in said

@@ -1,0 +1,83 @@
+"""What the engine answers of the sleeves: from decisions and from its own candles."""
+
+import json
+
+import numpy as np
+import pytest
+from research_bars import walk
+
+from engine.domain import NS_PER_DAY
+from engine.errors import CommandRefused
+from engine.research.sleeve_report import sleeve_report
+from engine.runtime.portfolio_desk import _answer, _hourly, sleeves_now
+from engine.settings import SystemConfig
+from storage.database import Database
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Database(tmp_path / "paper.duckdb")
+    yield made
+    made.close()
+
+
+def said(share, net=0.001):
+    return {"trend": {"share": share, "net": net, "awake": True, "held": [0.5, -0.25]},
+            "tail": {"share": 0.25, "net": -0.0004, "awake": False, "held": [0.0, 0.0]}}  # fmt: skip
+
+
+def test_decisions_tell_what_every_sleeve_has_and_earned():
+    told = [({"ts_close": 10 - k, "ts_decided": 10 - k}, said(0.4 + 0.1 * k)) for k in range(3)]
+    found = sleeves_now(told)
+    trend, tail = found["sleeves"]
+    assert trend["share"] == 0.4
+    assert trend["gross"] == pytest.approx(0.75 * 0.4)
+    assert trend["earned"] == pytest.approx(0.001 * (0.4 + 0.5 + 0.6))
+    assert tail["earned"] == pytest.approx(3 * -0.0004 * 0.25)
+    assert [row["ts"] for row in found["through_time"]] == [8, 9, 10]
+    assert sleeves_now([])["ts_decided"] is None
+
+
+def test_a_record_without_portfolio_or_candles_says_so(store):
+    found = _answer(store, "trend")
+    assert (found["in_force"], found["sleeves"], found["report"]) == (False, [], None)
+    with pytest.raises(CommandRefused, match="no hourly candles"):
+        _hourly(store, ("BTCUSDT",))
+
+
+def test_the_record_gives_candles_and_funding(store):
+    bars = walk(50, symbols=("BTCUSDT", "ETHUSDT"), seed=1)
+    rows = [
+        {"symbol": symbol, "interval": "1h", "ts_open": int(bars.ts_open[t]), "open_px": bars.open_px[t, i],
+         "high_px": bars.high_px[t, i], "low_px": bars.low_px[t, i], "close_px": bars.close_px[t, i], "volume": 1.0}
+        for i, symbol in enumerate(bars.symbols) for t in range(50)
+    ]  # fmt: skip
+    store.append_durable("bars", rows).result(30)
+    settled = {"symbol": "ETHUSDT", "ts_funding": int(bars.ts_close[20]), "rate": 0.0003, "mark_px": 1.0}
+    store.append_durable("funding", [settled]).result(30)
+    found, rates = _hourly(store, ("BTCUSDT", "ETHUSDT", "NEWUSDT"))
+    assert found.symbols == ("BTCUSDT", "ETHUSDT")
+    assert np.array_equal(found.close_px, bars.close_px)
+    assert rates[20].tolist() == [0.0, 0.0003]
+    assert rates.sum() == 0.0003
+
+
+def test_a_report_compares_optimisers_once_there_are_days_enough(monkeypatch):
+    from engine.research import optimiser_evidence
+    from engine.research.optimisers import OPTIMISERS, equal, risk_parity
+
+    cheap = {"equal weight": equal, "risk parity": risk_parity}
+    monkeypatch.setattr(optimiser_evidence, "OPTIMISERS", cheap)
+    params = SystemConfig(decision_interval="1h", trend_horizons_hours=(24.0,), volatility_horizon_hours=24.0).params()
+    own = {"sleeves": "trend+momentum+tail", "momentum_hours": 48.0}
+    bars = walk(150 * 24, symbols=("AUSDT", "BUSDT", "CUSDT", "DUSDT"), seed=4)
+    found = sleeve_report(bars, None, params, own)
+    json.dumps(found, allow_nan=False)
+    names = [row["name"] for row in found["optimisers"]["rows"]]
+    assert names == ["equal weight", "risk parity", "adaptive, learned sleeves only"]
+    assert found["optimisers"]["train_days"] >= 60
+    assert found["optimisers"]["first_ts_ms"] - found["first_ts_ms"] > 60 * NS_PER_DAY // 1_000_000
+    short = sleeve_report(walk(600, symbols=("AUSDT", "BUSDT", "CUSDT", "DUSDT"), seed=4), None, params, own)
+    assert short["optimisers"] is None
+    assert "are needed" in short["why"]
+    assert len(OPTIMISERS) == 6
