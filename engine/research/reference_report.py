@@ -188,8 +188,8 @@ def _optimiser_line(result: dict[str, Any]) -> str:
         return f"No comparison of optimisers: {result['why_no_optimisers']}."
     better = "is shown to be better" if found["beats_control"] else "is not shown to be better"
     return (
-        f"Over the daily net returns of {', '.join(found['names'])}; chosen on {found['train_days']} days, held for the "
-        f"next {found['test_days']}, {found['folds']} times over. The best, {found['best']}, {better} than "
+        f"Over the daily net returns of {', '.join(found['names'])}; chosen on {found['train_days']} days, held for "
+        f"the next {found['test_days']}, {found['folds']} times over. The best, {found['best']}, {better} than "
         f"{found['control']} (95 %, the number tried counted)."
     )
 

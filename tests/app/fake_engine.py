@@ -62,7 +62,14 @@ class _Auth(fl.ServerMiddlewareFactory):
 
 
 class FakeEngine(
-    FakeActions, FakeHealth, FakeResearch, FakeData, FakeModels, FakeRisk, FakeExecution, FakePortfolio,
+    FakeActions,
+    FakeHealth,
+    FakeResearch,
+    FakeData,
+    FakeModels,
+    FakeRisk,
+    FakeExecution,
+    FakePortfolio,
     fl.FlightServerBase,
 ):
     def __init__(self, home: Path, *, empty: bool = False, mode: str = "paper", seed: int = 7, ticking: bool = True):
