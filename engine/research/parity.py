@@ -149,7 +149,9 @@ class Backtester:
         for record in played.records:
             market, view = seen_by(record)
             wish = np.full(len(bars.symbols), np.nan)
-            if runner is not None:
+            if isinstance(runner, PortfolioRunner):
+                wish = runner.decide(market.ts_close, market.close_px)
+            elif runner is not None:
                 rows = (market.open_px, market.high_px, market.low_px, market.close_px, market.volume)
                 own = record["own"]
                 wish = runner.decide(market.ts_close, rows, numbers(own["weight"]), float(own["equity_before"]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from fake_actions import refuse
+
 from engine.domain import NS_PER_DAY
-from engine.errors import CommandRefused
 from engine.runtime.portfolio_desk import sleeves_now
 
 NAMES = ("trend", "momentum", "carry", "models", "tail", "basis")
@@ -60,6 +61,6 @@ class FakePortfolio:
 
     def act_portfolio_compare(self, body):
         if self.portfolio_refusal:
-            raise CommandRefused(self.portfolio_refusal)
+            raise refuse(self.portfolio_refusal)
         self.portfolio_report = report()
         return self.act_portfolio(body)
