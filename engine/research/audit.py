@@ -48,7 +48,8 @@ def equity_again(bars: BarTable, fills: FillLog, funding: F8 | None, cash: float
         newest = np.maximum.accumulate(np.where(known, np.arange(n_bars), 0))
         marks = np.where(known, close_px, np.nan_to_num(close_px[newest]))
         held = np.cumsum(bought)
-        paid = np.cumsum(np.where(known, held * marks, 0.0) * funding[:, i]) if funding is not None else 0.0
+        # also where the candle is missing: the venue settles on its mark, whoever records candles
+        paid = np.cumsum(held * marks * np.nan_to_num(funding[:, i])) if funding is not None else 0.0
         equity += held * marks - np.cumsum(spent) - paid
     return equity
 

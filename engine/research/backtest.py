@@ -223,13 +223,13 @@ def _harsher(
     return rerun
 
 
-def _funding_paid(result: SimResult, bars: BarTable, funding: F8 | None, stretch: Stretch) -> float:
+def _funding_paid(result: SimResult, funding: F8 | None, stretch: Stretch) -> float:
     """Funding paid inside a stretch, from the recorded weights, so that parts add up to the whole."""
     if funding is None:
         return 0.0
     part = slice(stretch.first, stretch.last)
     notional = result.track.weight[part] * result.track.equity[part, None]
-    return float(np.sum(np.where(np.isfinite(bars.close_px[part]), notional, 0.0) * funding[part]))
+    return float(np.sum(notional * np.nan_to_num(funding[part])))
 
 
 def _funding_on(table: BarTable, bars: BarTable, funding: F8) -> F8:
@@ -319,8 +319,8 @@ def _measured(config: BacktestConfig, resolved: Resolved, bars: BarTable, fundin
     money = result.account.money[0]
     metrics |= {name: int(money[name]) for name in ("ambiguous_bars", "liquidations")}
     metrics["stops"] = int(np.sum(result.fills.kind == FillKind.STOP))
-    in_sample = figures(bars, result, trips, early, {"funding": _funding_paid(result, bars, funding, early)})
-    late_funding = {"funding": _funding_paid(result, bars, funding, late)}
+    in_sample = figures(bars, result, trips, early, {"funding": _funding_paid(result, funding, early)})
+    late_funding = {"funding": _funding_paid(result, funding, late)}
     out_of_sample = figures(bars, result, trips, late, late_funding) if late.opening_equity > 0 else {}
     out_of_sample["first_ts_ms"] = int(bars.ts_open[split]) // 1_000_000
     alive = bool((result.track.equity > 0).all())

@@ -112,9 +112,8 @@ class Commands:
 
         # merged into the questions: what these carry must not be kept in the table of commands
         self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
-        self._questions |= LiveDesk(engine, on_armed).handlers
+        self._questions |= LiveDesk(engine, on_armed).handlers | PortfolioDesk(engine).questions
         self._questions |= GoalDesk(engine, jobs).questions | ReportDesk(engine.store, jobs).questions
-        self._questions |= PortfolioDesk(engine).questions
 
     @property
     def names(self) -> list[str]:

@@ -44,6 +44,10 @@ def test_funding_by_hand(traded):
     fills = one._replace(**{name: np.array(value) for name, value in bought.items()})
     funding = np.array([[0.01], [0.0], [0.0]])
     assert equity_again(bars, fills, funding, 10_000.0).tolist() == pytest.approx([10_017.8] * 3)
+    missing = flat.copy()
+    missing[1] = np.nan  # no candle, but the venue settles on its mark all the same
+    later = equity_again(bars._replace(close_px=missing), fills, funding[[1, 0, 2]], 10_000.0)
+    assert later.tolist() == pytest.approx([10_020.0, 10_017.8, 10_017.8])
 
 
 def test_overwritten_prices_change_the_checksum():
