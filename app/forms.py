@@ -19,7 +19,7 @@ from app.settings_form import Field, changes, refused_fields, resets, shown, wri
 FORM_COLUMNS = (
     ("Account and goal", "Market", "Execution", "Operations", "Other"),
     ("Strategy", "Models", "News", "Stored data", "Computing"),
-    ("Risk",),
+    ("Risk", "Risk of the whole book"),
 )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from app.formats import UNKNOWN, is_known, moment, money, number, percent, signed, signed_percent
 from app.performance import parsed, total_return
-from engine.domain import RULE_SENTENCE, Rule, TradingState, Verdict
+from engine.domain import RULE_ORDER, RULE_SENTENCE, Rule, TradingState, Verdict
 
 
 class Column(NamedTuple):
@@ -119,7 +119,8 @@ _RATIOS: tuple[tuple[str, str, str, str], ...] = (
 _RULE_UNIT: dict[Rule, str] = {
     Rule.TRADING_STATE: "state", Rule.STALE_DATA: "s", Rule.WARM_UP: "bars", Rule.DAILY_LOSS: "%", Rule.DRAWDOWN: "%",
     Rule.SYMBOL_CAP: "× equity", Rule.GROSS_CAP: "× equity", Rule.LEVERAGE: "× equity", Rule.VENUE_FILTER: "USDT",
-    Rule.REBALANCE_BAND: "× equity",
+    Rule.REBALANCE_BAND: "× equity", Rule.KELLY: "%", Rule.CVAR: "%", Rule.CUSHION: "× equity",
+    Rule.CLUSTER_CAP: "× equity", Rule.NET_CAP: "× equity", Rule.STRESS: "%",
 }  # fmt: skip
 
 VERDICT_WORD = {Verdict.PASS: "pass", Verdict.CLIP: "▾ clip", Verdict.REFUSE: "✕ refuse"}
@@ -245,7 +246,9 @@ def rule_rows(detail: dict[str, Any], symbol: str) -> pd.DataFrame:
     """Return a row a rule: its number and limit for one symbol, its verdict on every symbol, its sentence."""
     at = detail["symbols"].index(symbol)
     rows = []
-    for rule in Rule:
+    for rule in RULE_ORDER:
+        if rule >= len(detail["verdict"][at]):
+            continue  # the record of a version that did not know the rule
         verdicts = {name: VERDICT_WORD[Verdict(detail["verdict"][i][rule])] for i, name in enumerate(detail["symbols"])}
         rows.append({
             "rule": rule_name(rule), "measured": rule_number(rule, detail["measured"][at][rule]),

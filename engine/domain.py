@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from engine.limits import risk_limits
+
 F8: TypeAlias = npt.NDArray[np.float64]
 I8: TypeAlias = npt.NDArray[np.int64]
 
@@ -124,7 +126,7 @@ class TradingState(IntEnum):
 
 
 class Rule(IntEnum):
-    """Risk rules in the order in which the gate applies them. The index is the column in ``Decision.verdict``."""
+    """Risk rules. The index is the column in ``Decision.verdict``; ``RULE_ORDER`` says when each is applied."""
 
     TRADING_STATE = 0
     STALE_DATA = 1
@@ -136,21 +138,36 @@ class Rule(IntEnum):
     LEVERAGE = 7
     VENUE_FILTER = 8
     REBALANCE_BAND = 9
+    KELLY = 10
+    CVAR = 11
+    CUSHION = 12
+    CLUSTER_CAP = 13
+    NET_CAP = 14
+    STRESS = 15
 
 
 N_RULES = len(Rule)
+
+RULE_ORDER = tuple(Rule(column) for column in (0, 1, 2, 3, 4, 5, 13, 14, 10, 11, 15, 12, 6, 7, 8, 9))
+"""The rules in the order in which the gate applies them. Columns are only ever appended, so that old records read."""
 
 RULE_SENTENCE: dict[Rule, str] = {
     Rule.TRADING_STATE: "The kill switch or reconciliation allows only reducing, or nothing.",
     Rule.STALE_DATA: "The symbol's price is older than allowed, so its exposure may not grow.",
     Rule.WARM_UP: "The sleeve has not yet seen enough bars for its longest horizon.",
-    Rule.DAILY_LOSS: "Today's loss has reached its limit: the book is flattened until tomorrow (UTC).",
+    Rule.DAILY_LOSS: "As today's loss grows the book is shrunk, then only reduced, then flat until tomorrow (UTC).",
     Rule.DRAWDOWN: "Exposure shrinks with the cushion left to the maximum drawdown.",
     Rule.SYMBOL_CAP: "One symbol may not exceed its share of equity.",
     Rule.GROSS_CAP: "The sum of absolute weights may not exceed its cap.",
     Rule.LEVERAGE: "Gross notional may not exceed the leverage limit.",
     Rule.VENUE_FILTER: "The venue's lot size, minimum quantity or minimum notional.",
     Rule.REBALANCE_BAND: "The change is smaller than the rebalance band, so it is not worth its cost.",
+    Rule.KELLY: "The book's volatility may not exceed what the strategy's own record, shrunk by its error, is worth.",
+    Rule.CVAR: "The mean loss of the book's worst days may not exceed its share of equity.",
+    Rule.CUSHION: "A gap against every position may not take equity below the drawdown floor.",
+    Rule.CLUSTER_CAP: "Symbols that move together may not exceed their joint share of equity.",
+    Rule.NET_CAP: "Longs less shorts may not exceed their share of equity.",
+    Rule.STRESS: "The loss in the worst stated shock may not exceed its share of equity.",
 }
 
 
@@ -226,6 +243,8 @@ class Params(NamedTuple):
     max_age_s: float
     rebalance_band: float  # weight; smaller changes are not traded
     model_share: float = 0.0  # trend sleeve: share of the conviction that given weights count for, where there are any
+    risk: np.ndarray = risk_limits()  # (1,) engine.limits.RISK_LIMITS
+    tail_table: F8 = np.ones(2)  # (K,) expected shortfall of a unit-variance Student-t, see ``shortfall_table``
 
 
 class Decision(NamedTuple):

@@ -13,9 +13,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from engine.core.tail import TailMethod, shortfall_table
 from engine.domain import INTERVAL_S, Params, Sleeve
+from engine.limits import risk_limits
 from engine.strategies import BUILT_IN, portfolio
 
+_TAIL_METHODS = {
+    "filtered": TailMethod.FILTERED, "student-t": TailMethod.STUDENT_T, "historical": TailMethod.HISTORICAL,
+}  # fmt: skip
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT")
 
 
@@ -48,6 +53,53 @@ class SystemConfig(BaseModel):
     max_symbol_weight: float = Field(0.5, gt=0, le=5, description="Cap on one symbol's |weight|")
     max_gross_weight: float = Field(2.0, gt=0, le=10, description="Cap on the sum of |weights|")
     max_leverage: float = Field(3.0, ge=1, le=20, description="Gross notional over equity")
+    max_net_weight: float = Field(1.0, gt=0, le=10, description="Cap on longs less shorts, either way")
+    max_cluster_weight: float = Field(
+        1.0, gt=0, le=10, description="Cap on the net weight of symbols that move together"
+    )
+    cluster_correlation: float = Field(
+        0.7, ge=0.1, le=1, description="Correlation from which two symbols count as one cluster"
+    )
+    drawdown_full_share: float = Field(
+        0.6, ge=0, le=0.95, description="Share of the drawdown limit that is used before exposure shrinks"
+    )
+    daily_throttle_share: float = Field(
+        0.5, gt=0, le=1, description="Share of the daily loss limit from which exposure shrinks"
+    )
+    daily_reduce_share: float = Field(
+        0.7, gt=0, le=1, description="Share of the daily loss limit from which exposure may only shrink"
+    )
+    daily_flatten_share: float = Field(
+        0.85, gt=0, le=1, description="Share of the daily loss limit from which the book is flat until tomorrow (UTC)"
+    )
+    cvar_method: Literal["filtered", "student-t", "historical"] = Field(
+        "filtered", description="How tomorrow's losses are made: past returns at today's volatility, a law, or history"
+    )
+    cvar_level: float = Field(0.975, ge=0.9, le=0.995, description="Level of the expected shortfall (CVaR)")
+    cvar_horizon_hours: float = Field(24.0, ge=1, le=240, description="Horizon of the expected shortfall, hours")
+    max_cvar: float = Field(
+        0.04, gt=0, le=1, description="Cap on the expected shortfall over the horizon, share of equity"
+    )
+    kelly_fraction: float = Field(0.5, gt=0, le=1, description="Share of the Kelly volatility that may be used")
+    kelly_prior_sharpe: float = Field(
+        1.0, ge=0, le=5, description="Sharpe ratio a year that is assumed before the strategy has a record"
+    )
+    kelly_prior_days: float = Field(
+        1095.0, ge=1, le=3650, description="Days of record for which that assumption counts"
+    )
+    kelly_memory_days: float = Field(730.0, ge=30, le=3650, description="Memory of the strategy's record, days")
+    gap_pct: float = Field(
+        0.30, gt=0, le=1, description="Move against every position between two decisions that the book must survive"
+    )
+    stop_slippage_pct: float = Field(
+        0.01, ge=0, le=0.2, description="What leaving after such a gap costs on top, share of price"
+    )
+    stress_fall: float = Field(0.40, gt=0, le=1, description="Fall of the market in the stress test")
+    stress_rise: float = Field(0.25, gt=0, le=3, description="Rise of the market in the stress test")
+    stress_own: float = Field(
+        0.05, ge=0, le=1, description="Move of each symbol on its own, against the position, on top of that"
+    )
+    max_stress_loss: float = Field(0.20, gt=0, le=1, description="Cap on the loss in the stress test, share of equity")
     max_price_age_s: float = Field(15.0, gt=0, le=3600, description="Older prices block new risk, seconds")
     rebalance_band: float = Field(0.05, ge=0, le=0.5, description="Smallest change of weight worth trading")
     maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
@@ -62,6 +114,9 @@ class SystemConfig(BaseModel):
         1.0, ge=0, le=10, description="adaptive and almgren-chriss: 0 spreads evenly, 3 does most of it at the start"
     )
     execution_participation: float = Field(0.1, gt=0, le=0.5, description="pov: share of everything that trades")
+    max_orders_per_minute: int = Field(
+        600, ge=1, le=1800, description="Orders that may add risk within a minute; reducing is never refused"
+    )
     protective_stop_pct: float = Field(0.05, gt=0.001, le=0.5, description="Distance of the exchange-resident stop")
     drill_every_days: int = Field(7, ge=1, le=30, description="Each kill level is rehearsed this often, days")
     min_liquidation_distance: float = Field(
@@ -107,6 +162,9 @@ class SystemConfig(BaseModel):
     use_maker_orders: bool = Field(True, description="Try post-only first; off: cross at once")
     use_gate_daily_loss: bool = Field(True, description="Enforce the daily loss limit; may be off in paper only")
     use_gate_drawdown: bool = Field(True, description="Enforce the drawdown control; may be off in paper only")
+    use_gate_book: bool = Field(
+        True, description="Enforce Kelly, CVaR, gap, cluster, net and stress limits; may be off in paper only"
+    )
 
     @field_validator("decision_interval")
     @classmethod
@@ -168,12 +226,22 @@ class SystemConfig(BaseModel):
             raise ValueError(
                 f"max_symbol_weight {self.max_symbol_weight} is above max_gross_weight {self.max_gross_weight}"
             )
+        if not self.daily_throttle_share <= self.daily_reduce_share <= self.daily_flatten_share:
+            raise ValueError(
+                f"daily_throttle_share {self.daily_throttle_share}, daily_reduce_share {self.daily_reduce_share} and "
+                f"daily_flatten_share {self.daily_flatten_share} must follow one another: a ladder is climbed upwards"
+            )
         return self
 
     @property
     def interval_s(self) -> int:
         """Seconds in one decision bar."""
         return INTERVAL_S[self.decision_interval]
+
+    @property
+    def every_gate_on(self) -> bool:
+        """Whether daily loss, drawdown and the limits on the book are all enforced: live trading wants them."""
+        return self.use_gate_daily_loss and self.use_gate_drawdown and self.use_gate_book
 
     def params(self) -> Params:
         """Return the numbers the compiled core needs, in bars of the decision interval."""
@@ -195,6 +263,32 @@ class SystemConfig(BaseModel):
             max_drawdown=self.max_total_drawdown if self.use_gate_drawdown else 1e9,
             max_age_s=self.max_price_age_s,
             rebalance_band=self.rebalance_band,
+            risk=self.risk_limits(),
+            tail_table=shortfall_table(self.cvar_level),
+        )
+
+    def risk_limits(self) -> np.ndarray:
+        """Return the limits on the whole book; with ``use_gate_book`` off only the day's ladder is left."""
+        if self.strategy == "ema-cross":
+            return risk_limits()
+        ladder: dict[str, float] = {
+            "full_share": self.drawdown_full_share, "throttle_share": self.daily_throttle_share,
+            "reduce_share": self.daily_reduce_share, "flatten_share": self.daily_flatten_share,
+        }  # fmt: skip
+        if not self.use_gate_book:
+            return risk_limits(**ladder)
+        alike = (
+            "kelly_fraction", "kelly_prior_sharpe", "kelly_prior_days", "kelly_memory_days", "max_cvar",
+            "max_cluster_weight", "cluster_correlation", "max_net_weight", "stress_fall", "stress_rise", "stress_own",
+            "max_stress_loss",
+        )  # fmt: skip
+        return risk_limits(
+            **ladder,
+            **{name: getattr(self, name) for name in alike},
+            horizon_bars=max(round(self.cvar_horizon_hours * 3600 / self.interval_s), 1),
+            tail_method=int(_TAIL_METHODS[self.cvar_method]),
+            tail_level=self.cvar_level,
+            gap=self.gap_pct + self.stop_slippage_pct,
         )
 
 

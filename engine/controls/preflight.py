@@ -121,8 +121,9 @@ def local_items(facts: LocalFacts, config: SystemConfig) -> list[Item]:
         ),
         _kill_switch(facts.kill_level),
         Item(
-            "Loss limits on", config.use_gate_daily_loss and config.use_gate_drawdown,
-            f"daily loss {_on(config.use_gate_daily_loss)}, drawdown {_on(config.use_gate_drawdown)}", "both on",
+            "Loss limits on", config.every_gate_on,
+            f"daily loss {_on(config.use_gate_daily_loss)}, drawdown {_on(config.use_gate_drawdown)}, "
+            f"book {_on(config.use_gate_book)}", "all on",
             "Switch both on on the Settings page.",
         ),
         Item(

@@ -59,6 +59,7 @@ def mark_book(state: State, equity: float, ts_close: int) -> None:
     if ts_close >= book["ts_day_end"]:
         book["ts_day_end"] = (ts_close // NS_PER_DAY + 1) * NS_PER_DAY
         book["day_open_equity"] = equity
+        book["day_worst"] = 0.0
         book["day_locked"] = 0
 
 

@@ -20,6 +20,9 @@ _inner: Any = njit(error_model="numpy", _nrt=False, forceinline=True)  # type: i
 _part: Any = njit(  # type: ignore[call-overload]
     error_model="numpy", _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
+_apart: Any = njit(  # type: ignore[call-overload]
+    error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 _entry: Any = njit(error_model="numpy", _nrt=False, nogil=True, cache=True)  # type: ignore[call-overload]
 _copying: Any = njit
 
@@ -40,6 +43,15 @@ def kernel_part(function: Function) -> Function:
     Without the way in from Python, which unpacks every array of every record, compilation takes half the time.
     """
     compiled: Function = _part(function)
+    return compiled
+
+
+def kernel_apart(function: Function) -> Function:
+    """Compile a function like ``kernel_part`` that is called, not copied into each of its callers.
+
+    For what is long and not needed on every bar: copied into every scan, it would be compiled once for each.
+    """
+    compiled: Function = _apart(function)
     return compiled
 
 
@@ -65,7 +77,7 @@ def source_fingerprint() -> str:
     """Return a hex digest of the core's and the vocabulary's source text."""
     core = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in [*sorted(core.glob("*.py")), core.parent / "domain.py"]:
+    for path in [*sorted(core.glob("*.py")), core.parent / "domain.py", core.parent / "limits.py"]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

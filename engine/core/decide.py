@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.account import equity_of, mark_book, valuation_px
+from engine.core.book_rules import apply_book_rules, note_period
 from engine.core.compiling import kernel_part
 from engine.core.drafts import Draft
 from engine.core.risk import (
@@ -47,22 +48,28 @@ def _write_present(n_symbols: int, draft: Draft, account: AccountView, equity: f
 
 @kernel_part
 def _standing(state: State, equity: float, trading_state: int, params: Params, keep_record: bool) -> Standing:
-    """Compare equity with peak and day. Without a record, losses too small for any rule may be given as 0.
+    """Compare equity with peak and day. Without a record, losses of ema-cross too small for any rule may be given as 0.
 
     That spares two divisions on most bars; the margin is far above rounding, so no rule sees a difference.
     """
     book = state.book[0]
     peak, day_open = book["peak_equity"], book["day_open_equity"]
     drawdown, day_loss = 0.0, 0.0
-    if keep_record or not equity >= peak * (1.0 - params.max_drawdown * FULL_SIZE_DRAWDOWN + _MARGIN):
+    exact = keep_record or params.sleeve != _EMA_CROSS
+    if exact or not equity >= peak * (1.0 - params.max_drawdown * FULL_SIZE_DRAWDOWN + _MARGIN):
         drawdown = 1.0 - equity / peak if peak > 0.0 else 0.0
         if drawdown >= params.max_drawdown:
             book["drawdown_locked"] = 1
-    if keep_record or not equity >= day_open * (1.0 - params.max_daily_loss * NO_NEW_RISK_LOSS + _MARGIN):
+    if exact or not equity >= day_open * (1.0 - params.max_daily_loss * NO_NEW_RISK_LOSS + _MARGIN):
         day_loss = 1.0 - equity / day_open if day_open > 0.0 else 0.0
         if day_loss >= params.max_daily_loss:
             book["day_locked"] = 1
-    return Standing(equity, drawdown, day_loss, book["day_locked"] == 1, book["drawdown_locked"] == 1, trading_state)
+    worst = day_loss
+    if params.sleeve != _EMA_CROSS:
+        worst = max(day_loss, book["day_worst"])
+        book["day_worst"] = worst
+    locked, fallen = book["day_locked"] == 1, book["drawdown_locked"] == 1
+    return Standing(equity, drawdown, peak, day_loss, worst, locked, fallen, trading_state)
 
 
 @kernel_part
@@ -144,7 +151,7 @@ def decide(
     equity = _mark(n_symbols, state, draft, account, cash)
     if equity == equity:
         mark_book(state, equity, ts_close)
-    advance_sleeve(n_symbols, state, close_px, t, params, keep_record)
+    advance_sleeve(n_symbols, state, close_px, t, params)
     standing = _standing(state, equity, account.trading_state, params, keep_record)
     needed = bars_needed(params)
     skippable = params.sleeve == _EMA_CROSS and not keep_record
@@ -152,6 +159,8 @@ def decide(
         _hold(n_symbols, draft, account)
         return equity, np.nan, np.nan
     gross = _write_present(n_symbols, draft, account, equity)
+    if params.sleeve != _EMA_CROSS:
+        note_period(state, draft, equity, params)
     volatility = write_sized_weights(n_symbols, state, draft, external_weight, t, needed, params, keep_record)
 
     halted = params.gate and account.trading_state == _HALTED
@@ -159,9 +168,12 @@ def decide(
         refuse_all(n_symbols, draft, _HALTED)
         _hold(n_symbols, draft, account)
         return equity, gross, volatility
-    wished = 0.0
+    wished, over = 0.0, False
     if params.gate and equity > 0.0:
         wished = write_symbol_limits(n_symbols, state, draft, close_px, t, age_s, needed, standing, params, keep_record)
+        if params.sleeve != _EMA_CROSS:
+            records = keep_record and params.gate  # a variable: for a constant it would be compiled anew
+            wished, over = apply_book_rules(state, draft, standing, params, records)
     elif params.gate:
         refuse_all(n_symbols, draft, account.trading_state)
     for i in range(n_symbols):
@@ -170,7 +182,7 @@ def decide(
         else:
             draft.approved_weight[i] = draft.sized_weight[i]
         present_qty = account.position_qty[i] + account.in_flight_qty[i]
-        write_target(n_symbols, state, draft, i, present_qty, equity, instruments, params, keep_record)
+        write_target(n_symbols, state, draft, i, present_qty, equity, over, instruments, params, keep_record)
     return equity, gross, volatility
 
 

@@ -1,7 +1,7 @@
-"""The risk gate: every rule in the order of ``Rule``, with verdict, measured number and limit for every symbol.
+"""The risk gate's older rules, with verdict, measured number and limit for every symbol; ``book_rules`` has the rest.
 
-Rules 0 to 7 only ever lower a weight, so passing one cannot undo another. "Present" is position plus what is in
-flight. Reducing is allowed by every rule; only HALTED stops everything.
+They are applied in ``RULE_ORDER``. All but the last two only ever lower a weight, so passing one cannot undo another.
+"Present" is position plus what is in flight. Reducing is allowed by every rule; only HALTED stops everything.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import NamedTuple
 from engine.core.compiling import kernel, kernel_part
 from engine.core.drafts import Draft, weight_verdict, write_verdict
 from engine.core.state import State
-from engine.domain import F8, N_RULES, Params, Rule, TradingState, Verdict
+from engine.domain import F8, N_RULES, Params, Rule, Sleeve, TradingState, Verdict
 
 _STATE, _STALE, _WARM_UP = int(Rule.TRADING_STATE), int(Rule.STALE_DATA), int(Rule.WARM_UP)
 _DAILY_LOSS, _DRAWDOWN = int(Rule.DAILY_LOSS), int(Rule.DRAWDOWN)
 _SYMBOL_CAP, _GROSS_CAP, _LEVERAGE = int(Rule.SYMBOL_CAP), int(Rule.GROSS_CAP), int(Rule.LEVERAGE)
 _PASS, _REFUSE = int(Verdict.PASS), int(Verdict.REFUSE)
+_EMA_CROSS = int(Sleeve.EMA_CROSS)
 _HALTED, _REDUCE_ONLY = int(TradingState.HALTED), int(TradingState.REDUCE_ONLY)
 
 FULL_SIZE_DRAWDOWN = 1.0 / 3.0
-"""Share of the drawdown limit that may be used before exposure shrinks."""
+"""Share of the drawdown limit that ema-cross may use before exposure shrinks; see ``RISK_LIMITS.full_share``."""
 
 NO_NEW_RISK_LOSS = 0.5
-"""Share of the daily loss limit from which exposure may not grow."""
+"""Share of the daily loss limit from which ema-cross may not grow; other sleeves have a ladder in ``RISK_LIMITS``."""
 
 DRIFT_TOLERANCE = 0.02
 """How far, relative to a ceiling, prices may carry a position beyond it before a reduction is forced."""
@@ -34,21 +35,24 @@ class Standing(NamedTuple):
 
     equity: float  # ccy
     drawdown: float  # fraction of peak
+    peak: float  # ccy
     day_loss: float  # fraction of the day's opening equity, negative when up
+    day_worst: float  # the largest of the day so far; for ema-cross the present one
     day_locked: bool
     drawdown_locked: bool
     trading_state: int
 
 
 @kernel
-def drawdown_scale(drawdown: float, max_drawdown: float) -> float:
+def drawdown_scale(drawdown: float, max_drawdown: float, full_share: float = FULL_SIZE_DRAWDOWN) -> float:
     """Return the share of full exposure that the cushion still allows.
 
-    1 while drawdown <= max/3, then (max - drawdown) / (max - max/3), 0 from max on.
+    1 while drawdown <= full_share * max, then (max - drawdown) / (max - full_share * max), 0 from max on.
 
     Parameters
     ----------
     drawdown, max_drawdown : float, fractions of peak equity
+    full_share : float in [0, 1)
 
     Returns
     -------
@@ -59,7 +63,7 @@ def drawdown_scale(drawdown: float, max_drawdown: float) -> float:
     >>> [round(drawdown_scale(fall, 0.15), 12) for fall in (0.05, 0.10, 0.15)]
     [1.0, 0.5, 0.0]
     """
-    full_until = max_drawdown * FULL_SIZE_DRAWDOWN
+    full_until = max_drawdown * full_share
     if drawdown <= full_until:
         return 1.0
     if drawdown >= max_drawdown:
@@ -76,18 +80,67 @@ def without_growth(weight: float, present: float) -> float:
     return present if abs(weight) > abs(present) else weight
 
 
+@kernel
+def day_scale(worst_loss: float, max_daily_loss: float, throttle_share: float, flatten_share: float) -> float:
+    """Return the share of full exposure that today's worst loss still allows.
+
+    1 until ``throttle_share`` of the limit is lost, 0 from ``flatten_share`` on, straight in between.
+
+    Parameters
+    ----------
+    worst_loss, max_daily_loss : float, fractions of the day's opening equity
+    throttle_share, flatten_share : float
+        Shares of ``max_daily_loss``; the same for both leaves only the step to 0.
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Examples
+    --------
+    >>> [round(day_scale(loss, 0.05, 0.4, 0.8), 12) for loss in (0.02, 0.03, 0.04)]
+    [1.0, 0.5, 0.0]
+    """
+    begin, end = throttle_share * max_daily_loss, flatten_share * max_daily_loss
+    if worst_loss >= end:
+        return 0.0
+    if worst_loss <= begin:
+        return 1.0
+    return (end - worst_loss) / (end - begin)
+
+
+@kernel_part
+def _daily_weight(draft: Draft, i: int, weight: float, standing: Standing, params: Params) -> float:
+    """Return the weight after the day's ladder: throttle, reduce only, flat; locked for the day at the limit itself.
+
+    It follows the day's worst loss, so within a day it only goes up.
+    """
+    present, worst = draft.present_weight[i], standing.day_worst
+    is_yardstick = params.sleeve == _EMA_CROSS
+    reduce_share = NO_NEW_RISK_LOSS if is_yardstick else params.risk[0]["reduce_share"]
+    if standing.day_locked:
+        return 0.0
+    if not is_yardstick:
+        scale = day_scale(
+            worst, params.max_daily_loss, params.risk[0]["throttle_share"], params.risk[0]["flatten_share"]
+        )
+        if scale == 0.0:
+            return 0.0
+        if scale < 1.0 and draft.raw_weight[i] == draft.raw_weight[i]:
+            ceiling = scale * abs(draft.sized_weight[i])
+            weight = min(max(weight, -ceiling), ceiling)
+    return without_growth(weight, present) if worst >= reduce_share * params.max_daily_loss else weight
+
+
 @kernel_part
 def _loss_rules(
     draft: Draft, i: int, weight: float, scale: float, standing: Standing, params: Params, keep_record: bool
 ) -> float:
     present = draft.present_weight[i]
     before = weight
-    if standing.day_locked:
-        weight = 0.0
-    elif standing.day_loss >= NO_NEW_RISK_LOSS * params.max_daily_loss:
-        weight = without_growth(weight, present)
+    weight = _daily_weight(draft, i, weight, standing, params)
     verdict = weight_verdict(before, weight, present)
-    write_verdict(draft, i, _DAILY_LOSS, verdict, standing.day_loss, params.max_daily_loss, keep_record)
+    write_verdict(draft, i, _DAILY_LOSS, verdict, standing.day_worst, params.max_daily_loss, keep_record)
 
     before = weight
     if standing.drawdown_locked:
@@ -179,7 +232,8 @@ def write_symbol_limits(
         Sum of absolute approved weights.
     """
     gross = 0.0
-    scale = drawdown_scale(standing.drawdown, params.max_drawdown)
+    full_share = FULL_SIZE_DRAWDOWN if params.sleeve == _EMA_CROSS else params.risk[0]["full_share"]
+    scale = drawdown_scale(standing.drawdown, params.max_drawdown, full_share)
     for i in range(n_symbols):
         weight = _symbol_rules(state, draft, i, close_px[t, i], age_s[i], needed, scale, standing, params, keep_record)
         draft.approved_weight[i] = weight
@@ -222,9 +276,12 @@ def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record
 
 
 @kernel_part
-def is_forced(wish: float, approved: float, present: float) -> bool:
-    """Return whether the gate itself demands a reduction: it lowered the wish, and the book is beyond that."""
-    return approved != wish and abs(present) > abs(approved) * (1.0 + DRIFT_TOLERANCE)
+def is_forced(wish: float, approved: float, present: float, over: bool) -> bool:
+    """Return whether the gate itself demands a reduction: it lowered the wish or the book is too large as a whole.
+
+    Either way only where the position is beyond what was approved.
+    """
+    return (over or approved != wish) and abs(present) > abs(approved) * (1.0 + DRIFT_TOLERANCE)
 
 
 @kernel_part

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.core.compiling import kernel, kernel_part
 from engine.core.state import State
+from engine.core.tail_days import advance_period
 from engine.domain import F8, Params, Sleeve
 
 _TREND = int(Sleeve.TREND)
@@ -162,26 +163,14 @@ def trend_signal(state: State, i: int, params: Params) -> float:
 
 
 @kernel_part
-def advance_closes(n_symbols: int, state: State, close_px: F8, t: int) -> None:
-    """Count bar ``t`` and keep its closes, in place: all that a decision on given weights needs of the past."""
-    for i in range(n_symbols):
-        if close_px[t, i] > 0.0:
-            state.n_bars[i] += 1
-            state.last_px[i] = close_px[t, i]
-
-
-@kernel_part
-def advance_sleeve(n_symbols: int, state: State, close_px: F8, t: int, params: Params, keep_record: bool) -> None:
-    """Advance the configured sleeve by bar ``t``, in place.
-
-    Given weights need no covariance; it is kept up to date only for the volatility in a decision's record.
-    """
+def advance_sleeve(n_symbols: int, state: State, close_px: F8, t: int, params: Params) -> None:
+    """Advance the configured sleeve, and what the gate remembers of its symbols, by bar ``t``, in place."""
     if params.sleeve == _EMA_CROSS:
         advance_ema_cross(n_symbols, state, close_px, t, params)
-    elif params.sleeve == _EXTERNAL and not keep_record:
-        advance_closes(n_symbols, state, close_px, t)
     else:
         advance_returns(n_symbols, state, close_px, t, params)
+        if params.risk[0]["horizon_bars"] > 0:
+            advance_period(state, params)
 
 
 @kernel_part

@@ -14,10 +14,30 @@ BOOK = np.dtype([
     ("peak_equity", np.float64),  # ccy, highest equity seen
     ("day_open_equity", np.float64),  # ccy, equity at the first decision of the UTC day
     ("ts_day_end", np.int64),  # ns, first instant of the next UTC day
+    ("day_worst", np.float64),  # largest loss of the UTC day so far, fraction; 0 for ema-cross
     ("day_locked", np.int64),  # 1 after the daily loss limit, until ts_day_end
     ("drawdown_locked", np.int64),  # 1 after the drawdown limit, until rearm()
+    ("edge_n", np.float64),  # periods of the strategy's own record, older ones counting for less
+    ("edge_sum", np.float64),  # of net returns over the volatility forecast for them
+    ("edge_square", np.float64),  # of their squares
+    ("period_equity", np.float64),  # ccy, equity when the present period began; 0: unknown
+    ("period_volatility", np.float64),  # forecast for the present period, fraction; 0: nothing held, or unknown
+    ("period_bars", np.int64),  # bars of the present period
+    ("n_periods", np.int64),  # periods seen
+    ("dof", np.float64),  # degrees of freedom fitted to those kept; 0 before there are enough
 ])  # fmt: skip
 """Account memory as a record: one row, so that compiled code can change it in a private copy."""
+
+KEPT_PERIODS = 365
+"""Periods whose returns are kept for the tail."""
+
+RETURN, SIGMA, FIRST, UNIT_TAIL, CLUSTER, Z = range(6)
+PAST_SIGMA = Z + KEPT_PERIODS
+PAST_COLUMNS = PAST_SIGMA + KEPT_PERIODS
+"""Columns of ``State.past``, a row a symbol. RETURN: log return since the period began. SIGMA: volatility forecast for
+it, 0 while unknown. FIRST: ``n_bars`` when it began. UNIT_TAIL: expected shortfall of weight 1 on its worse side, over
+what ``tail_days`` multiplies it by. CLUSTER: scratch. From Z on, a ring: simple returns of past periods over the
+volatility forecast for them; from PAST_SIGMA on that volatility. One more row is scratch for losses."""
 
 
 class State(NamedTuple):
@@ -34,6 +54,7 @@ class State(NamedTuple):
     crossed: npt.NDArray[np.int8]  # (N,) ema-cross: 1 when the newest bar is a signal
     log_return: F8  # (N,) newest log return, NaN without one
     book: np.ndarray  # (1,) BOOK
+    past: F8  # (N + 1, PAST_COLUMNS) what the gate remembers of past periods (days); all zero for ema-cross
 
 
 def new_state(n_symbols: int, params: Params) -> State:
@@ -63,6 +84,7 @@ def new_state(n_symbols: int, params: Params) -> State:
         crossed=np.zeros(n_symbols, dtype=np.int8),
         log_return=np.full(n_symbols, np.nan),
         book=np.zeros(1, dtype=BOOK),
+        past=np.zeros((n_symbols + 1, PAST_COLUMNS)),
     )
 
 
@@ -78,10 +100,27 @@ def copy_state(state: State) -> State:
         state.crossed.copy(),
         state.log_return.copy(),
         state.book.copy(),
+        state.past.copy(),
     )
 
 
-def restore_book(state: State, peak_equity: float, day_open_equity: float, ts_day: int) -> State:
+class Remembered(NamedTuple):
+    """What of the account's memory outlives a restart besides peak and day; see ``BOOK``."""
+
+    day_worst: float = 0.0
+    edge_n: float = 0.0
+    edge_sum: float = 0.0
+    edge_square: float = 0.0
+
+
+def remembered(state: State) -> Remembered:
+    """Return what ``restore_book`` takes back after a restart."""
+    return Remembered(*(float(state.book[name][0]) for name in Remembered._fields))
+
+
+def restore_book(
+    state: State, peak_equity: float, day_open_equity: float, ts_day: int, kept: Remembered | None = None
+) -> State:
     """Return a copy that remembers an account from before a restart.
 
     Parameters
@@ -91,6 +130,8 @@ def restore_book(state: State, peak_equity: float, day_open_equity: float, ts_da
         As recorded. The daily-loss lock follows from them at the next step.
     ts_day : int, ns
         Any moment of the UTC day that ``day_open_equity`` belongs to.
+    kept : Remembered, optional
+        Default: no worst loss of the day but the present one, and no record of the strategy's edge.
 
     Returns
     -------
@@ -100,6 +141,25 @@ def restore_book(state: State, peak_equity: float, day_open_equity: float, ts_da
     fresh.book["peak_equity"][0] = peak_equity
     fresh.book["day_open_equity"][0] = day_open_equity
     fresh.book["ts_day_end"][0] = (ts_day // NS_PER_DAY + 1) * NS_PER_DAY
+    for name, value in (kept or Remembered())._asdict().items():
+        fresh.book[name][0] = value
+    return fresh
+
+
+def adopt_book(state: State, other: State, same_strategy: bool) -> State:
+    """Return a copy with another state's peak, day and locks, and its record of the edge if that is of this strategy.
+
+    The period under way is not taken over: it began at another bar.
+    """
+    fresh = copy_state(state)
+    fresh.book[:] = other.book
+    for name in ("period_bars", "n_periods", "dof"):
+        fresh.book[name] = state.book[name]
+    for name in ("period_equity", "period_volatility"):
+        fresh.book[name][0] = 0.0
+    if not same_strategy:
+        for name in ("edge_n", "edge_sum", "edge_square"):
+            fresh.book[name][0] = 0.0
     return fresh
 
 
@@ -108,6 +168,7 @@ def rearm(state: State, equity: float) -> State:
     fresh = copy_state(state)
     fresh.book["peak_equity"][0] = equity
     fresh.book["day_open_equity"][0] = equity
+    fresh.book["day_worst"][0] = 0.0
     fresh.book["day_locked"][0] = 0
     fresh.book["drawdown_locked"][0] = 0
     return fresh

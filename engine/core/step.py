@@ -15,10 +15,32 @@ from engine.core.compiling import FINGERPRINT, cached_copying_kernel
 from engine.core.decide import decide
 from engine.core.drafts import new_draft
 from engine.core.sleeves import advance_sleeve
-from engine.core.state import State, copy_state, new_state, rearm, restore_book
-from engine.domain import F8, AccountView, Decision, InstrumentTable, MarketSlice, Params, Sleeve, TradingState
+from engine.core.state import (
+    Remembered,
+    State,
+    adopt_book,
+    copy_state,
+    new_state,
+    rearm,
+    remembered,
+    restore_book,
+)
+from engine.domain import (
+    F8,
+    AccountView,
+    Decision,
+    InstrumentTable,
+    MarketSlice,
+    Params,
+    Sleeve,
+    TradingState,
+)
+from engine.limits import RISK_LIMITS
 
-__all__ = ["State", "compile_kernels", "new_state", "normal_params", "rearm", "restore_book", "step", "warm_up"]
+__all__ = [
+    "Remembered", "State", "adopt_book", "compile_kernels", "new_state", "normal_params", "rearm", "remembered",
+    "restore_book", "step", "warm_up",
+]  # fmt: skip
 
 
 def _build_step(fingerprint: str) -> Callable[..., Any]:
@@ -52,7 +74,7 @@ def _build_warm_up(fingerprint: str) -> Callable[..., Any]:
         _ = fingerprint  # part of the cache key
         fresh = copy_state(state)
         for t in range(close_px.shape[0]):
-            advance_sleeve(fresh.last_px.shape[0], fresh, close_px, t, params, True)
+            advance_sleeve(fresh.last_px.shape[0], fresh, close_px, t, params)
         return fresh
 
     return compiled_warm_up
@@ -72,8 +94,10 @@ def normal_params(params: Params) -> Params:
     switches = ("allow_short", "gate")
     fields: dict[str, Any] = {}
     for name, value in params._asdict().items():
-        if name == "trend_horizon_bars":
+        if name in ("trend_horizon_bars", "tail_table"):
             fields[name] = _f8(value)
+        elif name == "risk":
+            fields[name] = np.ascontiguousarray(value, dtype=RISK_LIMITS)
         elif name in integers:
             fields[name] = int(value)
         else:

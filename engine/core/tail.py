@@ -1,7 +1,7 @@
 """Value at risk and expected shortfall (CVaR) of a book, by three methods. Losses are positive fractions of equity.
 
-The measures here are plain and may be called from anywhere; ``engine.core.caps`` keeps a compiled twin of what the
-gate needs on every decision.
+The measures here are plain and may be called from anywhere; ``tail_days`` and ``book_rules`` have compiled twins of
+what the gate needs on every decision.
 
 Sources: Acerbi & Tasche (2002) and Rockafellar & Uryasev (2002) for expected shortfall and its estimate from
 scenarios; McNeil, Frey & Embrechts (2015) for Student's t; Barone-Adesi, Giannopoulos & Vosper (1999) for filtered

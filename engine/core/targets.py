@@ -53,6 +53,7 @@ def write_target(
     i: int,
     present_qty: float,
     equity: float,
+    over: bool,
     instruments: InstrumentTable,
     params: Params,
     keep_record: bool,
@@ -73,6 +74,8 @@ def write_target(
     present_qty : float, signed base
         Position plus what is in flight.
     equity : float, quote currency
+    over : bool
+        The band may keep no position above its weight; see ``apply_book_rules``.
     instruments : InstrumentTable
     params : Params
     keep_record : bool
@@ -80,7 +83,7 @@ def write_target(
     approved = draft.approved_weight[i]
     present = draft.present_weight[i]
     px = draft.value_px[i]
-    forced = params.gate and is_forced(draft.sized_weight[i], approved, present)
+    forced = params.gate and is_forced(draft.sized_weight[i], approved, present, over)
     target = present_qty
     if params.sleeve != _EMA_CROSS or state.crossed[i] == 1 or forced:
         if approved == 0.0:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.core.book_rules import affordable_gross
 from engine.domain import (
     BookTop,
     Instrument,
@@ -31,6 +32,7 @@ ADVICE = {
     Rule.SYMBOL_CAP: "Order less, or raise max_symbol_weight in Settings.",
     Rule.GROSS_CAP: "Order less, or raise max_gross_weight in Settings.",
     Rule.LEVERAGE: "Order less, or raise max_leverage in Settings.",
+    Rule.CUSHION: "Order less, or lower gap_pct in Settings.",
 }
 
 
@@ -172,6 +174,7 @@ def _rules(
     gross = (under_way + (abs(after) - abs(context.position_qty)) * px) / equity if equity > 0 else math.inf
     day_loss = max(-context.day_pnl / context.day_open_equity, 0.0) if context.day_open_equity > 0 else 0.0
     state = context.trading_state
+    affordable = affordable_of(context, config)
     return [
         _reason(Rule.TRADING_STATE, state == TradingState.RUNNING or (reduces and state != TradingState.HALTED),
                 f"Trading state is {state.name.lower().replace('_', '-')}."),
@@ -185,10 +188,22 @@ def _rules(
                 f"The position would be {weight:.2f} times equity; the cap is {config.max_symbol_weight:.2f}."),
         _reason(Rule.GROSS_CAP, reduces or gross <= config.max_gross_weight,
                 f"The book would be {gross:.2f} times equity; the cap is {config.max_gross_weight:.2f}."),
+        _reason(Rule.CUSHION, reduces or gross <= affordable,
+                f"The book would be {gross:.2f} times equity; a gap of {config.gap_pct:.0%} leaves the drawdown limit "
+                f"intact up to {affordable:.2f}."),
         _reason(Rule.LEVERAGE, reduces or gross <= config.max_leverage,
                 f"Leverage would be {gross:.2f}; the limit is {config.max_leverage:.2f}."),
         _filter_reason(request, qty, px, reduces, context),
     ]  # fmt: skip
+
+
+def affordable_of(context: TicketContext, config: SystemConfig) -> float:
+    """Return the gross weight that a gap may hit without taking equity below the drawdown limit; see ``book_rules``."""
+    if not (config.use_gate_book and config.use_gate_drawdown):
+        return math.inf
+    peak = context.equity / (1.0 - context.drawdown) if context.drawdown < 1.0 else math.inf
+    gap = config.gap_pct + config.stop_slippage_pct
+    return affordable_gross(context.equity, peak, config.max_total_drawdown, gap)
 
 
 def _filter_reason(

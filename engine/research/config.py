@@ -28,7 +28,11 @@ ALIASES = {
 SETTINGS = (
     "max_daily_loss", "max_total_drawdown", "trend_horizons_hours", "volatility_horizon_hours", "volatility_target",
     "ema_fast", "ema_slow", "allow_short", "max_symbol_weight", "max_gross_weight", "max_leverage", "rebalance_band",
-    "use_gate_daily_loss", "use_gate_drawdown",
+    "max_net_weight", "max_cluster_weight", "cluster_correlation", "drawdown_full_share", "daily_throttle_share",
+    "daily_reduce_share", "daily_flatten_share", "cvar_method", "cvar_level", "cvar_horizon_hours", "max_cvar",
+    "kelly_fraction", "kelly_prior_sharpe", "kelly_prior_days", "kelly_memory_days", "gap_pct", "stop_slippage_pct",
+    "stress_fall", "stress_rise", "stress_own", "max_stress_loss", "use_gate_daily_loss", "use_gate_drawdown",
+    "use_gate_book",
 )  # fmt: skip
 """Fields of ``SystemConfig`` that mean something in a backtest."""
 

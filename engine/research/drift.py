@@ -151,7 +151,8 @@ class _Replay:
         scan = Scan(SimBars(self.ts_close, self.open_px, close_px, funding), instruments, COSTS, params, opening.equity)
         peak, day_open = opening.equity / (1.0 - opening.drawdown), opening.equity - opening.day_pnl
         warm = core.warm_up(scan.state, day.bars.close_px[: self.first], params)
-        scan.state = core.restore_book(warm, peak, day_open, opening.ts_close)
+        kept = {name: value for name, value in opening.detail.get("memory", {}).items() if name != "strategy"}
+        scan.state = core.restore_book(warm, peak, day_open, opening.ts_close, core.Remembered(**kept))
         begin_px = np.where(np.isfinite(self.opening_px) & at_marks, self.opening_px, close_px[0])
         begin_px = np.where(np.isfinite(begin_px), begin_px, self.opening_px)
         scan.account.position_qty[:] = self.opening_qty

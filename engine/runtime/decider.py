@@ -147,9 +147,23 @@ class Decider:
         """Return whether a bar follows the newest one seen without a gap."""
         return ts_open == self.ts_open_newest + self._span_ns
 
-    def restore_book(self, peak_equity: float, day_open_equity: float, ts_day: int) -> None:
-        """Take up the account's memory from before a restart."""
-        self.state = core.restore_book(self.state, peak_equity, day_open_equity, ts_day)
+    def restore_book(self, memory: Mapping[str, Any]) -> None:
+        """Take up the account's memory from before a restart, as ``memory`` gave it; an older one lacks some of it.
+
+        The record of the strategy's edge is taken up only when it is of this strategy.
+        """
+        names = [name for name in core.Remembered._fields if name in memory]
+        if memory.get("strategy") != self.config.strategy:
+            names = [name for name in names if not name.startswith("edge_")]
+        kept = core.Remembered(**{name: float(memory[name]) for name in names})
+        self.state = core.restore_book(self.state, memory["peak_equity"], memory["day_open_equity"], memory["ts"], kept)
+
+    def memory(self) -> dict[str, Any]:
+        """Return what of the account's memory ``restore_book`` needs besides peak and day."""
+        return self._remembered(self.state)
+
+    def _remembered(self, state: core.State) -> dict[str, Any]:
+        return {"strategy": self.config.strategy, **core.remembered(state)._asdict()}
 
     def rearm(self, equity: float) -> None:
         """Forget peak and daily loss: a person has accepted them."""
@@ -165,7 +179,8 @@ class Decider:
 
     def adopt_book(self, other: Decider) -> None:
         """Keep another decider's peak, day and locks."""
-        self.state = self.state._replace(book=other.state.book.copy())
+        same = other.config.strategy == self.config.strategy
+        self.state = core.adopt_book(self.state, other.state, same)
 
     async def wish(
         self, market: MarketSlice, account: Account, state: MarketState, in_flight_qty: Callable[[str], float]
@@ -235,7 +250,7 @@ class Decider:
         wish: F8 | None = None,
     ) -> str:
         """Return the JSON record of a decision; see ``decision_detail``."""
-        extra: dict[str, Any] = {"venue_mark_px": self._venue_mark_px}
+        extra: dict[str, Any] = {"venue_mark_px": self._venue_mark_px, "memory": self._remembered(self._memory[0])}
         if self.trouble is not None:
             held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
         if self.sleeve is not None:

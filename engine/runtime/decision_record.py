@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from engine.domain import F8, RULE_SENTENCE, AccountView, Decision, MarketSlice, Rule, Verdict
+from engine.domain import F8, RULE_ORDER, RULE_SENTENCE, AccountView, Decision, MarketSlice, Rule, Verdict
 from engine.settings import SystemConfig
 
 _SENTENCES = [RULE_SENTENCE[rule] for rule in Rule]
@@ -78,7 +78,8 @@ def reasons(decision: Decision) -> list[str]:
     objects = verdict != Verdict.PASS
     # rounding to the venue's lots is no reason by itself
     objects[:, Rule.VENUE_FILTER] = verdict[:, Rule.VENUE_FILTER] == Verdict.REFUSE
-    first, any_objects = objects.argmax(axis=1).tolist(), objects.any(axis=1).tolist()
+    first = np.array(RULE_ORDER)[objects[:, RULE_ORDER].argmax(axis=1)].tolist()
+    any_objects = objects.any(axis=1).tolist()
     no_opinion = np.isnan(decision.raw_weight).tolist()
     found = []
     for index, rule in enumerate(first):

@@ -198,7 +198,7 @@ class Engine:
             self.store.remember(f"began:{self.session.account_key}", self.session.started_ns)
             return
         self.loop.began_ns = self.store.recall(f"began:{self.session.account_key}", self.session.started_ns)
-        decider.restore_book(memory["peak_equity"], memory["day_open_equity"], memory["ts"])
+        decider.restore_book(memory)
         last = self.store.rows("SELECT max(ts_close) AS ts FROM decisions WHERE ts_decided >= ?", [self.loop.began_ns])
         if last[0]["ts"] is not None:
             self.loop.already_decided(last[0]["ts"] - INTERVAL_S[decider.config.decision_interval] * NS_PER_S)
@@ -318,7 +318,7 @@ class Engine:
             self.check_symbols(config)
         except ConfigError as error:
             raise CommandRefused(str(error)) from error
-        if self.session.mode == Mode.LIVE and not (config.use_gate_daily_loss and config.use_gate_drawdown):
+        if self.session.mode == Mode.LIVE and not config.every_gate_on:
             raise CommandRefused(sentences.GATES_STAY_ON)
         self.wanted_config = config
         await cancelled(self._rebuild_task)

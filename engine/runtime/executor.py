@@ -36,6 +36,7 @@ from engine.runtime import sentences
 from engine.runtime.account import Account
 from engine.runtime.doubts import Doubts
 from engine.runtime.market import MarketState
+from engine.runtime.order_rate import OrderRate
 from engine.settings import SystemConfig
 from engine.venues.aster import AsterVenue
 from storage.database import Database, StorageError
@@ -94,7 +95,7 @@ class Executor:
         self._event_seq = store.rows("SELECT coalesce(max(seq), 0) AS n FROM order_events")[0]["n"]
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused_ns: dict[tuple[str, str], int] = {}
-        self.doubts = Doubts(self)
+        self.doubts, self.rate = Doubts(self), OrderRate()
         self.entered: Callable[[Fill], None] = lambda fill: None  # hears of every new fill
         self.on_stopped: Callable[[Fill], None] = lambda fill: None
         self.why: Callable[[], str] = lambda: "the trading state forbids more"  # what holds new risk back
@@ -234,6 +235,7 @@ class Executor:
             raise CommandRefused(sentences.halted(spec.symbol, self.why()))
         if state == TradingState.REDUCE_ONLY and not reduces:
             raise CommandRefused(sentences.only_reducing(spec.symbol, position_qty, self.why()))
+        self.rate.admit(spec.symbol, reduces, self.now(), self.config.max_orders_per_minute)
 
     async def cancel(self, order: Order) -> None:
         """Ask the venue to cancel one order. An order in doubt is looked up instead."""

@@ -179,7 +179,8 @@ def at_share(config: SystemConfig, share: float) -> SystemConfig:
     """Return the settings with everything that sizes scaled: volatility target, caps and the band of no trade."""
     if share == 1.0:
         return config
-    names = ("volatility_target", "max_symbol_weight", "max_gross_weight", "rebalance_band")
+    names = ("volatility_target", "max_symbol_weight", "max_gross_weight", "rebalance_band", "max_net_weight",
+             "max_cluster_weight", "max_cvar", "max_stress_loss", "kelly_fraction")  # fmt: skip
     # not validated: a share of 0 is outside the ranges that a person may set, and means that nothing may be opened
     return config.model_copy(update={name: getattr(config, name) * share for name in names})
 

@@ -290,7 +290,13 @@ class Loop:
 
     def _remember_risk(self, decision: Decision) -> None:
         day_open = decision.equity - decision.day_pnl
-        memory = {"peak_equity": decision.peak_equity, "day_open_equity": day_open, "ts": decision.ts_close}
+        memory: dict[str, Any] = {
+            "peak_equity": decision.peak_equity,
+            "day_open_equity": day_open,
+            "ts": decision.ts_close,
+        }
+        if self.decider is not None:
+            memory |= self.decider.memory()
         if all(math.isfinite(value) for value in (decision.peak_equity, day_open)):
             self.store.remember(self.session.risk_key, memory)
 

@@ -11,8 +11,8 @@ RECONCILE_ADVICE = (
 NO_REASON = "No reason was given. Say why the difference is accepted, in a sentence: it goes on the record."
 NOT_COMPARED = "The books have not been compared yet: the engine is still starting. Ask again in a few seconds."
 GATES_STAY_ON = (
-    "In live mode use_gate_daily_loss and use_gate_drawdown cannot be switched off, and one of them was. Leave them on "
-    "and change max_daily_loss or max_total_drawdown instead."
+    "In live mode use_gate_daily_loss, use_gate_drawdown and use_gate_book cannot be switched off, and one was. "
+    "Leave them on and change the limits instead, such as max_daily_loss or max_total_drawdown."
 )
 
 

@@ -18,10 +18,12 @@ from engine.domain import (
     TradingState,
     Verdict,
 )
+from engine.limits import risk_limits
 from engine.settings import SystemConfig
 
 TS = 20_000 * NS_PER_DAY + 3600 * NS_PER_S
-PARAMS = SystemConfig(decision_interval="1h", rebalance_band=0.02).params()._replace(sleeve=int(Sleeve.EXTERNAL))
+CONFIG = SystemConfig(decision_interval="1h", rebalance_band=0.02)
+PARAMS = CONFIG.params()._replace(sleeve=int(Sleeve.EXTERNAL), risk=risk_limits())  # those have tests of their own
 CASH = 1000.0
 
 

@@ -12,7 +12,7 @@ from engine.settings import SystemConfig
 
 CONFIG = SystemConfig(
     max_symbol_weight=0.5, max_gross_weight=2.0, max_leverage=3.0, max_daily_loss=0.05, max_total_drawdown=0.15,
-    max_price_age_s=15.0, protective_stop_pct=0.05,
+    max_price_age_s=15.0, protective_stop_pct=0.05, use_gate_book=False,
 )  # fmt: skip
 CONTEXT = TicketContext(
     instrument=BTC, top=TOP, mark_px=50_000.0, position_qty=0.0, entry_px=0.0, equity=10_000.0, gross_notional=0.0,
@@ -222,3 +222,14 @@ def test_nonsense_is_refused_before_it_is_judged(fields):
 def test_stops_switched_off_are_mentioned():
     off = CONFIG.model_copy(update={"use_protective_stops": False})
     assert "switched off" in judged(config=off).answer["warnings"][-1]
+
+
+def test_the_cushion_to_the_drawdown_limit_must_pay_for_a_gap():
+    config = CONFIG.model_copy(update={"use_gate_book": True, "gap_pct": 0.30, "stop_slippage_pct": 0.01})
+    assert judged(value=0.09, config=config).answer["ok"]  # 0.45 of 0.15 / (0.31 * 1.02) = 0.474
+    large = judged(value=0.099, config=config)
+    assert refusals(large) == ["CUSHION"]
+    assert "a gap of 30% leaves the drawdown limit intact up to 0.47" in large.answer["problems"][0]
+    assert refusals(judged(value=0.05, config=config, drawdown=0.10)) == ["CUSHION"]
+    closing = judged(side="sell", value=0.05, config=config, drawdown=0.14, position_qty=0.1, entry_px=50_000.0)
+    assert closing.answer["ok"]

@@ -12,7 +12,7 @@ import pytest
 
 from app import charts, formats, performance, tables, widgets
 from app.formats import GROUP
-from engine.domain import N_RULES, NS_PER_DAY, Rule, Verdict
+from engine.domain import N_RULES, NS_PER_DAY, RULE_ORDER, Rule, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = NS_PER_DAY // 24
@@ -151,10 +151,10 @@ def decision_detail() -> dict:
 
 def test_rules_show_number_limit_and_verdict_of_each_symbol():
     rows = tables.rule_rows(decision_detail(), "A").set_index("rule")
-    assert list(rows.index) == [tables.rule_name(rule) for rule in Rule]
+    assert list(rows.index) == [tables.rule_name(rule) for rule in RULE_ORDER]
     assert rows.loc["Daily loss", "measured"] == f"3.10{GROUP}%"
     assert (rows.loc["Daily loss", "A"], rows.loc["Daily loss", "B"]) == ("✕ refuse", "pass")
-    assert rows.loc["Daily loss", "sentence"].startswith("Today's loss")
+    assert rows.loc["Daily loss", "sentence"].startswith("As today's loss")
     assert tables.rule_rows(decision_detail(), "B").set_index("rule").loc["Drawdown", "measured"] == "—"
 
 
