@@ -147,7 +147,6 @@ class Rule(IntEnum):
 
 
 N_RULES = len(Rule)
-
 RULE_ORDER = tuple(Rule(column) for column in (0, 1, 2, 3, 4, 5, 13, 14, 10, 11, 15, 12, 6, 7, 8, 9))
 """The rules in the order in which the gate applies them. Columns are only ever appended, so that old records read."""
 

@@ -134,13 +134,14 @@ _GRID = ("open_px", "high_px", "low_px", "close_px", "volume")
 
 def rows_of(bars: BarTable, rows: slice) -> BarTable:
     """Return a stretch of the bars."""
-    return bars._replace(**{name: np.ascontiguousarray(getattr(bars, name)[rows]) for name in ("ts_open", *_GRID)})
+    cut: dict[str, Any] = {name: np.ascontiguousarray(getattr(bars, name)[rows]) for name in ("ts_open", *_GRID)}
+    return bars._replace(**cut)
 
 
 def month_windows(bars: BarTable, days: int = 365, every_months: int = 1) -> list[tuple[str, int, int]]:
     """Return name, first and last row of a window from the first of every month that has room for it."""
     n_bars = days * NS_PER_DAY // (bars.interval_s * NS_PER_S)
-    found = []
+    found: list[tuple[str, int, int]] = []
     year, month = (datetime.fromtimestamp(bars.ts_open[0] / NS_PER_S, UTC).timetuple())[:2]
     while True:
         month += every_months
@@ -196,7 +197,7 @@ def made_up_path(bars: BarTable, rows: I8) -> BarTable:
     moves = {name: getattr(bars, name)[1:][rows] / before for name in ("open_px", "high_px", "low_px", "close_px")}
     level = np.cumprod(moves["close_px"], axis=0) * 100.0
     opening = np.vstack([np.full((1, level.shape[1]), 100.0), level[:-1]])
-    prices = {name: column * opening for name, column in moves.items()}
+    prices: dict[str, Any] = {name: column * opening for name, column in moves.items()}
     # impact needs quantities traded: the money that changed hands is kept
     volume = bars.volume[1:][rows] * bars.close_px[1:][rows] / prices["close_px"]
     ts_open = bars.ts_open[0] + np.arange(len(rows)) * bars.interval_s * NS_PER_S
@@ -205,7 +206,7 @@ def made_up_path(bars: BarTable, rows: I8) -> BarTable:
 
 def shifted(bars: BarTable, t: int, factor: F8) -> BarTable:
     """Return bars in which every price from bar ``t``'s open on is multiplied by ``factor`` (N,): a gap."""
-    moved = {}
+    moved: dict[str, Any] = {}
     for name in ("open_px", "high_px", "low_px", "close_px"):
         column = getattr(bars, name).copy()
         column[t:] *= factor

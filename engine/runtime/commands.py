@@ -23,8 +23,8 @@ from engine.runtime.goal_desk import GoalDesk
 from engine.runtime.jobs import Jobs
 from engine.runtime.live_desk import LiveDesk
 from engine.runtime.live_models import LiveModels
-from engine.runtime.model_desk import Book, ModelDesk
-from engine.runtime.news import News
+from engine.runtime.model_desk import Book
+from engine.runtime.model_desks import model_desks
 from engine.runtime.parent_desk import ParentDesk
 from engine.runtime.performance import performance
 from engine.runtime.portfolio_desk import PortfolioDesk
@@ -106,7 +106,7 @@ class Commands:
             "run.resume": self._run_resume,
         }
         desks = (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine))
-        for desk in (*desks, ParentDesk(engine, self._ticket_context), *_desks(engine, jobs, book, live)):
+        for desk in (*desks, ParentDesk(engine, self._ticket_context), *model_desks(engine, jobs, book, live)):
             self._questions |= desk.questions
             self._orders |= desk.orders
 
@@ -377,15 +377,6 @@ class Commands:
 
     async def _run_start(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))
-
-
-def _desks(
-    engine: Engine, jobs: Jobs, book: Book | None, live: LiveModels | None
-) -> list[ModelDesk | LiveModels | News]:
-    """Return the desks of the models, as far as this engine has models."""
-    page = ModelDesk(engine, jobs, book, live) if book is not None else None
-    news = News(engine, book, live.host) if book is not None and live is not None else None
-    return [desk for desk in (page, live, news) if desk is not None]
 
 
 def _sentences(error: ValidationError) -> str:
