@@ -25,6 +25,13 @@ class Book(NamedTuple):
     liquidation_distance: Mapping[str, float]  # |mark - liquidation price| / mark of each open position
 
 
+UNIT_OF = {
+    Rule.STALE_DATA: "s", Rule.KELLY: "fraction", Rule.CVAR: "fraction", Rule.STRESS: "fraction",
+    Rule.CUSHION: "weight", Rule.CLUSTER_CAP: "weight", Rule.NET_CAP: "weight",
+}  # fmt: skip
+"""Units of what a decision measures: seconds, fraction of equity (a year's volatility for KELLY), times equity."""
+
+
 def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return one row a limit: measured, limit, share used, and what is left in its unit and in money.
 
@@ -94,8 +101,7 @@ def _decision_gauges(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
         if pairs:
             symbol, measured, limit = max(pairs, key=lambda pair: pair[1] / pair[2])
-            unit = "s" if rule == Rule.STALE_DATA else "number"
-            rows.append(_gauge(rule.name, unit, measured, limit, where=symbol, source=DECISION))
+            rows.append(_gauge(rule.name, UNIT_OF.get(rule, "number"), measured, limit, where=symbol, source=DECISION))
     return rows
 
 
