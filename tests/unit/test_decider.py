@@ -183,9 +183,15 @@ def test_unknown_cash_makes_equity_unknown_and_stops_everything():
 
 def test_book_memory_is_restored_rearmed_and_handed_on():
     decider = Decider(config(), INSTRUMENTS)
-    decider.restore_book(12_000.0, 11_000.0, 5 * MINUTE)
+    memory = {"peak_equity": 12_000.0, "day_open_equity": 11_000.0, "ts": 5 * MINUTE}
+    decider.restore_book(memory)  # as an older version left it
     book = decider.state.book[0]
-    assert (book["peak_equity"], book["day_open_equity"]) == (12_000.0, 11_000.0)
+    assert (book["peak_equity"], book["day_open_equity"], book["edge_n"]) == (12_000.0, 11_000.0, 0.0)
+    learnt = {"day_worst": 0.02, "edge_n": 40.0, "edge_sum": 2.0, "edge_square": 41.0}
+    decider.restore_book(memory | learnt | {"strategy": "trend"})
+    assert decider.memory() == learnt | {"strategy": "trend"}
+    decider.restore_book(memory | learnt | {"strategy": "mine.py"})
+    assert decider.memory()["edge_n"] == 0.0  # another strategy's edge is not this one's
     other = Decider(config(rebalance_band=0.1), INSTRUMENTS)
     other.adopt_book(decider)
     decider.rearm(10_000.0)
