@@ -358,8 +358,13 @@ def _bars_per_year(data: Learnable) -> float:
     return DAYS_PER_YEAR * 86_400.0 * NS_PER_S / step_ns
 
 
+LEFT_AT_USUAL = frozenset({"risk", "tail_table"})
+"""Limits on the whole book, which practice has none of: an agent answers for its own wish, the gate for the book."""
+
+
 def _plain_terms(terms: PracticeTerms) -> dict[str, object]:
-    params = terms.params._asdict() | {"trend_horizon_bars": terms.params.trend_horizon_bars.tolist()}
+    params = {name: value for name, value in terms.params._asdict().items() if name not in LEFT_AT_USUAL}
+    params["trend_horizon_bars"] = terms.params.trend_horizon_bars.tolist()
     return {
         "costs": [float(rate) for rate in terms.costs],
         "params": params,
@@ -372,7 +377,7 @@ def _terms_of(plain: dict[str, Any]) -> PracticeTerms:
     params = plain["params"] | {"trend_horizon_bars": np.array(plain["params"]["trend_horizon_bars"])}
     usual = practice_terms()
     return usual._replace(
-        costs=type(usual.costs)(*plain["costs"]), params=type(usual.params)(**params), cash=plain["cash"],
+        costs=type(usual.costs)(*plain["costs"]), params=usual.params._replace(**params), cash=plain["cash"],
         full_conviction_sharpe=plain["full_conviction_sharpe"],
     )  # fmt: skip
 

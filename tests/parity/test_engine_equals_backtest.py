@@ -41,6 +41,7 @@ START_MS = 1_717_200_000_000  # a whole hour
 CONFIG = SystemConfig(
     symbols=SYMBOLS, trend_horizons_hours=(0.1, 0.25, 1.0), volatility_horizon_hours=0.5, use_maker_orders=False,
     use_protective_stops=False, max_price_age_s=600.0,
+    use_gate_book=False,  # the cushion's limit follows equity, and equity the fills, which differ
 )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def strategy_file(tmp_path, body, init=""):
 
 def test_user_strategy_is_traded_through_the_gate(tmp_path):
     path = strategy_file(tmp_path, "        return {'BTCUSDT': 0.9}")
-    result = run(tmp_path, path, fee=0, use_gate_drawdown="off", use_gate_daily_loss="off")
+    result = run(tmp_path, path, fee=0, use_gate_drawdown="off", use_gate_daily_loss="off", use_gate_book="off")
     assert result.rules["symbol_cap"]["clip"] > 2000
     assert result.simulation.track.weight[2, 0] == pytest.approx(0.5, rel=0.02)
     assert (result.simulation.track.weight[:, 1] == 0).all()

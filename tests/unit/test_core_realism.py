@@ -11,12 +11,13 @@ from engine.core.frictions import Assumptions
 from engine.core.matching import FillKind
 from engine.core.simulate import Scan, SimBars
 from engine.domain import NS_PER_S, InstrumentTable, Sleeve
+from engine.limits import risk_limits
 from engine.settings import SystemConfig
 
 CASH = 10_000.0
 PARAMS = SystemConfig(decision_interval="1h", strategy="trend", rebalance_band=0.0).params()._replace(
     sleeve=int(Sleeve.EXTERNAL), gate=True, max_symbol_weight=9.0, max_gross_weight=9.0, max_leverage=9.0,
-    max_daily_loss=1.0, max_drawdown=1.0, max_age_s=1e9,
+    max_daily_loss=1.0, max_drawdown=1.0, max_age_s=1e9, risk=risk_limits(),
 )  # fmt: skip
 """Weights as given, a gate that stays out of the way."""
 

@@ -210,7 +210,9 @@ async def test_a_chosen_file_is_loaded_once_before_it_is_put_in_force(tmp_path):
 
 def engine_side(home, source=STATEFUL, share=1.0):
     name = keep(home, str(written(home, source)))
-    decider = Decider(SystemConfig(symbols=SYMBOLS, strategy=name, rebalance_band=0.0), INSTRUMENTS, share)
+    decider = Decider(
+        SystemConfig(use_gate_book=False, symbols=SYMBOLS, strategy=name, rebalance_band=0.0), INSTRUMENTS, share
+    )
     told = []
     decider.open(home, lambda *said: told.append(said))
     rng = np.random.default_rng(6)

@@ -56,7 +56,8 @@ def history(folder: Path) -> Path:
 
 
 def run(path: Path, home: Path, **params) -> BacktestResult:
-    return run_backtest(BacktestConfig(bars=BARS, strategy=str(path), params=params, home=home))
+    limits = {"use_gate_book": "off"}  # the zoo is about strategies
+    return run_backtest(BacktestConfig(bars=BARS, strategy=str(path), params=limits | params, home=home))
 
 
 def cheat(name: str, tmp_path: Path) -> BacktestResult:
