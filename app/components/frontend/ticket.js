@@ -34,7 +34,7 @@ function create(parent) {
   view.reduce.onchange = () => drafted(view);
   reduce.append("Reduce only");
   view.figures = form.appendChild(el("dl", "figures"));
-  view.costs = form.appendChild(el("ul", "gate"));
+  view.costs = form.appendChild(el("ul", "ways"));
   view.gate = form.appendChild(el("ul", "gate"));
   view.review = form.appendChild(el("button", "send", "Review"));
   view.review.onclick = () => view.trigger("review", { ticket: ticketOf(view), n: ++view.n });
@@ -243,7 +243,7 @@ function paintConfirm(view) {
   }
   if (ticket.algorithm) {
     box.appendChild(el("p", "", `Worked by ${WAY_NAMES[ticket.algorithm]} within ${ticket.minutes} min; expected cost:`));
-    box.appendChild(el("ul", "gate")).append(...costRows(preview, ticket.algorithm));
+    box.appendChild(el("ul", "ways")).append(...costRows(preview, ticket.algorithm));
   }
   const gate = box.appendChild(el("ul", "gate"));
   gate.append(...gateRows({ preview, at_ms: review.at_ms }, true));
