@@ -33,6 +33,9 @@ WEIGHTS = ("raw_weight", "sized_weight", "approved_weight")
 EVERYTHING = (*WEIGHTS, "target_qty", "act", "verdict", "measured", "limit")
 OF_POSITION = (Rule.VENUE_FILTER, Rule.REBALANCE_BAND)
 TAPE_RULES = [int(rule) for rule in Rule if rule not in OF_POSITION]
+OF_ACCOUNT = (Rule.DAILY_LOSS, Rule.DRAWDOWN, Rule.KELLY, Rule.CUSHION)
+"""Rules whose limits follow the account's own equity, and with it what each path's fills have cost."""
+
 KEPT_DIFFERENCES = 20
 
 Record = Mapping[str, Any]  # a decision's detail as it lies in the record
@@ -52,7 +55,7 @@ class Judged(NamedTuple):
     decisions: int
     differences: list[str]  # sentences, the first of them
     n_differences: int  # decisions with at least one
-    own_account: int  # decisions whose raw weights follow the strategy's own account, so that tapes cannot compare them
+    own_account: int  # decisions that follow the path's own account, so that tapes cannot compare all of them
     traded: int  # decisions that moved something
 
     def listed(self) -> dict[str, Any]:
@@ -90,6 +93,10 @@ class Backtester:
             apart += [] if tape[index]["objections"] == _counted(record["verdict"]) else ["a verdict"]
             if apart and self._path is not None and "raw_weight" in apart and not wrong:
                 own_account += 1  # the same bars and the same code: only its account can have told it something else
+                apart = []
+            limited = apart and (_by_account(record["verdict"]) or tape[index]["by_account"])
+            if limited and not wrong and set(apart) <= {"approved_weight", "a verdict"}:
+                own_account += 1
                 apart = []
             sentences += [f"{played.name}, decision {index}: {name} differs from the backtest's" for name in apart]
             n_differences += bool(sentences)
@@ -134,9 +141,11 @@ class Backtester:
             before = scan.draft.objections.copy()
             scan.advance(t + 1)
             equity = float(scan.track.equity[t])
-            objections = (scan.draft.objections - before)[TAPE_RULES, 1:].tolist()
+            objected = scan.draft.objections - before
+            objections = objected[TAPE_RULES, 1:].tolist()
             weights = {name: getattr(scan.draft, name).tolist() for name in WEIGHTS}
-            drafts.append(weights | {"objections": objections})
+            by_account = bool(objected[list(OF_ACCOUNT), 1:].any())
+            drafts.append(weights | {"objections": objections, "by_account": by_account})
         return scan, drafts
 
     def _again(self, played: Played, first: int) -> list[dict[str, Any]]:
@@ -205,6 +214,11 @@ def _counted(verdicts: Sequence[Sequence[int]]) -> list[list[int]]:
     return counts
 
 
+def _by_account(verdicts: Sequence[Sequence[int]]) -> bool:
+    """Return whether a rule that follows the account's own equity limited a decision."""
+    return any(row[rule] for row in verdicts for rule in OF_ACCOUNT if rule < len(row))
+
+
 def between(one: Played, other: Played) -> tuple[int, list[str]]:
     """Compare two paths with each other; return how many decisions could be compared, and differences.
 
@@ -219,10 +233,11 @@ def between(one: Played, other: Played) -> tuple[int, list[str]]:
         if "own" in left and _told(left) != _told(right):
             continue
         compared += 1
-        for name in WEIGHTS:
+        limited = _by_account(left["verdict"]) or _by_account(right["verdict"])
+        for name in WEIGHTS[:2] if limited else WEIGHTS:
             if not same(left[name], right[name]):
                 found.append(f"decision {index}: {name} differs between {one.name} and {other.name}")
-        if _counted(left["verdict"]) != _counted(right["verdict"]):
+        if not limited and _counted(left["verdict"]) != _counted(right["verdict"]):
             found.append(f"decision {index}: a verdict differs between {one.name} and {other.name}")
     if len(one.records) != len(other.records):
         found.append(f"{one.name} made {len(one.records)} decisions, {other.name} {len(other.records)}")
