@@ -53,7 +53,7 @@ def state_of(parent: dict[str, Any], now_ns: int) -> str:
     """Return how far a running parent is and how long it has, in one line."""
     left_s = max(parent["ts_end"] - now_ns, 0) / 1e9
     parts = [f"**{parent['status']}**", f"{parent['filled_qty']:g} of {parent['qty']:g} filled"]
-    parts.append(f"{parent['due_qty']:g} due by now")
+    parts.append(f"{parent['due_qty']:.4g} due by now")
     if parent["working_qty"]:
         parts.append(f"{parent['working_qty']:g} working")
     if parent["doubtful_qty"]:
@@ -147,6 +147,7 @@ def cost_sentence(costs: dict[str, Any]) -> str:
 def choice_label(row: dict[str, Any]) -> str:
     """Return one way of working an order with what it is expected to cost."""
     name = ALGORITHMS.get(row["algorithm"], row["algorithm"])
+    name += ", if it fills" if row["algorithm"] == "iceberg" else ""
     if not is_known(row["cost_bps"]):
         return f"{name}: {UNKNOWN}"
     risk = f" ± {row['risk_bps']:.1f}" if is_known(row["risk_bps"]) and row["risk_bps"] else ""

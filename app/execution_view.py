@@ -36,7 +36,7 @@ def running(client: EngineClient) -> None:
 def _card(client: EngineClient, parent: dict[str, Any], now_ns: int) -> None:
     number = parent["parent_id"]
     with st.container(border=True):
-        title, *places = st.columns([6, 1, 1, 1, 1], vertical_alignment="center")
+        title, *places = st.columns([5, 1, 1, 1, 1.2], vertical_alignment="center")
         title.markdown(f"**{execution.title_of(parent)}**")
         is_paused = parent["status"] == "PAUSED"
         _button(places[0], client, "pause", parent, parent["status"] == "WORKING", ":material/pause:")

@@ -7,7 +7,7 @@ import { UNKNOWN, baseOf, clock, decimalsOf, isKnown, number, percent } from "./
 
 const KINDS = { market: "Market", limit: "Limit", post_only: "Post-only", stop: "Stop", algorithm: "Algorithm" };
 const WAYS = { adaptive: "Adaptive", twap: "TWAP", vwap: "VWAP", pov: "% vol", "almgren-chriss": "A–C", iceberg: "Iceberg" };
-const WAY_NAMES = { ...WAYS, pov: "Share of volume", "almgren-chriss": "Almgren–Chriss", direct: "At once" };
+const WAY_NAMES = { ...WAYS, pov: "Share of volume", "almgren-chriss": "Almgren–Chriss", direct: "At once", iceberg: "Iceberg, if it fills" };
 const DRAFT_MS = 350;
 const REFRESH_MS = 3000; // prices move: a preview is asked for again, for as long as somebody may still be deciding
 const DECIDING_MS = 180000;
