@@ -25,7 +25,7 @@ from engine.errors import DataError, WorkstationError
 from engine.research.loading import cut, load_bars
 from engine.research.risk_report import page_lines, report_lines, summary
 from engine.research.risk_shocks import all_shocks
-from engine.research.risk_trials import Plan, all_trials, known_part
+from engine.research.risk_trials import Plan, all_trials
 from engine.settings import DEFAULT_SYMBOLS
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "risk_management.md"
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     bars = cut(bars, _ns(options.start), _ns(options.end))
     began = time.perf_counter()
     plan = Plan(options.paths, options.subsets, options.seed, options.jobs)
-    trials, shocks = all_trials(bars, plan), all_shocks(known_part(bars, bars.symbols))
+    trials, shocks = all_trials(bars, plan), all_shocks(bars)
     return summary(bars, trials, shocks, plan) | {"elapsed_s": round(time.perf_counter() - began, 1)}
 
 

@@ -15,6 +15,8 @@ from engine.research.risk_trials import (
     GAP,
     Trial,
     judged,
+    known_part,
+    rows_of,
     run_window,
     scan_window,
     shifted,
@@ -70,15 +72,26 @@ def _told(
     return Shock(name, int(bars.ts_open[at]), gross, move, on, off)
 
 
+def listed_then(bars: BarTable, ts: int) -> BarTable:
+    """Return the bars of the symbols that had them a quarter of a year before a moment."""
+    row = int(np.searchsorted(bars.ts_open, ts - 90 * NS_PER_DAY))
+    there = np.isfinite(bars.close_px[row]) if row < len(bars.ts_open) else np.zeros(len(bars.symbols), dtype=bool)
+    symbols = tuple(symbol for symbol, known in zip(bars.symbols, there, strict=True) if known)
+    return known_part(bars, symbols) if symbols else rows_of(bars, slice(0, 0))
+
+
 def _of_history(bars: BarTable) -> list[Shock]:
     found = []
     for day, name in HISTORIC.items():
-        rows = _rows(bars, int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * NS_PER_S)
+        ts = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * NS_PER_S
+        part = listed_then(bars, ts)
+        rows = _rows(part, ts)
         if rows is None:
             continue
-        found.append(_told(f"{day} {name}", bars, rows))
-        gapped = shifted(bars, rows[1], np.full(len(bars.symbols), 1.0 - GAP))
-        found.append(_told(f"{day} {name}, with a gap of -30 % at its start", gapped, rows))
+        title = f"{day} {name}, {len(part.symbols)} symbols"
+        found.append(_told(title, part, rows))
+        gapped = shifted(part, rows[1], np.full(len(part.symbols), 1.0 - GAP))
+        found.append(_told(f"{title}, with a gap of -30 % at its start", gapped, rows))
     return found
 
 
@@ -128,8 +141,8 @@ def _made_up(bars: BarTable) -> list[Shock]:
 
 
 def all_shocks(bars: BarTable) -> list[Shock]:
-    """Return every shock that the bars have room for. No bar may be missing."""
-    return _of_history(bars) + _made_up(bars)
+    """Return every shock that the bars have room for: of history on the symbols listed then, made-up ones on all."""
+    return _of_history(bars) + _made_up(known_part(bars, bars.symbols))
 
 
 def listed(shock: Shock) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from engine.domain import (
     Verdict,
 )
 from engine.limits import risk_limits
+from engine.research.parity import Played, between
 from engine.settings import SystemConfig
 
 TS = 20_000 * NS_PER_DAY + 3600 * NS_PER_S
@@ -267,3 +268,18 @@ def test_limits_on_the_book_do_not_reach_the_yardstick():
 def test_a_limit_with_a_wrong_name_is_refused():
     with pytest.raises(ValueError, match=r"\['max_cvr'\] are no risk limits"):
         risk_limits(max_cvr=0.1)
+
+
+def test_paths_may_differ_where_their_own_equity_limits_them_and_nowhere_else():
+    def record(approved, rule):
+        verdict = [[0] * len(Rule)]
+        verdict[0][rule] = int(Verdict.CLIP)
+        same = {"close_px": [1.0], "inputs": {"ts_close": 1}, "raw_weight": [0.9], "sized_weight": [0.8]}
+        return same | {"approved_weight": [approved], "verdict": verdict}
+
+    def compared(rule):
+        paths = [Played(name, None, [record(w, rule)]) for name, w in (("paper", 0.4), ("live", 0.41))]
+        return between(*paths)[1]
+
+    assert compared(Rule.CUSHION) == []
+    assert compared(Rule.CVAR) == ["decision 0: approved_weight differs between paper and live"]
