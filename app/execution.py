@@ -77,12 +77,12 @@ def headline(answer: dict[str, Any], costs: dict[str, Any] | None) -> list[Figur
     notional = sum(row["quality"]["notional"] or 0.0 for row in ended)
     paid = [row["quality"]["total"] for row in ended if is_known(row["quality"]["total"])]
     mean = sum(paid) / notional * 1e4 if notional > 0 else None
-    maker = None if costs is None or not costs["children"] else costs["model"]["maker_share"]
+    maker = None if costs is None or costs["version"] is None else costs["model"]["maker_share"]
     return [
         Figure("At work", number(len(running), 0), "Parent orders that have not ended"),
         Figure("Ended", number(len(ended), 0), "The newest, with their cost measured"),
         Figure("Shortfall, bp", number(mean, 2), "Of all notional, fees included; positive is a cost"),
-        Figure("Filled as maker", percent(maker), "Share of our notional that added liquidity"),
+        Figure("Filled as maker", percent(maker), "Share of our notional that added liquidity, by the newest fit"),
     ]
 
 

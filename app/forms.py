@@ -17,9 +17,9 @@ from app.settings_form import Field, changes, refused_fields, resets, shown, wri
 
 # Which groups of settings stand in which column of the form.
 FORM_COLUMNS = (
-    ("Account and goal", "Market", "Execution", "Operations", "Other"),
-    ("Strategy", "Models", "News", "Stored data", "Computing"),
-    ("Risk", "Risk of the whole book"),
+    ("Account and goal", "Market", "Risk", "Operations", "Stored data", "Computing", "Other"),
+    ("Strategy", "Models", "News", "Execution"),
+    ("Risk of the whole book",),
 )
 
 

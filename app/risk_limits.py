@@ -11,6 +11,7 @@ from app import forms
 from app.client import EngineClient
 from app.settings_form import Field, changes, written
 
+COLUMNS = 4
 PENDING = "risk.pending"
 PENDING_S = 120.0  # a confirmation that nobody gives is forgotten
 
@@ -71,11 +72,15 @@ def limits_form(client: EngineClient, fields: list[Field], symbols: list[str]) -
     stamp = forms.stamp_of(fields)
     refused = st.session_state.get("settings.refused_fields", [])
     with st.form("risk.limits", border=False, enter_to_submit=False):
-        columns = st.columns(4)
-        for index, field in enumerate(fields):
-            with columns[index % 4]:
-                forms.setting(field, f"risk.{stamp}.{field.name}", symbols, refused)
-        columns[0].form_submit_button(
+        for part in (
+            [field for field in fields if field.kind == "switch"],
+            [field for field in fields if field.kind != "switch"],
+        ):
+            for first in range(0, len(part), COLUMNS):
+                for column, field in zip(st.columns(COLUMNS), part[first : first + COLUMNS], strict=False):
+                    with column:
+                        forms.setting(field, f"risk.{stamp}.{field.name}", symbols, refused)
+        st.form_submit_button(
             "Apply limits", type="primary", icon=":material/check:", on_click=_apply, args=(client, fields, stamp)
         )
 

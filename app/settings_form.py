@@ -63,7 +63,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "max_orders_per_minute": ("a minute", 1),
     "drill_every_days": ("days", 1), "max_model_share": ("%", 100), "retrain_every_days": ("days", 1),
     "retrain_pause_days": ("days", 1), "news_every_minutes": ("min", 1),
-    "execution_urgency": ("0 to 1", 1), "execution_over_share": ("% of an hour's volume", 100),
+    "execution_urgency": ("0 to 10", 1), "execution_over_share": ("% of an hour's volume", 100),
     "execution_minutes": ("min", 1),
     "execution_participation": ("% of all trading", 100),
 }  # fmt: skip

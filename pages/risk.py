@@ -17,5 +17,5 @@ st.subheader("Edit limits")
 with widgets.known("Limits"):
     groups = form_fields(client.settings())
     instruments = client.instruments()
-risk_limits.limits_form(client, groups["Risk"], sorted(instruments))
+risk_limits.limits_form(client, [*groups["Risk"], *groups["Risk of the whole book"]], sorted(instruments))
 st.caption("Applied at the next decision, with an entry in the record of changes on the Settings page.")

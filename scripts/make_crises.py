@@ -19,10 +19,8 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "engine" / "research" / "crises.json"
-SOURCE = (
-    "Computed from Binance spot candles of one hour (public market data), rounded to a basis point. An hour is "
-    "[close against the last close, low below the lower close, high above the higher close]."
-)
+SOURCE = "Computed from Binance spot candles of one hour (public market data), rounded to a basis point."
+AN_HOUR = "[close against the last close, low below the lower close, high above the higher close]"
 CRISES = {
     "2018-11": ("November 2018: two fifths of the price in twelve days", "2018-11-14", "2018-11-26"),
     "2020-03-12": ("12 March 2020: half of the price in a day", "2020-03-12", "2020-03-14"),
@@ -63,7 +61,7 @@ def main() -> None:
         known = {symbol: row for symbol, row in tables.items() if row is not None}
         found[key] = {"title": title, "start": start, "hours": len(known["BTCUSDT"]) // 3, "moves": known}
         print(key, found[key]["hours"], "hours:", ", ".join(known))
-    lines = [f'{{"source": {json.dumps(SOURCE)}, "crises": {{']
+    lines = [f'{{"source": {json.dumps(SOURCE)}, "an_hour": {json.dumps(AN_HOUR)}, "crises": {{']
     for place, (key, crisis) in enumerate(found.items()):
         head = {name: crisis[name] for name in ("title", "start", "hours")}
         lines.append(f'{json.dumps(key)}: {json.dumps(head)[:-1]}, "moves": {{')

@@ -60,7 +60,7 @@ class Scenario(NamedTuple):
 
 @cache
 def crises() -> dict[str, Any]:
-    """Return the stored table: ``source`` and ``crises`` by key."""
+    """Return the stored table: ``source``, ``crises`` by key, and in ``an_hour`` what three numbers in a row are."""
     return dict(json.loads(CRISES.read_text(encoding="utf-8")))
 
 

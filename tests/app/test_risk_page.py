@@ -66,6 +66,11 @@ def test_tightening_applies_at_once_and_loosening_only_when_confirmed(engine):
     script.run()  # a rerun sends nothing
     assert sent(engine)[1:] == [{"max_daily_loss": 0.08}]
 
+    number(script, "gap_pct").set_value(20.0)  # a limit on the whole book, in the form's unit
+    next(button for button in script.button if button.label == "Apply limits").click().run()
+    assert len(sent(engine)) == 2, "surviving a smaller gap allows more risk"
+    number(script, "gap_pct").set_value(30.0)
+
     number(script, "max_gross_weight").set_value(0.3)  # below the symbol cap
     next(button for button in script.button if button.label == "Apply limits").click().run()
     assert "Nothing was applied." in texts(script)
@@ -73,8 +78,11 @@ def test_tightening_applies_at_once_and_loosening_only_when_confirmed(engine):
 
 def test_every_risk_setting_has_a_direction_in_which_it_loosens():
     config = SystemConfig()
-    fields = form_fields({"values": json.loads(config.model_dump_json()), "fields": field_descriptions()})["Risk"]
-    assert {field.name for field in fields} <= set(risk_limits.LOOSER)
+    groups = form_fields({"values": json.loads(config.model_dump_json()), "fields": field_descriptions()})
+    fields = [*groups["Risk"], *groups["Risk of the whole book"]]
+    neither = {"cvar_method", "kelly_prior_days", "kelly_memory_days"}  # any change of these asks for the second click
+    assert {field.name for field in fields} - neither <= set(risk_limits.LOOSER)
+    assert set(risk_limits.loosened(fields, {name: 1.0 for name in neither})) == neither
     tighter = {"max_daily_loss": 0.04, "min_liquidation_distance": 0.1, "protective_stop_pct": 0.03}
     assert risk_limits.loosened(fields, tighter) == []
     looser = {"use_gate_drawdown": False, "min_liquidation_distance": 0.01, "max_leverage": 4.0}
