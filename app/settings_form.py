@@ -84,7 +84,7 @@ _LABELS: dict[str, str] = {
     "use_trend": "Sleeve may open risk", "allow_short": "Short positions",
     "use_protective_stops": "Protective stops", "use_maker_orders": "Post-only first",
     "use_gate_daily_loss": "Enforce daily loss limit", "use_gate_drawdown": "Enforce drawdown limit",
-    "use_gate_book": "Enforce limits on the book", "drawdown_full_share": "Full size until",
+    "use_gate_book": "Enforce limits on the book", "drawdown_full_share": "Drawdown: full size until",
     "daily_throttle_share": "Daily loss: shrink from", "daily_reduce_share": "Daily loss: only reduce from",
     "daily_flatten_share": "Daily loss: flat from", "gap_pct": "Gap to survive", "stop_slippage_pct": "Stop slippage",
     "max_cvar": "CVaR cap", "cvar_method": "CVaR method", "cvar_level": "CVaR level",
