@@ -22,6 +22,17 @@ def is_known(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def plural(n: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "position"), plural(0, "position")
+    ('1 position', '0 positions')
+    """
+    return f"{number(n, 0)} {noun}{'' if n == 1 else 's'}"
+
+
 def number(value: float | None, decimals: int = 2, unit: str = "") -> str:
     """Write a plain number with grouped thousands.
 

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.charts import ACCENT, DOWN, MUTED, SECOND, UP, dress
-from app.formats import percent
+from app.formats import moment, percent
 from app.performance import utc_times
 from app.tables import Column
 
@@ -79,6 +79,27 @@ def now_caption(answer: dict[str, Any]) -> str:
         f"Earned: over the newest {answer['decisions']} decisions, in the strategy's own account: the account's own "
         "result also has the gate, the band and what fills really cost."
     )
+
+
+def is_running(run: dict[str, Any] | None) -> bool:
+    """Return whether a comparison is being made."""
+    return run is not None and run["status"] == "running"
+
+
+def progress_line(run: dict[str, Any], every_s: float) -> str:
+    """Return how far a comparison is."""
+    return f"{run['run_id']} · {percent(run['progress'] or 0.0, 0)} done · asked every {every_s:g} s"
+
+
+def ended_sentence(run: dict[str, Any] | None, report: dict[str, Any] | None) -> str:
+    """Return what became of the newest comparison when it has no result; empty when it has one."""
+    if run is None or run["status"] not in ("failed", "cancelled"):
+        return ""
+    below = " Below is the one before it." if report else ""
+    when = f"begun {moment(run['ts_started'])} UTC"
+    if run["status"] == "cancelled":
+        return f"The newest comparison, {when}, was cancelled.{below}"
+    return f"The newest comparison, {when}, failed: {run['error'] or 'no reason was given'}.{below}"
 
 
 def learning_sentence(report: dict[str, Any]) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 
 import streamlit as st
 
-from app import portfolio, widgets
-from app.client import CommandRefused, EngineClient, EngineUnavailable
+from app import health_view, portfolio, widgets
+from app.client import EngineClient, new_key
 
-TROUBLE = "portfolio.compare_trouble"
+POLL_S = 2
+NOTICE = "portfolio.notice"
 
 
 def sleeves(client: EngineClient) -> None:
@@ -27,17 +28,22 @@ def sleeves(client: EngineClient) -> None:
         widgets.table(portfolio.now_rows(answer), portfolio.NOW_COLUMNS, key="portfolio.sleeves")
         widgets.figure(portfolio.shares_figure(*portfolio.live_shares(answer)), key="portfolio.shares")
         st.caption(portfolio.now_caption(answer))
-    _compared(client, answer["report"])
+    _compared(client, answer["comparison"], answer["report"])
 
 
-def _compared(client: EngineClient, report: dict[str, Any] | None) -> None:
+def _compared(client: EngineClient, run: dict[str, Any] | None, report: dict[str, Any] | None) -> None:
     title, button = st.columns([4, 1], vertical_alignment="bottom")
     title.subheader("Sleeves and optimisers compared")
-    button.button("Compare now", icon=":material/balance:", on_click=_compare, args=(client,), width="stretch",
-                  key="portfolio.compare", help="Takes up to a minute, in a process beside the engine.")  # fmt: skip
-    failed = st.session_state.get(TROUBLE)
-    if failed:
-        st.error(failed)
+    if portfolio.is_running(run):
+        _progress(client)
+    else:
+        button.button("Compare now", icon=":material/balance:", on_click=_compare, args=(client,), width="stretch",
+                      key="portfolio.compare",
+                      help="A minute or two, in a process beside the engine; you may leave this page")  # fmt: skip
+        ended = portfolio.ended_sentence(run, report)
+        if ended:
+            st.warning(ended, icon=":material/block:")
+    health_view.notice(NOTICE)
     if report is None:
         widgets.empty("No comparison yet. Make one with the button above, from the recorded hourly candles.")
         return
@@ -56,11 +62,23 @@ def _compared(client: EngineClient, report: dict[str, Any] | None) -> None:
     st.caption(portfolio.optimiser_sentence(report))
 
 
+@st.fragment(run_every=POLL_S)
+def _progress(client: EngineClient) -> None:
+    """How far the comparison is, with a button to cancel it; draws the page anew at its end."""
+    with widgets.known("Comparison"):
+        run = client.portfolio()["comparison"]
+    if not portfolio.is_running(run):
+        st.rerun()
+    bar_at, button_at = st.columns([6, 1], vertical_alignment="bottom")
+    bar_at.progress(float(run["progress"] or 0.0), text=portfolio.progress_line(run, POLL_S))
+    button_at.button("Cancel", key="portfolio.cancel", on_click=_cancel, args=(client,), width="stretch",
+                     help="The comparison below stays as it is")  # fmt: skip
+
+
+# Keys are made by clicks, in their callbacks: a rerun does not come through here.
 def _compare(client: EngineClient) -> None:
-    st.session_state[TROUBLE] = ""
-    try:
-        client.compare_portfolio()
-    except CommandRefused as error:
-        st.session_state[TROUBLE] = str(error)
-    except EngineUnavailable as error:
-        st.session_state[TROUBLE] = f"{error.reason} Whether the comparison was made is unknown."
+    health_view.tell(NOTICE, lambda: client.compare_portfolio(new_key()), "The comparison has begun.")
+
+
+def _cancel(client: EngineClient) -> None:
+    health_view.tell(NOTICE, lambda: client.cancel_comparison(new_key()), "The comparison is being cancelled.")

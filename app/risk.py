@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.charts import DIVERGING, dress
-from app.formats import UNKNOWN, age, is_known, moment, money, number, percent, weight
-from app.tables import Column, Figure, rule_name, rule_number
+from app.formats import UNKNOWN, age, is_known, moment, money, number, percent, plural, weight
+from app.tables import Column, Figure, rule_name, rule_number, side_word, spoken
 from engine.domain import NS_PER_S, Rule, Verdict
 
 NEAR = 0.8  # share of a limit from which it is marked
@@ -23,11 +23,12 @@ GAUGE_COLUMNS = (
     Column("limit", "Limit", "figure", "", 120),
     Column("left", "Headroom", "figure", "What is left until the limit", 120),
     Column("left_money", "Headroom, USDT", "money", "The same as money, where it is money", 120),
-    Column("where", "Where", "text", "The symbol nearest to the limit, or the whole book", 90),
+    Column("where", "Where", "text", "The symbol or cluster nearest to the limit, or the whole book", 130),
 )
 EXPOSURE_COLUMNS = (
     Column("symbol", "Symbol", "text", "", 90),
-    Column("cluster", "Cluster", "text", "Symbols whose hourly returns move together", 70),
+    Column("side", "Side", "text", "", 60),
+    Column("cluster", "Cluster", "text", "Symbols that the gate treats as moving together", 70),
     Column("qty", "Quantity, base", "qty"),
     Column("notional", "Notional, USDT", "amount", "Signed: positive is long"),
     Column("weight", "Weight, × equity", "weight"),
@@ -96,7 +97,7 @@ def headline(answer: dict[str, Any]) -> list[Figure]:
         Figure("Gross", number(totals["gross"], 3, "× equity"), "Sum of the positions' notionals, signs left out",
                "no position" if flat else f"leverage limit {number(gauge(answer, 'LEVERAGE').get('limit'), 2)}"),
         Figure("Net", f"{weight(totals['net'])} × equity", "Sum of the positions' notionals with their signs",
-               f"{len(answer['exposures'])} positions"),
+               plural(len(answer["exposures"]), "position")),
         Figure("Free margin", money(totals["free_margin"]), "What the venue lets open new positions",
                f"maintenance {money(totals['maintenance_margin'])}"),
     ]  # fmt: skip
@@ -136,7 +137,7 @@ def _state(row: dict[str, Any]) -> str:
 
 def gauge_name(name: str) -> str:
     """Return a limit's name in plain words."""
-    return _NAMES.get(name) or name.replace("_", " ").capitalize()
+    return _NAMES.get(name) or spoken(name)
 
 
 def written(row: dict[str, Any], value: float | None, *, limit: bool = False) -> str:
@@ -146,6 +147,7 @@ def written(row: dict[str, Any], value: float | None, *, limit: bool = False) ->
     unit = row["unit"]
     text = (
         _percent(value) if unit == "fraction"
+        else f"{percent(value)} a year" if unit == "volatility"
         else number(value, 3, "× equity") if unit == "weight"
         else number(value, 1, "s") if unit == "s"
         else number(value, 4)
@@ -160,6 +162,7 @@ def _percent(fraction: float) -> str:
 def exposure_rows(answer: dict[str, Any]) -> pd.DataFrame:
     """Return a row a position, the largest first."""
     rows = pd.DataFrame(answer["exposures"], columns=[column.name for column in EXPOSURE_COLUMNS])
+    rows["side"] = [side_word(row["qty"]) for row in answer["exposures"]]
     rows["cluster"] = rows["cluster"].fillna(UNKNOWN)
     rows["liquidation_distance"] = [_percent(v) if is_known(v) else UNKNOWN for v in rows["liquidation_distance"]]
     size = pd.to_numeric(rows["weight"], errors="coerce").abs()
@@ -174,10 +177,18 @@ def cluster_rows(answer: dict[str, Any]) -> pd.DataFrame:
 
 def cluster_sentence(answer: dict[str, Any]) -> str:
     """Say what a cluster is, or why clusters are unknown."""
-    found = answer["correlation"]
+    found = answer["clustering"]
     if answer["clusters"] is None:
-        return f"Clusters are unknown. {found['why'] or 'Some symbols have no hourly candle yet.'}"
-    return "Symbols belong to one cluster when a chain of correlations of at least 0.60 links them."
+        return f"Clusters are unknown. {found['why']}"
+    young = (
+        f" Seen too briefly, so counted in full in every cluster: {', '.join(found['young'])}."
+        if found["young"]
+        else ""
+    )
+    return (
+        f"The gate's own clusters: a chain of correlations of at least {number(found['threshold'], 2)} links them, in "
+        f"its running estimate with a memory of {number(found['memory_hours'], 0)} h.{young}"
+    )
 
 
 def correlation_figure(answer: dict[str, Any]) -> go.Figure:

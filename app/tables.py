@@ -31,9 +31,10 @@ class Figure(NamedTuple):
 
 
 POSITION_COLUMNS = (
-    Column("symbol", "Symbol"),
+    Column("symbol", "Symbol", "text", "", 95),
+    Column("side", "Side", "text", "", 70),
     Column("qty", "Quantity, base", "qty", "Positive is long, negative is short"),
-    Column("notional", "Notional, USDT", "amount", "Quantity times mark price"),
+    Column("notional", "Notional, USDT", "amount", "Quantity times mark price: positive is long, negative is short"),
     Column("entry_px", "Entry, USDT", "price"),
     Column("mark_px", "Mark, USDT", "price", "The venue's fair price, which margin and liquidation use"),
     Column("pnl_unrealized", "Unrealised, USDT", "signed_money"),
@@ -119,7 +120,7 @@ _RATIOS: tuple[tuple[str, str, str, str], ...] = (
 _RULE_UNIT: dict[Rule, str] = {
     Rule.TRADING_STATE: "state", Rule.STALE_DATA: "s", Rule.WARM_UP: "bars", Rule.DAILY_LOSS: "%", Rule.DRAWDOWN: "%",
     Rule.SYMBOL_CAP: "× equity", Rule.GROSS_CAP: "× equity", Rule.LEVERAGE: "× equity", Rule.VENUE_FILTER: "USDT",
-    Rule.REBALANCE_BAND: "× equity", Rule.KELLY: "%", Rule.CVAR: "%", Rule.CUSHION: "× equity",
+    Rule.REBALANCE_BAND: "× equity", Rule.KELLY: "% a year", Rule.CVAR: "%", Rule.CUSHION: "× equity",
     Rule.CLUSTER_CAP: "× equity", Rule.NET_CAP: "× equity", Rule.STRESS: "%",
 }  # fmt: skip
 
@@ -157,6 +158,18 @@ def portfolio_figures(status: dict[str, Any], equity: pd.DataFrame, ratios: dict
         Figure("Fees paid, USDT", number(ratios.get("fees")), "In the period"),
         Figure("Funding paid, USDT", number(ratios.get("funding")), "In the period; negative was received"),
     ]
+
+
+def side_word(qty: float | None) -> str:
+    """Return long, short or flat for a signed quantity; unknown for none."""
+    if not is_known(qty):
+        return UNKNOWN
+    return "long" if qty > 0 else "short" if qty < 0 else "flat"
+
+
+def position_rows(positions: pd.DataFrame) -> pd.DataFrame:
+    """Return positions with the word for their side."""
+    return positions.assign(side=[side_word(qty) for qty in positions["qty"]])
 
 
 def fill_rows(fills: pd.DataFrame) -> pd.DataFrame:
@@ -276,7 +289,12 @@ def _plain(value: Any) -> str:
 
 def rule_name(rule: Rule) -> str:
     """Return a rule's name in plain words: ``DAILY_LOSS`` is ``Daily loss``."""
-    return rule.name.replace("_", " ").capitalize()
+    return spoken(rule.name)
+
+
+def spoken(name: str) -> str:
+    """Return a rule's or limit's name as it is written in a sentence's first place."""
+    return name.replace("_", " ").capitalize().replace("Cvar", "CVaR")
 
 
 def rule_number(rule: Rule, value: float | None) -> str:
@@ -284,8 +302,8 @@ def rule_number(rule: Rule, value: float | None) -> str:
     if not is_known(value):
         return UNKNOWN
     unit = _RULE_UNIT[rule]
-    if unit == "%":
-        return percent(value)
+    if unit.startswith("%"):
+        return percent(value) + unit.removeprefix("%")
     if unit == "state":
         return TradingState(int(value)).name.replace("_", " ").lower()
     return number(value, {"s": 1, "bars": 0}.get(unit, 4), unit)

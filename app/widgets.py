@@ -27,7 +27,8 @@ from engine.domain import Verdict
 ROW_HEIGHT = 30
 RETRY_S = 2
 TEXT_KINDS = frozenset({"text", "time", "figure", "verdict"})
-SIGNED_KINDS = frozenset({"signed_money", "signed_percent", "qty", "amount", "weight", "cost_bp", "cost_money"})
+COLOURED_KINDS = frozenset({"signed_money", "signed_percent", "cost_bp", "cost_money"})
+"""Profit and loss, and what costs: a side has a word and a sign, and no colour."""
 
 _WRITE: dict[str, Callable[[Any], str]] = {
     "money": lambda v: number(v, 2),
@@ -176,7 +177,7 @@ def _dataframe(rows: pd.DataFrame, columns: Sequence[Column], *, key: str, max_r
 
 
 def styled(rows: pd.DataFrame, columns: Sequence[Column]) -> Any:
-    """Return rows with written numbers: they still sort as numbers, gains and losses are coloured besides signed."""
+    """Return rows with written numbers: they still sort as numbers, and gains and losses have colours besides signs."""
     frame = rows[[column.name for column in columns]].reset_index(drop=True).copy()
     for column in columns:
         if column.kind == "time":
@@ -189,7 +190,7 @@ def styled(rows: pd.DataFrame, columns: Sequence[Column]) -> Any:
             style = style.map(_word_colour, subset=[column.name]) if column.kind in ("figure", "verdict") else style
             continue
         style = style.format(_WRITE[column.kind], subset=[column.name])
-        if column.kind in SIGNED_KINDS:
+        if column.kind in COLOURED_KINDS:
             style = style.map(_cost_colour if column.kind.startswith("cost") else _colour, subset=[column.name])
     return style
 

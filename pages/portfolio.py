@@ -54,7 +54,7 @@ def live_positions() -> None:
     if positions.empty:
         widgets.empty("No open position.")
     else:
-        widgets.table(positions, tables.POSITION_COLUMNS, key="portfolio.positions")
+        widgets.table(tables.position_rows(positions), tables.POSITION_COLUMNS, key="portfolio.positions")
     st.caption(f"Asked every {REFRESH_S} s. The figures above are as of the time under the title.")
 
 

@@ -10,9 +10,6 @@ import numpy as np
 from engine.core.tail import TailMethod, book_tail
 from engine.domain import F8, I8
 
-CLUSTER_CORRELATION = 0.6
-"""Symbols whose returns are at least this correlated belong to one cluster."""
-
 TAIL_LEVELS = (0.95, 0.975, 0.99)
 
 CLOSING_SLIPPAGE = 0.001
@@ -91,7 +88,7 @@ def correlation_of(log_return: F8) -> F8 | None:
     return found
 
 
-def clusters_of(correlation: F8, least: float = CLUSTER_CORRELATION) -> list[list[int]]:
+def clusters_of(correlation: F8, least: float) -> list[list[int]]:
     """Return groups of columns that hang together by correlations of at least ``least`` (single linkage).
 
     Parameters
@@ -106,7 +103,7 @@ def clusters_of(correlation: F8, least: float = CLUSTER_CORRELATION) -> list[lis
 
     Examples
     --------
-    >>> clusters_of(np.array([[1.0, 0.7, 0.1], [0.7, 1.0, 0.0], [0.1, 0.0, 1.0]]))
+    >>> clusters_of(np.array([[1.0, 0.7, 0.1], [0.7, 1.0, 0.0], [0.1, 0.0, 1.0]]), 0.6)
     [[0, 1], [2]]
     """
     left = set(range(len(correlation)))

@@ -82,13 +82,14 @@ def _gauge(row: dict[str, Any], value: Any) -> str:
     if not known(value):
         return UNKNOWN
     return {
-        "fraction": lambda: percent(value, 2), "weight": lambda: f"{number(value, 3)} x equity",
+        "fraction": lambda: percent(value, 2), "volatility": lambda: f"{percent(value, 2)} a year",
+        "weight": lambda: f"{number(value, 3)} x equity",
         "s": lambda: f"{number(value, 1)} s",
     }.get(row["unit"], lambda: number(value, 4))()  # fmt: skip
 
 
 def _named(name: str) -> str:
-    return name.replace("_", " ").lower()
+    return name.replace("_", " ").lower().replace("cvar", "CVaR").replace("kelly", "Kelly")
 
 
 def _tail(risk: dict[str, Any]) -> Section:

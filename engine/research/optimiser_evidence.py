@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import Any
 
@@ -26,7 +26,30 @@ TRAIN_DAYS, TEST_DAYS = 365, 30
 COST = 0.0006  # of what is traded
 
 
-def walk(returns: F8, optimiser: Optimiser, train: int, test: int, cost: float) -> tuple[F8, float, F8]:
+Pace = Callable[[float], None]
+"""Is told the share that is done, 0 to 1; what it raises ends the work."""
+
+
+def unpaced(share: float) -> None:
+    """Do nothing: nobody asks how far the work is."""
+
+
+def stretch(pace: Pace, first: float, last: float) -> Pace:
+    """Return what a part of the work tells its share to, when it is the part from ``first`` to ``last`` of the whole.
+
+    Examples
+    --------
+    >>> told = []
+    >>> stretch(told.append, 0.5, 1.0)(0.5)
+    >>> told
+    [0.75]
+    """
+    return lambda share: pace(first + share * (last - first))
+
+
+def walk(
+    returns: F8, optimiser: Optimiser, train: int, test: int, cost: float, pace: Pace = unpaced
+) -> tuple[F8, float, F8]:
     """Return net returns of the traded periods, what was traded in all, and the last weights.
 
     Parameters
@@ -37,6 +60,8 @@ def walk(returns: F8, optimiser: Optimiser, train: int, test: int, cost: float) 
         Days looked back at, and days between two choices. Weights drift with returns in between.
     cost : float
         Of each unit traded.
+    pace : callable
+        Is told the share of the periods that are done.
     """
     n = returns.shape[1]
     held, earned, traded = np.zeros(n), [], 0.0
@@ -51,6 +76,7 @@ def walk(returns: F8, optimiser: Optimiser, train: int, test: int, cost: float) 
             earned.append(gain)
             held = held * (1.0 + returns[t]) / max(1.0 + float(held @ returns[t]), 1e-6)
         before = held
+        pace(min(1.0, (first + test - train) / (len(returns) - train)))
     return np.array(earned), traded, held
 
 
@@ -65,7 +91,7 @@ def _better(best: F8, control: F8, tried: int) -> bool:
 
 def compare(
     returns: F8, ts_ms: I8, names: tuple[str, ...], *, given: Mapping[str, F8] | None = None, train: int = TRAIN_DAYS,
-    test: int = TEST_DAYS, cost: float = COST,
+    test: int = TEST_DAYS, cost: float = COST, pace: Pace = unpaced,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the comparison that the module's first lines describe.
 
@@ -79,6 +105,8 @@ def compare(
         Of the N columns.
     given : mapping of name to (T,) float64, optional
         Returns of rules that need no optimiser, over the same days, to stand beside them.
+    pace : callable
+        Is told the share that is done, after each period of each optimiser.
 
     Raises
     ------
@@ -89,9 +117,10 @@ def compare(
     if len(table) < train + test:
         raise DataError(f"{len(table)} days are too few: {train} to choose on and {test} to trade are needed")
     rows, curves, last = [], {}, {}
-    for name, optimiser in OPTIMISERS.items():
+    for place, (name, optimiser) in enumerate(OPTIMISERS.items()):
         began = time.perf_counter()
-        earned, traded, held = walk(table, optimiser, train, test, cost)
+        within = stretch(pace, place / len(OPTIMISERS), (place + 1) / len(OPTIMISERS))
+        earned, traded, held = walk(table, optimiser, train, test, cost, within)
         curves[name], last[name] = earned, dict(zip(names, held.tolist(), strict=True))
         rows.append(_row(name, earned, traded, cost) | {"seconds": time.perf_counter() - began})
     for name, whole in (given or {}).items():

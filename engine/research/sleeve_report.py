@@ -9,15 +9,18 @@ import numpy as np
 from engine.domain import F8, Params
 from engine.research.figures import day_ends
 from engine.research.loading import BarTable
-from engine.research.optimiser_evidence import TEST_DAYS, TRAIN_DAYS, compare
+from engine.research.optimiser_evidence import TEST_DAYS, TRAIN_DAYS, Pace, compare, stretch, unpaced
 from engine.research.sleeve_evidence import by_day, evidence
 from engine.strategies.portfolio_runner import PortfolioRunner
 from engine.strategies.sleeves.state import LEARNED, NAMES
 
 MIN_TRAIN_DAYS = 60
+REPLAYED = 0.1  # share of the work that is done when the sleeves have been replayed
 
 
-def sleeve_report(bars: BarTable, funding: F8 | None, params: Params, own: dict[str, Any]) -> dict[str, Any]:
+def sleeve_report(
+    bars: BarTable, funding: F8 | None, params: Params, own: dict[str, Any], pace: Pace = unpaced
+) -> dict[str, Any]:
     """Return the sleeves' evidence and the optimisers' comparison over bars, as plain JSON types.
 
     Parameters
@@ -29,6 +32,8 @@ def sleeve_report(bars: BarTable, funding: F8 | None, params: Params, own: dict[
         For bars of that interval.
     own : dict
         The portfolio strategy's own parameters.
+    pace : callable
+        Is told the share that is done, 0 to 1; what it raises ends the work.
 
     Returns
     -------
@@ -40,7 +45,8 @@ def sleeve_report(bars: BarTable, funding: F8 | None, params: Params, own: dict[
     told = runner.advance(bars.ts_close, bars.close_px, funding)
     moments, days = by_day(bars.ts_close, told.net)
     shares = told.share[day_ends(bars.ts_close)]
-    optimisers, why = optimised(moments // 1_000_000, days, shares, runner)
+    pace(REPLAYED)
+    optimisers, why = optimised(moments // 1_000_000, days, shares, runner, stretch(pace, REPLAYED, 1.0))
     return {
         "evidence": evidence(told, bars.ts_close, runner), "optimisers": optimisers, "why": why,
         "symbols": list(bars.symbols), "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
@@ -49,7 +55,7 @@ def sleeve_report(bars: BarTable, funding: F8 | None, params: Params, own: dict[
 
 
 def optimised(
-    ts_ms: np.ndarray, days: F8, shares: F8, runner: PortfolioRunner
+    ts_ms: np.ndarray, days: F8, shares: F8, runner: PortfolioRunner, pace: Pace = unpaced
 ) -> tuple[dict[str, Any] | None, str | None]:  # fmt: skip
     """Return the comparison of optimisers over the sleeves' daily net returns, or None and why there is none.
 
@@ -61,6 +67,8 @@ def optimised(
     shares : (D, S) float64
         Multipliers in force at the end of each day; what the strategy itself chose stands beside the optimisers.
     runner : PortfolioRunner
+    pace : callable
+        Is told the share that is done.
     """
     taking = [s for s, name in enumerate(NAMES) if runner.takes_part(name) and np.count_nonzero(days[:, s]) > 1]
     if len(taking) < 2:
@@ -76,6 +84,6 @@ def optimised(
     adaptive = (weights * days[begun:, learned]).sum(axis=1)
     found = compare(
         rest, ts_ms[begun:], tuple(NAMES[s] for s in taking), train=train, test=min(TEST_DAYS, train // 2),
-        given={"adaptive, learned sleeves only": adaptive},
+        given={"adaptive, learned sleeves only": adaptive}, pace=pace,
     )  # fmt: skip
     return found, None

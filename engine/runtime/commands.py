@@ -106,14 +106,14 @@ class Commands:
             "run.resume": self._run_resume,
         }
         desks = (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine))
-        for desk in (*desks, ParentDesk(engine, self._ticket_context), *model_desks(engine, jobs, book, live)):
+        more = (PortfolioDesk(engine, jobs), ParentDesk(engine, self._ticket_context))
+        for desk in (*desks, *more, *model_desks(engine, jobs, book, live)):
             self._questions |= desk.questions
             self._orders |= desk.orders
 
         # merged into the questions: what these carry must not be kept in the table of commands
-        self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers
-        self._questions |= LiveDesk(engine, on_armed).handlers | PortfolioDesk(engine).questions
-        self._questions |= GoalDesk(engine, jobs).questions | ReportDesk(engine.store, jobs).questions
+        self._questions |= VaultDesk(engine.store.path.parent, engine.store).handlers | GoalDesk(engine, jobs).questions
+        self._questions |= LiveDesk(engine, on_armed).handlers | ReportDesk(engine.store, jobs).questions
 
     @property
     def names(self) -> list[str]:

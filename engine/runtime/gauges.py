@@ -26,10 +26,13 @@ class Book(NamedTuple):
 
 
 UNIT_OF = {
-    Rule.STALE_DATA: "s", Rule.KELLY: "fraction", Rule.CVAR: "fraction", Rule.STRESS: "fraction",
+    Rule.STALE_DATA: "s", Rule.KELLY: "volatility", Rule.CVAR: "fraction", Rule.STRESS: "fraction",
     Rule.CUSHION: "weight", Rule.CLUSTER_CAP: "weight", Rule.NET_CAP: "weight",
 }  # fmt: skip
-"""Units of what a decision measures: seconds, fraction of equity (a year's volatility for KELLY), times equity."""
+"""Units of what a decision measures: seconds, volatility (fraction a year), fraction of equity, times equity."""
+
+OF_THE_BOOK = frozenset({Rule.KELLY, Rule.CVAR, Rule.CUSHION, Rule.NET_CAP, Rule.STRESS})
+"""Rules that measure the whole book: their numbers are the same for every symbol."""
 
 
 def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -46,13 +49,13 @@ def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -
     Returns
     -------
     list of dict
-        ``name``, ``unit`` (fraction, weight, s or number), ``measured``, ``limit``, ``at_most`` (False: a least
-        value), ``used`` (1.0 is at the limit), ``left``, ``left_money`` (None where it is none), ``where`` (a symbol
-        or "book"), ``source`` (now, decision), ``enforced``, ``sentence``. None is unknown.
+        ``name``, ``unit`` (fraction, volatility, weight, s or number), ``measured``, ``limit``, ``at_most`` (False: a
+        least value), ``used`` (1.0 is at the limit), ``left``, ``left_money`` (None where it is none), ``where`` (a
+        symbol, a symbol's cluster, or "book"), ``source`` (now, decision), ``enforced``, ``sentence``. None is unknown.
     """
     rows = [*_account_gauges(config, book), *_book_gauges(config, book)]
     shown = {row["name"] for row in rows}
-    return rows + [row for row in _decision_gauges(detail or {}) if row["name"] not in shown]
+    return rows + [row for row in _decision_gauges(detail or {}, book) if row["name"] not in shown]
 
 
 def _account_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
@@ -88,7 +91,7 @@ def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
     return rows
 
 
-def _decision_gauges(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _decision_gauges(detail: Mapping[str, Any], book: Book) -> list[dict[str, Any]]:
     """Return the gauges of rules that only a decision measures, at the symbol that is nearest to the limit."""
     rows = []
     for rule in Rule:
@@ -101,8 +104,17 @@ def _decision_gauges(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
         if pairs:
             symbol, measured, limit = max(pairs, key=lambda pair: pair[1] / pair[2])
-            rows.append(_gauge(rule.name, UNIT_OF.get(rule, "number"), measured, limit, where=symbol, source=DECISION))
+            unit = UNIT_OF.get(rule, "number")
+            money = book.equity if unit in ("fraction", "weight") else math.nan
+            rows.append(_gauge(rule.name, unit, measured, limit, where=_place(rule, symbol), money=money,
+                               source=DECISION))  # fmt: skip
     return rows
+
+
+def _place(rule: Rule, symbol: str) -> str:
+    if rule in OF_THE_BOOK:
+        return "book"
+    return f"cluster of {symbol}" if rule == Rule.CLUSTER_CAP else symbol
 
 
 def _gauge(

@@ -33,6 +33,10 @@ BARS, FINISHED = "bars", "finished"
 """Folders of a run: its input bars, and the chunks that are finished."""
 
 
+def _new_id(prefix: str) -> str:
+    return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+
+
 class Jobs:
     """Starts, watches and cancels runs; their outcome is kept in table ``runs``.
 
@@ -75,13 +79,37 @@ class Jobs:
         if kind == "train" and kind not in self._workers:
             raise CommandRefused("This engine has nothing that trains models.")
         self._refuse_too_many()
-        run_id = f"{PREFIX[kind]}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        run_id = _new_id(PREFIX[kind])
         inputs = await asyncio.to_thread(self._inputs, run_id, request)
         row = {
             "run_id": run_id, "kind": kind, "status": "running", "ts_started": time.time_ns(), "progress": 0.0,
             "config": request.model_dump_json(),
         }  # fmt: skip
         return await self._launch(row, request.model_dump() | inputs)
+
+    async def start_given(self, kind: str, config: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+        """Start a run whose inputs are at hand, such as arrays, and return its ``run_id``.
+
+        Parameters
+        ----------
+        kind : str
+            Of ``engine.runtime.run_worker.WORK``; also the first part of the ``run_id``.
+        config : dict
+            What a person is told of the run; JSON types.
+        inputs : dict
+            What the worker takes; pickled.
+
+        Raises
+        ------
+        CommandRefused
+            Too many runs already.
+        """
+        self._refuse_too_many()
+        row = {
+            "run_id": _new_id(kind), "kind": kind, "status": "running", "ts_started": time.time_ns(), "progress": 0.0,
+            "config": json.dumps(config),
+        }  # fmt: skip
+        return await self._launch(row, inputs)
 
     async def resume(self, run_id: str) -> dict[str, Any]:
         """Go on with a sweep or walk-forward that failed, was cancelled or was lost with the engine.
@@ -122,7 +150,7 @@ class Jobs:
         process.start()
         sender.close()
         self._running[run_id] = (process, cancelled)
-        threading.Thread(target=self._watch, args=(run_id, process, receiver), daemon=True).start()
+        threading.Thread(target=self._watch, args=(run_id, process, receiver, cancelled), daemon=True).start()
         return {"run_id": run_id}
 
     def _inputs(self, run_id: str, request: SourceRequest) -> dict[str, str | None]:
@@ -169,8 +197,8 @@ class Jobs:
             raise CommandRefused("Choose at least one symbol.")
         return folder
 
-    def _watch(self, run_id: str, process: Any, receiver: Connection) -> None:
-        outcome: dict[str, Any] = {"status": "failed", "error": "the run's process ended without a result"}
+    def _watch(self, run_id: str, process: Any, receiver: Connection, cancelled: Event) -> None:
+        outcome: dict[str, Any] = {}
         while True:
             try:
                 kind, value = receiver.recv()
@@ -183,6 +211,9 @@ class Jobs:
             else:
                 outcome = {"status": kind, **value}
         process.join(GRACE_S)
+        if not outcome:
+            ended = "the run's process ended without a result"
+            outcome = {"status": "cancelled"} if cancelled.is_set() else {"status": "failed", "error": ended}
         row = self._rows[run_id] | outcome | {"ts_finished": time.time_ns()}
         if row["status"] == "done":
             row["progress"] = 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,59 +12,66 @@ import numpy as np
 from engine.domain import F8
 from engine.errors import CommandRefused, DataError
 from engine.research.loading import BarTable, align
-from engine.runtime.elsewhere import elsewhere
 from engine.strategies import portfolio
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
+    from engine.runtime.jobs import Jobs
     from storage.database import Database
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 KIND = "portfolio"
+SHOWN_OF_RUN = ("run_id", "status", "progress", "error", "ts_started", "ts_finished")
 SHOWN_DECISIONS = 500
 POINTS = 120
 
 
 class PortfolioDesk:
-    """Answers ``portfolio`` and ``portfolio.compare``.
+    """Answers ``portfolio``; ``portfolio.compare`` starts a comparison and ``portfolio.cancel`` ends it.
 
     Parameters
     ----------
     engine : Engine
+    jobs : Jobs
+        Runs the comparison in a process of its own.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._running: asyncio.Task[dict[str, Any]] | None = None
-        self.questions: dict[str, Handler] = {"portfolio": self._now, "portfolio.compare": self._compare}
+    def __init__(self, engine: Engine, jobs: Jobs) -> None:
+        self._engine, self._jobs = engine, jobs
+        self._starting = asyncio.Lock()
+        self.questions: dict[str, Handler] = {"portfolio": self._now}
+        self.orders: dict[str, Handler] = {"portfolio.compare": self._compare, "portfolio.cancel": self._cancel}
 
     async def _now(self, body: dict[str, Any]) -> dict[str, Any]:
-        config = self._engine.loop.config
-        return await asyncio.to_thread(_answer, self._engine.store, config.strategy)
+        strategy = self._engine.loop.config.strategy
+        told = await asyncio.to_thread(_answer, self._engine.store, strategy)
+        return told | {"comparison": self._newest()}
+
+    def _newest(self) -> dict[str, Any] | None:
+        """Return the newest comparison, finished or not; None before the first."""
+        row = self._jobs.newest(KIND)
+        return None if row is None else {name: row.get(name) for name in SHOWN_OF_RUN}
 
     async def _compare(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Compare now; whoever asks while a comparison goes on gets that one's outcome."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._made())
-        await asyncio.shield(self._running)
-        return await self._now(body)
+        """Start a comparison and return its ``run_id``; while one goes on, that one's."""
+        async with self._starting:  # the second of two clicks finds the run of the first
+            newest = self._newest()
+            if newest is not None and newest["status"] == "running":
+                return {"run_id": newest["run_id"]}
+            config = self._engine.loop.config
+            bars, rates = await asyncio.to_thread(_hourly, self._engine.store, config.symbols)
+            inputs = {
+                "bars": bars, "rates": rates,
+                "risk_params": config.model_copy(update={"decision_interval": "1h"}).params(),
+                "own": config.strategy_params if config.strategy == portfolio.NAME else {},
+            }  # fmt: skip
+            return await self._jobs.start_given(KIND, {"symbols": list(bars.symbols)}, inputs)
 
-    async def _made(self) -> dict[str, Any]:
-        from engine.research.sleeve_report import sleeve_report
-
-        engine, began = self._engine, time.time_ns()
-        config = engine.loop.config
-        bars, funding = await asyncio.to_thread(_hourly, engine.store, config.symbols)
-        params = config.model_copy(update={"decision_interval": "1h"}).params()
-        own = config.strategy_params if config.strategy == portfolio.NAME else {}
-        found = dict(await asyncio.to_thread(elsewhere, sleeve_report, bars, funding, params, own))
-        row = {
-            "run_id": f"portfolio-{began}", "kind": KIND, "status": "done", "ts_started": began,
-            "ts_finished": time.time_ns(), "progress": 1.0, "config": json.dumps({"symbols": list(config.symbols)}),
-            "metrics": json.dumps({"days": found["days"]}), "result": json.dumps(found, allow_nan=False),
-        }  # fmt: skip
-        await asyncio.wrap_future(engine.store.append_durable("runs", [row]))
-        return found
+    async def _cancel(self, body: dict[str, Any]) -> dict[str, Any]:
+        newest = self._newest()
+        if newest is None or newest["status"] != "running":
+            raise CommandRefused("No comparison is going on, so there is nothing to cancel.")
+        return self._jobs.cancel(newest["run_id"])
 
 
 def _answer(store: Database, strategy: str) -> dict[str, Any]:
@@ -75,7 +81,10 @@ def _answer(store: Database, strategy: str) -> dict[str, Any]:
     )
     told = [(row, json.loads(row["detail"]).get("portfolio") or {}) for row in rows]
     told = [(row, said["sleeves"]) for row, said in told if said.get("sleeves")]
-    reports = store.rows("SELECT ts_started, result FROM runs WHERE kind = ? ORDER BY ts_started DESC LIMIT 1", [KIND])
+    reports = store.rows(
+        "SELECT ts_started, result FROM runs WHERE kind = ? AND status = 'done' ORDER BY ts_started DESC LIMIT 1",
+        [KIND],
+    )
     return {"strategy": strategy, "in_force": strategy == portfolio.NAME} | sleeves_now(told) | {
         "report": None if not reports else json.loads(reports[0]["result"]) | {"ts": reports[0]["ts_started"]},
     }  # fmt: skip

@@ -47,7 +47,7 @@ def account_book(loop: Loop, positions: list[dict[str, Any]]) -> Book:
 
 
 def _weight(row: dict[str, Any], equity: float) -> float:
-    return math.nan if row["notional"] is None else math.copysign(row["notional"], row["qty"]) / equity
+    return math.nan if row["notional"] is None else float(row["notional"]) / equity
 
 
 def hourly_history(store: Database, symbols: tuple[str, ...]) -> Returns:

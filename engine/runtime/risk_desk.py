@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.domain import NS_PER_DAY
-from engine.research.book_risk import FEWEST_RETURNS, Returns, clusters_of, correlation_of, daily_returns, tail_rows
+from engine.research.book_risk import FEWEST_RETURNS, Returns, correlation_of, daily_returns, tail_rows
+from engine.runtime.gate_clusters import Clusters, cluster_rows, clusters_in_force
 from engine.runtime.gauges import Book, gauges
 from engine.runtime.live_report_desk import LiveReportDesk, report_nightly
 from engine.runtime.objections import Objections
@@ -50,9 +51,10 @@ class RiskDesk:
         """Return the account's risk now, as ``app.risk_client`` describes it."""
         positions = self._engine.loop.screen.position_rows()
         book = account_book(self._engine.loop, positions)
-        return await asyncio.to_thread(self._answer, book, positions)
+        groups = clusters_in_force(self._engine.loop.decider)
+        return await asyncio.to_thread(self._answer, book, positions, groups)
 
-    def _answer(self, book: Book, positions: list[dict[str, Any]]) -> dict[str, Any]:
+    def _answer(self, book: Book, positions: list[dict[str, Any]], groups: Clusters) -> dict[str, Any]:
         if self._objections is None or self._objections.began_ns != self._engine.loop.began_ns:
             self._objections = Objections(self._store, self._engine.loop.began_ns)
         objections, newest = self._objections.today(), self._objections.newest
@@ -60,14 +62,13 @@ class RiskDesk:
         config = limits_in_force(self._engine.loop)
         symbols = tuple(dict.fromkeys((*config.symbols, *book.weight)))
         returns = self.history(symbols)
-        correlation = _correlation(returns)
-        groups = _groups(symbols, correlation["matrix"])
         return {
             "as_of_ns": time.time_ns(), "equity": _plain(book.equity), "peak_equity": _plain(book.peak_equity),
             "day_open_equity": _plain(book.day_open_equity), "decision_id": newest and newest["decision_id"],
             "decided_ns": newest and newest["ts_decided"], "gauges": gauges(config, book, detail),
             "exposures": _exposures(book, positions, detail, groups), "totals": self._totals(book),
-            "tail": _tail(returns, book), "clusters": _clusters(book, groups), "correlation": correlation,
+            "tail": _tail(returns, book), "clusters": cluster_rows(groups, dict(book.weight)),
+            "clustering": _clustering(groups), "correlation": _correlation(returns),
             "objections": objections, "refused": self._refused(),
         }  # fmt: skip
 
@@ -135,32 +136,19 @@ def _correlation(returns: Returns) -> dict[str, Any]:
     return answer
 
 
-def _groups(symbols: tuple[str, ...], matrix: list[list[float]] | None) -> list[list[str]] | None:
-    if matrix is None or len(matrix) != len(symbols):
-        return None
-    return [[symbols[index] for index in group] for group in clusters_of(np.array(matrix))]
-
-
-def _clusters(book: Book, groups: list[list[str]] | None) -> list[dict[str, Any]] | None:
-    """Return net and gross weight of each cluster that holds something; None when clusters are unknown."""
-    if groups is None:
-        return None
-    rows = []
-    for number, group in enumerate(groups, 1):
-        weights = [book.weight[symbol] for symbol in group if symbol in book.weight]
-        if weights:
-            rows.append({
-                "name": f"C{number}", "symbols": group, "net": _plain(sum(weights)),
-                "gross": _plain(sum(map(abs, weights))),
-            })  # fmt: skip
-    return rows
+def _clustering(groups: Clusters) -> dict[str, Any]:
+    """Return what clusters are formed by: threshold, memory, and what is missing."""
+    return {
+        "threshold": _plain(groups.threshold), "memory_hours": _plain(groups.memory_hours), "young": groups.young,
+        "why": groups.why,
+    }  # fmt: skip
 
 
 def _exposures(
-    book: Book, positions: list[dict[str, Any]], detail: dict[str, Any] | None, groups: list[list[str]] | None
+    book: Book, positions: list[dict[str, Any]], detail: dict[str, Any] | None, groups: Clusters
 ) -> list[dict[str, Any]]:
     approved = {} if detail is None else dict(zip(detail["symbols"], detail["approved_weight"], strict=True))
-    cluster = {symbol: f"C{number}" for number, group in enumerate(groups or [], 1) for symbol in group}
+    cluster = groups.named()
     return [
         {
             "symbol": row["symbol"], "qty": row["qty"],

@@ -66,6 +66,19 @@ def _walk_forward(request: dict[str, Any], report: Report, stop: Callable[[], bo
     return found, found["metrics"] | told | {"deflated_sharpe": found["deflated_sharpe"]["value"]}
 
 
+def _portfolio(request: dict[str, Any], report: Report, stop: Callable[[], bool]) -> tuple[dict[str, Any], Any]:
+    from engine.errors import DataError
+    from engine.research.sleeve_report import sleeve_report
+
+    def pace(share: float) -> None:
+        report(share)
+        if stop():
+            raise DataError("cancelled before it was finished")
+
+    found = sleeve_report(request["bars"], request["rates"], request["risk_params"], request["own"], pace)
+    return found, {"days": found["days"]}
+
+
 def _elsewhere(
     request: dict[str, Any], report: Report, stop: Callable[[], bool], note: Note
 ) -> tuple[dict[str, Any], Any]:
@@ -75,7 +88,7 @@ def _elsewhere(
     return found
 
 
-WORK = {"backtest": _backtest, "sweep": _sweep, "walkforward": _walk_forward}
+WORK = {"backtest": _backtest, "sweep": _sweep, "walkforward": _walk_forward, "portfolio": _portfolio}
 
 
 def work(kind: str, request: dict[str, Any], sender: Connection, cancelled: Event) -> None:

@@ -76,7 +76,7 @@ class Screen:
         return [order.row() | doubts.row(order) for order in self._executor.open_orders()]
 
     def position_rows(self) -> list[dict[str, Any]]:
-        """Return open positions as rows."""
+        """Return open positions as rows; quantity and notional are negative for a short."""
         rows = []
         for symbol, position in sorted(self._account.open_positions().items()):
             mark = self._market.mark_px(symbol)
@@ -84,7 +84,7 @@ class Screen:
             rows.append({
                 "symbol": symbol, "qty": position.qty, "entry_px": position.entry_px, "mark_px": finite(mark),
                 "liq_px": finite(position.liq_px), "leverage": finite(position.leverage),
-                "notional": finite(abs(position.qty) * mark), "stop_px": stops[-1] if stops else None,
+                "notional": finite(position.qty * mark), "stop_px": stops[-1] if stops else None,
                 "pnl_unrealized": finite(position.qty * (mark - position.entry_px)),
                 "manual_qty": position.manual_qty, "ts": time.time_ns(),
             })  # fmt: skip

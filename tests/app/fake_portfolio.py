@@ -44,12 +44,13 @@ class FakePortfolio:
 
     portfolio_report: dict | None = None
     portfolio_refusal: str | None = None
+    comparison: dict | None = None
 
     def act_portfolio(self, body):
         told = [] if self.books_empty else [self._said(k) for k in range(40)]
         return {"strategy": "trend" if self.books_empty else "portfolio", "in_force": not self.books_empty} | (
             sleeves_now(told)
-        ) | {"report": self.portfolio_report}  # fmt: skip
+        ) | {"report": self.portfolio_report, "comparison": self.comparison}  # fmt: skip
 
     def _said(self, k):
         now = time.time_ns()
@@ -62,5 +63,15 @@ class FakePortfolio:
     def act_portfolio_compare(self, body):
         if self.portfolio_refusal:
             raise refuse(self.portfolio_refusal)
+        self.comparison = {"run_id": "portfolio-1", "status": "running", "progress": 0.4, "error": None,
+                           "ts_started": time.time_ns(), "ts_finished": None}  # fmt: skip
+        return {"run_id": "portfolio-1"}
+
+    def act_portfolio_cancel(self, body):
+        self.comparison |= {"status": "cancelled"}
+        return {"status": "cancelling", "progress": 0.4, "message": ""}
+
+    def finish_comparison(self):
+        """Let the comparison that goes on come to its end."""
+        self.comparison |= {"status": "done", "progress": 1.0}
         self.portfolio_report = report()
-        return self.act_portfolio(body)

@@ -38,6 +38,8 @@ class FakeRisk:
             "exposures": [self._exposure(row, weight, near) for row in rows],
             "totals": {"net": sum(weight.values()), "gross": sum(map(abs, weight.values())),
                        "free_margin": 7_200.0, "maintenance_margin": 41.0},
+            "clustering": {"threshold": 0.7, "memory_hours": 168.0, "young": [],
+                           "why": "The engine has not begun to decide." if empty else None},
             "clusters": self._clusters(weight), "tail": self._tail(equity),
             "correlation": self._correlation(), "objections": self._objections(last),
             "refused": [] if empty else [{"ts": last["ts_decided"], "symbol": "SOLUSDT", "side": "buy",

@@ -5,6 +5,7 @@ from fake_portfolio import report
 from page_engine import PageEngine, page, texts
 
 from app import portfolio
+from app.formats import percent
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def running(tmp_path, monkeypatch):
         engine.stop()
 
 
-def button(script):
-    return next(each for each in script.button if each.label == "Compare now")
+def button(script, label="Compare now"):
+    return next(each for each in script.button if each.label == label)
 
 
 def test_sleeves_and_the_comparison_are_shown(running):
@@ -33,6 +34,10 @@ def test_sleeves_and_the_comparison_are_shown(running):
     assert "No comparison yet" in said
     assert "newest 40 decisions" in said
     button(script).click().run()
+    assert "No comparison yet" in texts(script)
+    assert "Compare now" not in [each.label for each in script.button]
+    engine.finish_comparison()
+    script.run()
     assert not script.exception
     said = texts(script)
     assert "none is shown to be better than equal weight" in said
@@ -42,6 +47,23 @@ def test_sleeves_and_the_comparison_are_shown(running):
     engine.portfolio_refusal = "There are no hourly candles of the traded symbols on the record yet."
     button(script).click().run()
     assert "There are no hourly candles" in " ".join(each.value for each in script.error)
+
+
+def test_a_comparison_goes_on_without_its_page_and_can_be_cancelled(running):
+    engine = running()
+    button(page("portfolio").run()).click().run()
+    script = page("portfolio").run()  # another visit: the engine knows how far it is
+    assert not script.exception
+    button(script, "Cancel").click().run()
+    assert "was cancelled" in " ".join(each.value for each in script.warning)
+    assert button(script)
+    keys = [body["idempotency_key"] for action, body in engine.calls if action.startswith("portfolio.")]
+    assert len(set(keys)) == 2
+    engine.comparison |= {"status": "failed", "error": "the run's process ended without a result"}
+    failed = " ".join(each.value for each in page("portfolio").run().warning)
+    assert "failed: the run's process ended" in failed
+    running_now = engine.comparison | {"status": "running", "run_id": "portfolio-1"}
+    assert portfolio.progress_line(running_now, 2) == f"portfolio-1 · {percent(0.4, 0)} done · asked every 2 s"
 
 
 def test_without_a_decision_of_the_portfolio_the_page_says_what_is_in_force():

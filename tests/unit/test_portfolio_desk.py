@@ -1,15 +1,19 @@
 """What the engine answers of the sleeves: from decisions and from its own candles."""
 
+import asyncio
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from research_bars import walk
 
 from engine.domain import NS_PER_DAY
-from engine.errors import CommandRefused
+from engine.errors import CommandRefused, DataError
 from engine.research.sleeve_report import sleeve_report
-from engine.runtime.portfolio_desk import _answer, _hourly, sleeves_now
+from engine.runtime.jobs import Jobs
+from engine.runtime.portfolio_desk import PortfolioDesk, _answer, _hourly, sleeves_now
+from engine.runtime.run_worker import WORK
 from engine.settings import SystemConfig
 from storage.database import Database
 
@@ -60,6 +64,41 @@ def test_the_record_gives_candles_and_funding(store):
     assert np.array_equal(found.close_px, bars.close_px)
     assert rates[20].tolist() == [0.0, 0.0003]
     assert rates.sum() == 0.0003
+
+
+async def test_a_comparison_is_a_job_that_is_watched_cancelled_and_never_run_twice(store, tmp_path):
+    jobs = Jobs(store, tmp_path / "runs")
+    engine = SimpleNamespace(store=store, loop=SimpleNamespace(config=SystemConfig(symbols=("AUSDT", "BUSDT"))))
+    desk = PortfolioDesk(engine, jobs)
+    assert (await desk.questions["portfolio"]({}))["comparison"] is None
+    with pytest.raises(CommandRefused, match="nothing to cancel"):
+        await desk.orders["portfolio.cancel"]({})
+    bars = walk(600, symbols=("AUSDT", "BUSDT"), seed=1)
+    rows = [
+        {"symbol": symbol, "interval": "1h", "ts_open": int(bars.ts_open[t]), "open_px": bars.open_px[t, i],
+         "high_px": bars.high_px[t, i], "low_px": bars.low_px[t, i], "close_px": bars.close_px[t, i], "volume": 1.0}
+        for i, symbol in enumerate(bars.symbols) for t in range(600)
+    ]  # fmt: skip
+    store.append_durable("bars", rows).result(30)
+    first, second = await asyncio.gather(*(desk.orders["portfolio.compare"]({}) for _ in range(2)))
+    assert first == second
+    assert (await desk.questions["portfolio"]({}))["comparison"]["status"] == "running"
+    await desk.orders["portfolio.cancel"]({})
+    while jobs.status(first["run_id"])["status"] == "running":
+        await asyncio.sleep(0.05)
+    told = await desk.questions["portfolio"]({})
+    assert (told["comparison"]["status"], told["report"]) == ("cancelled", None)
+
+
+def test_the_worker_of_a_comparison_tells_its_progress_and_stops_when_asked():
+    params = SystemConfig(decision_interval="1h", trend_horizons_hours=(24.0,), volatility_horizon_hours=24.0).params()
+    bars = walk(600, symbols=("AUSDT", "BUSDT", "CUSDT", "DUSDT"), seed=4)
+    request = {"bars": bars, "rates": None, "risk_params": params, "own": {"sleeves": "trend+tail"}}
+    told = []
+    found, metrics = WORK["portfolio"](request, told.append, lambda: False)
+    assert (metrics["days"], told[0]) == (found["days"], 0.1)
+    with pytest.raises(DataError, match="cancelled"):
+        WORK["portfolio"](request, told.append, lambda: True)
 
 
 def test_a_report_compares_optimisers_once_there_are_days_enough(monkeypatch):

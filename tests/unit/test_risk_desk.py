@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from app.risk import gauge_name, written
 from engine.domain import N_RULES, NS_PER_DAY, Rule, Verdict
 from engine.research.book_risk import Returns, clusters_of, correlation_of, daily_returns, returns_of, tail_rows
+from engine.runtime.gate_clusters import cluster_rows, clusters_in_force
 from engine.runtime.gauges import Book, gauges
 from engine.runtime.objections import Objections
 from engine.settings import SystemConfig
@@ -64,6 +67,41 @@ def test_rules_that_only_a_decision_measures_come_from_its_record():
     assert (row["where"], row["measured"], row["source"]) == ("B", 9.0, "decision")
 
 
+def test_rules_of_the_whole_book_say_so_with_their_unit_and_what_is_left_as_money():
+    measured = np.zeros((2, N_RULES))
+    measured[:, [Rule.KELLY, Rule.CVAR, Rule.NET_CAP, Rule.CLUSTER_CAP]] = 0.1, 0.02, 0.5, 0.4
+    detail = {"symbols": ["A", "B"], "measured": measured.tolist(), "limit": (2.0 * measured).tolist()}
+    rows = by_name(gauges(SystemConfig(), book(), detail))
+    assert {rows[name]["where"] for name in ("KELLY", "CVAR", "NET_CAP")} == {"book"}
+    assert rows["CLUSTER_CAP"]["where"] == "cluster of A"
+    assert rows["CVAR"]["left_money"] == pytest.approx(0.02 * 9_500)
+    assert rows["NET_CAP"]["left_money"] == pytest.approx(0.5 * 9_500)
+    assert (rows["KELLY"]["unit"], rows["KELLY"]["left_money"]) == ("volatility", None)  # a volatility is no money
+    assert written(rows["KELLY"], 0.1).replace("\u202f", " ") == "10.00 % a year"
+    assert gauge_name("CVAR") == "CVaR"
+
+
+def test_clusters_are_those_of_the_gate_by_its_own_threshold():
+    spread = np.array([0.01, 0.02, 0.01, 0.01])
+    matrix = np.array([[1.0, 0.65, 0.1, 0.0], [0.65, 1.0, 0.0, 0.0], [0.1, 0.0, 1.0, 0.9], [0.0, 0.0, 0.9, 1.0]])
+    state = SimpleNamespace(covariance=matrix * np.outer(spread, spread), n_bars=np.array([500, 500, 500, 3]))
+    decider = SimpleNamespace(
+        state=state, symbols=("A", "B", "C", "D"), params=SimpleNamespace(vol_horizon_bars=168.0), config=SystemConfig()
+    )
+    found = clusters_in_force(decider)
+    assert (found.groups, found.young) == ([["A"], ["B"], ["C"]], ["D"])
+    assert found.threshold == SystemConfig().cluster_correlation == 0.7
+    decider.config = SystemConfig(cluster_correlation=0.6)
+    found = clusters_in_force(decider)
+    assert found.named() == {"A": "C1", "B": "C1", "C": "C2"}
+    assert cluster_rows(found, {"A": 0.3, "B": -0.1, "D": 0.2}) == [
+        {"name": "C1", "symbols": ["A", "B"], "net": pytest.approx(0.2), "gross": pytest.approx(0.4)}
+    ]
+    state.n_bars[:] = 0
+    assert clusters_in_force(decider).groups is None
+    assert "not begun" in clusters_in_force(None).why
+
+
 def test_a_gap_is_no_return_and_an_unknown_symbol_is_nan():
     symbol, ts = ["A", "A", "A", "B"], np.array([1, 2, 4, 2]) * HOUR
     found = returns_of(symbol, ts, np.array([1.0, 2.0, 4.0, 5.0]), ["A", "B"], HOUR)
@@ -77,7 +115,7 @@ def test_correlation_agrees_with_numpy_and_needs_enough_hours():
     rows = np.hstack([common + 0.3 * dice.normal(size=(200, 2)), dice.normal(size=(200, 1))])
     found = correlation_of(np.vstack([rows, [np.nan, 0.0, 0.0]]))
     assert found == pytest.approx(np.corrcoef(rows.T))
-    assert clusters_of(found) == [[0, 1], [2]]
+    assert clusters_of(found, 0.6) == [[0, 1], [2]]
     assert correlation_of(rows[:40]) is None
     assert correlation_of(np.zeros((60, 2))).tolist() == [[1.0, 0.0], [0.0, 1.0]]
 

@@ -3,7 +3,7 @@
 
 import { Table, confirmButton, el, put } from "./dom.js";
 import { feed, mountOnce, newKey, unknownSince } from "./feed.js";
-import { UNKNOWN, baseOf, clock, dayAndClock, decimalsOf, isKnown, number, percent, signed, tone } from "./format.js";
+import { UNKNOWN, amount, baseOf, clock, dayAndClock, decimalsOf, isKnown, number, percent, signed, tone } from "./format.js";
 
 const TABS = { positions: "Positions", orders: "Open orders", fills: "Fills" };
 
@@ -28,14 +28,15 @@ function create(parent) {
 
 const px = (view, symbol, value) => number(value, decimalsOf(view.data.instruments?.[symbol]?.tick_size, value));
 const qty = (view, symbol, value) => number(Math.abs(value), decimalsOf(view.data.instruments?.[symbol]?.lot_size ?? 0.001));
+const signedQty = (view, symbol, value) => amount(value, decimalsOf(view.data.instruments?.[symbol]?.lot_size ?? 0.001));
 const away = (from, to) => (isKnown(from) && isKnown(to) && from > 0 ? ` (${number((to / from - 1) * 100, 1)}\u202f%)` : "");
 
 function positionsTable(view) {
   return new Table([
     { title: "Symbol", left: true, cell: (row) => [row.symbol, "strong"] },
-    { title: "Side", left: true, cell: (row) => [row.qty > 0 ? "▲ Long" : "▼ Short", tone(row.qty)] },
-    { title: "Size", cell: (row) => `${qty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` },
-    { title: "Notional USDT", cell: (row) => number(Math.abs(row.notional), 2) },
+    { title: "Side", left: true, cell: (row) => (row.qty > 0 ? "long" : "short") },
+    { title: "Size", cell: (row) => `${signedQty(view, row.symbol, row.qty)} ${baseOf(row.symbol)}` },
+    { title: "Notional USDT", cell: (row) => amount(row.notional, 2) },
     { title: "Entry USDT", cell: (row) => px(view, row.symbol, row.entry_px) },
     { title: "Mark USDT", cell: (row) => px(view, row.symbol, row.mark_px) },
     { title: "PnL USDT", cell: (row) => {

@@ -31,6 +31,9 @@ export function signed(value, decimals = 2, unit = "") {
   return value > 0 ? `▲ +${body}` : `▼ ${MINUS}${body}`;
 }
 
+/** A signed amount that is no gain or loss: sign, number. */
+export const amount = (value, decimals = 2) => (isKnown(value) && value > 0 ? "+" : "") + number(value, decimals);
+
 export const percent = (fraction, decimals = 2) => (isKnown(fraction) ? number(fraction * 100, decimals) + THIN + "%" : UNKNOWN);
 export const signedPercent = (fraction, decimals = 2) =>
   isKnown(fraction) ? signed(fraction * 100, decimals, THIN + "%") : UNKNOWN;
