@@ -13,6 +13,7 @@ import streamlit as st
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
 from app.grid_form import asked_of_grid, grid_form
 from app.run_config import (
+    COST_SOURCES,
     COSTS,
     HISTORY_INTERVALS,
     SOURCES,
@@ -21,6 +22,7 @@ from app.run_config import (
     build_config,
     dataset_names,
     missing,
+    own_costs_sentence,
     parameters,
 )
 
@@ -29,7 +31,7 @@ TYPED = ("path", "file", "free", "interval", "start", "end", "cash", "symbols", 
 
 
 def backtest_form(
-    client: EngineClient, in_force: dict[str, Any], datasets: list[dict[str, Any]], *, busy: bool
+    client: EngineClient, in_force: dict[str, Any], datasets: list[dict[str, Any]], own: dict[str, Any], *, busy: bool
 ) -> None:
     """Show the form of a backtest; its button starts one and leaves the id in ``st.session_state["backtest.run_id"]``.
 
@@ -39,6 +41,8 @@ def backtest_form(
         The settings' values: which symbols the engine keeps history of, and where the parameters start.
     datasets : list of dict
         The stored data sets: ``name``, ``version``, ``kind``, ``interval``.
+    own : dict
+        What costs from our own fills are, or ``why`` they cannot be chosen.
     busy : bool
         A run is being worked on: the button waits for it.
     """
@@ -49,6 +53,12 @@ def backtest_form(
     form["source"] = st.segmented_control(
         "Data", list(SOURCES), format_func=SOURCES.get, default="history", required=True, key="backtest.source"
     )
+    form["costs"] = st.segmented_control(
+        "Costs", list(COST_SOURCES), format_func=COST_SOURCES.get, default="assumed", required=True,
+        key="backtest.costs", disabled=bool(own["why"]),
+    )  # fmt: skip
+    if own["why"] or form["costs"] == "own":
+        st.caption(own_costs_sentence(own))
     with st.form("backtest.form", border=True):
         _what(form, list(in_force["symbols"]), datasets)
         entered = _parameters(form, in_force, datasets)
@@ -85,7 +95,7 @@ def _what(form: dict[str, Any], symbols: list[str], datasets: list[dict[str, Any
 
 
 def _parameters(form: dict[str, Any], in_force: dict[str, Any], datasets: list[dict[str, Any]]) -> list[Parameter]:
-    specs = parameters(form["strategy"], in_force)
+    specs = parameters(form["strategy"], in_force, form["costs"])
     if form["strategy"] == "file":
         st.text_input("Path of the strategy's Python file", key="backtest.file")
         st.text_area("Parameters, one name=value a line", key="backtest.free", height=90)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.formats import UNKNOWN, is_known, moment, number, percent
+from app.formats import UNKNOWN, is_known, moment, number, percent, plural
 from app.tables import Column, Figure
 
 SIDE = {1: "▲ buy", -1: "▼ sell"}
@@ -141,6 +141,19 @@ def cost_sentence(costs: dict[str, Any]) -> str:
     return (
         f"{len(crossing)} orders that crossed the spread paid {paid / whole:.2f} bp against the mid on average; "
         f"{assumed / whole:.2f} bp were assumed. Fees come on top."
+    )
+
+
+def fee_words(preview: dict[str, Any]) -> str:
+    """Return the expected fee, or its range while it is not known which part rests."""
+    if is_known(preview.get("fee")):
+        seen = preview.get("resting_orders")
+        rests = f", {percent(preview['maker_share'], 0)} as maker by {plural(seen, 'resting order')}" if seen else ""
+        return f"fee {number(preview['fee'], 4)} USDT ({number(preview['fee_rate'] * 1e4, 1, 'bp')}{rests})"
+    low, high = preview["fee_rates"]
+    return (
+        f"fee {number(preview['fee_low'], 4)} to {number(preview['fee_high'], 4)} USDT (all maker "
+        f"{number(low * 1e4, 1, 'bp')}, all taker {number(high * 1e4, 1, 'bp')}: no order of ours has rested yet)"
     )
 
 

@@ -130,7 +130,7 @@ def _confirm(client: EngineClient, review: dict[str, Any]) -> None:
         f"**{ticket['side'].upper()} {preview['qty']:g} {ticket['symbol']}** by "
         f"{execution.ALGORITHMS[ticket['algorithm']]} within {ticket['minutes']:g} min: notional "
         f"{preview['notional']:,.2f} USDT, {'reduces' if preview['reduces'] else 'may open risk'}, worst loss at the "
-        f"stop {preview['worst_loss']:,.2f} USDT."
+        f"stop {preview['worst_loss']:,.2f} USDT, {execution.fee_words(preview)}."
     )
     st.markdown("Expected cost of each way:  \n" + "  \n".join(
         f"{'**→** ' if row['algorithm'] == ticket['algorithm'] else ''}{execution.choice_label(row)}"

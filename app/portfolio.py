@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.charts import ACCENT, DOWN, MUTED, SECOND, UP, dress
-from app.formats import moment, percent
+from app.formats import moment, number, percent
 from app.performance import utc_times
 from app.tables import Column
 
@@ -49,7 +49,7 @@ OPTIMISER_COLUMNS = (
     Column("cagr", "Growth a year", "percent", "", 100),
     Column("max_drawdown", "Drawdown", "percent", "", 85),
     Column("turnover", "Turnover a year, ×", "number", "", 120),
-    Column("costs_a_year", "Costs a year", "percent", "6 bp of what is traded between sleeves", 95),
+    Column("costs_a_year", "Costs a year", "percent", "Of trading between sleeves, at the cost stated above", 95),
 )
 
 
@@ -134,7 +134,19 @@ def optimiser_sentence(report: dict[str, Any]) -> str:
 def report_caption(report: dict[str, Any]) -> str:
     """Return what the report was made from."""
     funded = "with recorded funding" if report["funding"] else "without funding, so carry sleeps"
-    return f"From {report['days']} days of recorded hourly candles of {', '.join(report['symbols'])}, {funded}."
+    return (
+        f"From {report['days']} days of recorded hourly candles of {', '.join(report['symbols'])}, {funded}. "
+        f"{cost_sentence(report)}"
+    )
+
+
+def cost_sentence(report: dict[str, Any]) -> str:
+    """Return what trading was taken to cost, and where that is from."""
+    rate = f"Trading costs {number(report['cost'] * 1e4, 2, 'bp')} of what is traded"
+    own = report["costs"].removeprefix("own ")
+    if own == report["costs"]:
+        return f"{rate}, as assumed: there are too few fills of our own."
+    return f"{rate}, by the fit to our own fills ({own})."
 
 
 def shares_figure(ts_ns: Any, shares: dict[str, Any]) -> go.Figure:

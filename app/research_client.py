@@ -55,6 +55,12 @@ class ResearchCalls:
         answer = self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id, format="pdf")
         return base64.b64decode(answer["pdf_base64"])
 
+    def own_costs(self) -> dict[str, Any]:
+        """Return what costs fitted to our own fills are: ``why`` they cannot be chosen yet (None: they can), ``needed``
+        and ``n_orders``, ``version``, ``ts`` ns of the fit, and ``half_spread, impact, taker_fee, maker_fee,
+        maker_share``, fractions."""
+        return self._ask("costs.own", timeout_s=ASK_TIMEOUT_S)
+
     def stored_datasets(self) -> list[dict[str, Any]]:
         """Return the data sets a backtest can run on: ``name``, ``version``, ``kind``, ``interval``, …"""
         return self._ask("datasets", timeout_s=ASK_TIMEOUT_S)["datasets"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, NamedTuple
 
+from app.formats import moment, number, percent, plural
+
 STRATEGIES = {
     "trend": "Trend, several horizons", "portfolio": "Portfolio of sleeves", "ema-cross": "EMA cross, the yardstick",
     "file": "Python file",
@@ -104,6 +106,10 @@ COSTS = (
     Parameter("take_pct", "Take profit, %", None, 100, 0.1, 1000.0, 1.0, empty="none", meaning="Of the entry price"),
     Parameter("min_notional", "Min order, USDT", 5.0, 1, 0.0, 100_000.0, 1.0, meaning="Orders below it open nothing"),
 )
+FITTED = frozenset({"fee", "maker_fee", "maker_share", "slippage", "spread_vol", "impact"})
+"""Costs that our own fills tell: with those chosen, the form neither shows nor sends them."""
+
+COST_SOURCES = {"assumed": "As stated below", "own": "From own fills"}
 _TREND = (
     Parameter("trend_horizons_hours", "Horizons, h", (72.0, 216.0, 648.0), meaning="Hours, commas between"),
     Parameter("volatility_horizon_hours", "Vol memory, h", 168.0, 1, 0.1, 10_000.0, 1.0,
@@ -137,13 +143,27 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }  # fmt: skip
 
 
-def parameters(strategy: str, in_force: dict[str, Any]) -> list[Parameter]:
+def own_costs_sentence(own: dict[str, Any]) -> str:
+    """Return what costs from our own fills are and rest on, or why they cannot be chosen."""
+    if own["why"]:
+        return f"Own fills cannot be used yet: {own['why']}."
+    return (
+        f"Fitted to {plural(own['n_orders'], 'order')} of our own that filled ({own['version']}, "
+        f"{moment(own['ts'])[:16]} UTC): half spread {number(own['half_spread'] * 1e4, 2, 'bp')}, impact "
+        f"{number(own['impact'], 2)} ×, taker {number(own['taker_fee'] * 1e4, 2, 'bp')}, maker "
+        f"{number(own['maker_fee'] * 1e4, 2, 'bp')}, {percent(own['maker_share'], 0)} filled as maker."
+    )
+
+
+def parameters(strategy: str, in_force: dict[str, Any], costs: str = "assumed") -> list[Parameter]:
     """Return a strategy's parameters and the costs, starting from the settings that are in force.
 
     Parameters
     ----------
     in_force : dict
         ``SystemConfig`` values as the engine gives them; what is not in it keeps its own default.
+    costs : str
+        Of ``COST_SOURCES``: those that our own fills tell are left out with "own".
     """
 
     def start(spec: Parameter) -> Parameter:
@@ -152,7 +172,8 @@ def parameters(strategy: str, in_force: dict[str, Any]) -> list[Parameter]:
             return spec
         return spec._replace(default=tuple(value) if isinstance(spec.default, tuple) else type(spec.default)(value))
 
-    return [start(spec) for spec in (*PARAMETERS[strategy], *COSTS)]
+    stated = [spec for spec in COSTS if costs != "own" or spec.name not in FITTED]
+    return [start(spec) for spec in (*PARAMETERS[strategy], *stated)]
 
 
 def dataset_names(datasets: list[dict[str, Any]], kind: str) -> dict[str, str]:
@@ -169,8 +190,8 @@ def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     form : dict
-        ``source, path, dataset, funding, symbols, interval, strategy, file, start, end, cash`` as the widgets hold
-        them.
+        ``source, path, dataset, funding, symbols, interval, strategy, file, start, end, cash, costs`` as the widgets
+        hold them.
     shown : dict
         Parameter name to its value in the unit of the form; text for a list.
     """
@@ -185,6 +206,7 @@ def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
         "symbols": list(form["symbols"]), "interval": form["interval"],
         "strategy": form["file"] if form["strategy"] == "file" else form["strategy"], "params": params,
         "start": _day(form["start"]), "end": _day(form["end"]), "cash": float(form["cash"]),
+        "costs": form.get("costs") or "assumed",
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from engine.parent_commands import parents_app
 from engine.report_commands import goal, report
 from engine.risk_commands import stress
 from engine.strategy_commands import named_values, strategy_app
-from engine.sweep_commands import sweep, walkforward
+from engine.sweep_commands import CostsOption, checked_costs, sweep, walkforward
 from engine.terminal import UNREACHABLE, HomeOption, JsonOption, console, data_folder, errors, log_to_stderr
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -140,23 +140,19 @@ def backtest(
     cash: Annotated[float, typer.Option(min=1, help="Opening cash")] = 10_000.0,
     funding: Annotated[str | None, typer.Option(help="Folder of funding rates, or a stored data set of them")] = None,
     panel: Annotated[str, typer.Option(help="Honesty panel: full, fast or off")] = "full",
-    costs: Annotated[str, typer.Option(help="assumed, or own: as fitted to our own fills")] = "assumed",
+    costs: CostsOption = "assumed",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here")] = None,
 ) -> None:
     """Backtest with the same decision code that trades."""
     from engine.datasets.store import located
     from engine.research.backtest import BacktestConfig, run_backtest
-    from engine.research.own_costs import with_own_costs
+    from engine.research.own_costs import chosen_costs
     from engine.research.report import print_table
 
-    if costs not in ("assumed", "own"):
-        raise typer.BadParameter(f"{costs!r} is neither assumed nor own", param_hint="--costs")
-    params: dict[str, Any] = dict(named_values(param or []))
-    if costs == "own":
-        params = with_own_costs(data_folder(None), params)
+    params, origin = chosen_costs(data_folder(None), checked_costs(costs), dict(named_values(param or [])))
     config = BacktestConfig(
-        data=located(data_folder(None), data), strategy=strategy, params=params, start=start,
-        end=end, cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
+        data=located(data_folder(None), data), strategy=strategy, params=params, costs=origin,
+        start=start, end=end, cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
         funding=None if funding is None else located(data_folder(None), funding), panel=panel,
     )  # fmt: skip
     result = run_backtest(config)

@@ -24,6 +24,7 @@ StartOption = Annotated[str | None, typer.Option(help="First day, UTC")]
 EndOption = Annotated[str | None, typer.Option(help="Last day, UTC")]
 CashOption = Annotated[float, typer.Option(min=1, help="Opening cash")]
 FundingOption = Annotated[str | None, typer.Option(help="Folder of funding rates, or a stored data set of them")]
+CostsOption = Annotated[str, typer.Option(help="assumed, or own: as fitted to our own fills")]
 RandomOption = Annotated[int | None, typer.Option("--random", min=1, help="Try so many combinations at random")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the random choice")]
 ChooseOption = Annotated[str | None, typer.Option("--choose-by", help="Figure that chooses the best")]
@@ -34,17 +35,27 @@ AddressOption = Annotated[str, typer.Option(help="Of the Dask scheduler, such as
 WorkersOption = Annotated[int, typer.Option(min=0, help="On this machine; 0: one for each core")]
 
 
+def checked_costs(costs: str) -> str:
+    """Return what ``--costs`` said when it is assumed or own; refuse it otherwise."""
+    if costs not in ("assumed", "own"):
+        raise typer.BadParameter(f"{costs!r} is neither assumed nor own", param_hint="--costs")
+    return costs
+
+
 def _given(
     home: Path, data: str | None, strategy: str, grid: list[str] | None, param: list[str] | None, symbols: str | None,
-    funding: str | None, **more: Any,
+    funding: str | None, costs: str, **more: Any,
 ) -> dict[str, Any]:  # fmt: skip
     from engine.datasets.store import located
+    from engine.research.own_costs import chosen_costs
 
     if data is None:
         raise typer.BadParameter("say what to run on, or which run to resume", param_hint="--data")
+    swept = named_values(grid or [], "--grid")
+    params, origin = chosen_costs(home, checked_costs(costs), dict(named_values(param or [])), swept)
     return {name: value for name, value in more.items() if value is not None} | {
-        "data": located(home, data).absolute(), "strategy": strategy, "grid": named_values(grid or [], "--grid"),
-        "params": named_values(param or []), "symbols": tuple(symbols.upper().split(",")) if symbols else (),
+        "data": located(home, data).absolute(), "strategy": strategy, "grid": swept, "params": params, "costs": origin,
+        "symbols": tuple(symbols.upper().split(",")) if symbols else (),
         "funding": None if funding is None else located(home, funding).absolute(),
     }  # fmt: skip
 
@@ -72,7 +83,8 @@ def _write(answer: dict[str, Any], path: Path | None, run_id: str) -> None:
 def sweep(
     data: DataOption = None, strategy: StrategyOption = "ema-cross", grid: GridOption = None,
     param: ParamOption = None, symbols: SymbolsOption = None, start: StartOption = None, end: EndOption = None,
-    cash: CashOption = 10_000.0, funding: FundingOption = None, n_random: RandomOption = None, seed: SeedOption = 0,
+    cash: CashOption = 10_000.0, funding: FundingOption = None, costs: CostsOption = "assumed",
+    n_random: RandomOption = None, seed: SeedOption = 0,
     choose_by: ChooseOption = None, json_path: OutOption = None, resume: ResumeOption = None,
     backend: BackendOption = "local", address: AddressOption = "", workers: WorkersOption = 0,
     data_dir: HomeOption = None,
@@ -88,8 +100,9 @@ def sweep(
         config = resumed(SweepConfig, home, resume).model_copy(update=where)
     else:
         given = _given(
-            home, data, strategy, grid, param, symbols, funding, start=start, end=end, cash=cash, n_random=n_random,
-            seed=seed, choose_by=choose_by,
+            home, data, strategy, grid, param, symbols, funding, costs, start=start, end=end, cash=cash,
+            n_random=n_random, seed=seed,
+            choose_by=choose_by,
         )  # fmt: skip
         config = planned(SweepConfig(**given, **where), home, run_id)
     result = _follow("Sweep", run_id, lambda report: run_sweep(config, report))
@@ -100,7 +113,8 @@ def sweep(
 def walkforward(
     data: DataOption = None, strategy: StrategyOption = "ema-cross", grid: GridOption = None,
     param: ParamOption = None, symbols: SymbolsOption = None, start: StartOption = None, end: EndOption = None,
-    cash: CashOption = 10_000.0, funding: FundingOption = None, n_random: RandomOption = None, seed: SeedOption = 0,
+    cash: CashOption = 10_000.0, funding: FundingOption = None, costs: CostsOption = "assumed",
+    n_random: RandomOption = None, seed: SeedOption = 0,
     choose_by: ChooseOption = None,
     train_days: Annotated[float, typer.Option(help="Length of each training stretch")] = 365.0,
     test_days: Annotated[float, typer.Option(help="Length of each traded stretch")] = 90.0,
@@ -121,8 +135,9 @@ def walkforward(
         config = resumed(WalkForwardConfig, home, resume).model_copy(update=where)
     else:
         given = _given(
-            home, data, strategy, grid, param, symbols, funding, start=start, end=end, cash=cash, n_random=n_random,
-            seed=seed, choose_by=choose_by, train_days=train_days, test_days=test_days, anchored=anchored,
+            home, data, strategy, grid, param, symbols, funding, costs, start=start, end=end, cash=cash,
+            n_random=n_random, seed=seed,
+            choose_by=choose_by, train_days=train_days, test_days=test_days, anchored=anchored,
             purge_days=purge_days, embargo_days=embargo_days,
         )  # fmt: skip
         config = planned(WalkForwardConfig(**given, **where), home, run_id)

@@ -12,10 +12,11 @@ with widgets.known("Backtest"):
     in_force = client.settings()["values"]
     runs = client.runs()
     datasets = client.stored_datasets()
+    own = client.own_costs()
 
 form_at, result_at = st.columns([3, 8], gap="medium")
 with form_at:
-    backtest_form.backtest_form(client, in_force, datasets, busy=active is not None)
+    backtest_form.backtest_form(client, in_force, datasets, own, busy=active is not None)
 
 with result_at:
     if active is not None:

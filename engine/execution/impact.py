@@ -78,6 +78,7 @@ class CostModel(NamedTuple):
     resting_share: float  # of the notional that was sent to rest: how much filled as maker
     n_children: int
     notional: float
+    resting_orders: int = 0  # orders sent to rest, on which ``resting_share`` rests besides what was assumed
 
     def as_json(self) -> dict[str, Any]:
         """Return the model as plain JSON types."""
@@ -129,7 +130,7 @@ def fitted(children: Sequence[Paid], taker_fee: float, maker_fee: float) -> Cost
         math.fsum(c.maker_fee for c in children) / made if made > 0 else maker_fee,
         made / whole if whole > 0 else 0.0,
         (MAKER_PRIOR[0] + seen) / (sum(MAKER_PRIOR) + len(rested)),
-        len(children), whole,
+        len(children), whole, len(rested),
     )  # fmt: skip
 
 

@@ -67,11 +67,42 @@ def crossing_now(market: Situation, model: CostModel) -> Expected:
 
 def worked(algorithm: str, market: Situation, manner: Manner, model: CostModel) -> Expected:
     """Return the cost of an algorithm by the model: part of it rests, the rest pays the spread."""
-    rests = 1.0 if algorithm == Algorithm.ICEBERG else (model.resting_share if manner.passive else 0.0)
+    rests = resting_part(algorithm, manner.passive, model)
     instrument = market.instrument
     fees = rests * instrument.maker_fee + (1.0 - rests) * instrument.taker_fee
     risk = market.sigma * math.sqrt(_exposed_s(algorithm, duration_s(algorithm, market, manner), manner.urgency))
     return Expected((1.0 - rests) * market.half_spread, _pushed(model, market.qty, market), fees, risk)
+
+
+def resting_part(algorithm: str, is_passive: bool, model: CostModel) -> float:
+    """Return which part of an algorithm's order is expected to fill as maker."""
+    return 1.0 if algorithm == Algorithm.ICEBERG else (model.resting_share if is_passive else 0.0)
+
+
+def expected_fee(
+    algorithm: str, is_passive: bool, notional: float, instrument: Instrument, model: CostModel
+) -> dict[str, Any]:  # fmt: skip
+    """Return the fee of an algorithm: expected where it is known which part rests, else from all maker to all taker.
+
+    Parameters
+    ----------
+    notional : float, quote
+
+    Returns
+    -------
+    dict
+        ``fee`` quote and ``fee_rate`` fraction, both None while no order of ours has rested; ``fee_low`` and
+        ``fee_high`` quote, ``fee_rates`` of those two; ``maker_share`` and the ``resting_orders`` it was seen on.
+    """
+    rates = sorted((instrument.maker_fee, instrument.taker_fee))
+    depends = is_passive and algorithm != Algorithm.ICEBERG
+    share = None if depends and model.resting_orders == 0 else resting_part(algorithm, is_passive, model)
+    rate = None if share is None else share * instrument.maker_fee + (1.0 - share) * instrument.taker_fee
+    return {
+        "fee": None if rate is None else rate * notional, "fee_rate": rate, "fee_low": rates[0] * notional,
+        "fee_high": rates[1] * notional, "fee_rates": rates, "maker_share": share,
+        "resting_orders": model.resting_orders if depends else None,
+    }  # fmt: skip
 
 
 def duration_s(algorithm: str, market: Situation, manner: Manner) -> float:

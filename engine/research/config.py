@@ -58,6 +58,7 @@ class BacktestConfig(BaseModel):
     bars: BarTable | None = Field(None, exclude=True, repr=False, description="Bars in memory instead of a path")
     strategy: str = Field("trend", description="trend, ema-cross, portfolio or a Python file")
     params: dict[str, Any] = Field(default_factory=dict)
+    costs: str = Field("assumed", description="Where the costs come from, in words: the parameters hold them already")
     symbols: tuple[str, ...] = ()
     start: datetime | None = Field(None, description="First bar opens at or after this, UTC")
     end: datetime | None = Field(None, description="Bars open before this, UTC")

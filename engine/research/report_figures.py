@@ -157,6 +157,8 @@ def costs(result: dict[str, Any]) -> Section:
     rows: list[list[Cell]] = [[name, number(value)] for name, value in parts.items()]
     rows.append(["All that is known", number(sum(paid)) if paid else UNKNOWN])
     words = ["Positive was paid, negative was received."]
+    if str(config.get("costs") or "").startswith("own"):
+        words.append(f"Fees, spread and impact are fitted to our own fills ({config['costs']}).")
     if uncharged:
         words.append("Funding was not charged: there was no history of rates. That is not the same as zero.")
     final, cash = metrics.get("final_equity"), config.get("cash")

@@ -9,7 +9,7 @@ import numpy as np
 from engine.domain import F8, Params
 from engine.research.figures import day_ends
 from engine.research.loading import BarTable
-from engine.research.optimiser_evidence import TEST_DAYS, TRAIN_DAYS, Pace, compare, stretch, unpaced
+from engine.research.optimiser_evidence import COST, TEST_DAYS, TRAIN_DAYS, Pace, compare, stretch, unpaced
 from engine.research.sleeve_evidence import by_day, evidence
 from engine.strategies.portfolio_runner import PortfolioRunner
 from engine.strategies.sleeves.state import LEARNED, NAMES
@@ -19,7 +19,12 @@ REPLAYED = 0.1  # share of the work that is done when the sleeves have been repl
 
 
 def sleeve_report(
-    bars: BarTable, funding: F8 | None, params: Params, own: dict[str, Any], pace: Pace = unpaced
+    bars: BarTable,
+    funding: F8 | None,
+    params: Params,
+    own: dict[str, Any],
+    pace: Pace = unpaced,
+    cost: float = COST,
 ) -> dict[str, Any]:
     """Return the sleeves' evidence and the optimisers' comparison over bars, as plain JSON types.
 
@@ -34,28 +39,32 @@ def sleeve_report(
         The portfolio strategy's own parameters.
     pace : callable
         Is told the share that is done, 0 to 1; what it raises ends the work.
+    cost : float
+        Of each unit traded, by a sleeve in its own book and between sleeves.
 
     Returns
     -------
     dict
         ``evidence``, see ``sleeve_evidence``; ``optimisers``, see ``optimiser_evidence``, or None with ``why``;
-        ``symbols``, ``first_ts_ms``, ``last_ts_ms``, ``days``.
+        ``symbols``, ``first_ts_ms``, ``last_ts_ms``, ``days``, ``funding``, ``cost``.
     """
-    runner = PortfolioRunner(params, own, bars.symbols)
+    runner = PortfolioRunner(params, own, bars.symbols, cost)
     told = runner.advance(bars.ts_close, bars.close_px, funding)
     moments, days = by_day(bars.ts_close, told.net)
     shares = told.share[day_ends(bars.ts_close)]
     pace(REPLAYED)
-    optimisers, why = optimised(moments // 1_000_000, days, shares, runner, stretch(pace, REPLAYED, 1.0))
+    optimisers, why = optimised(moments // 1_000_000, days, shares, runner, stretch(pace, REPLAYED, 1.0), cost)
     return {
         "evidence": evidence(told, bars.ts_close, runner), "optimisers": optimisers, "why": why,
         "symbols": list(bars.symbols), "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
         "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000, "days": len(moments), "funding": funding is not None,
+        "cost": cost,
     }  # fmt: skip
 
 
 def optimised(
-    ts_ms: np.ndarray, days: F8, shares: F8, runner: PortfolioRunner, pace: Pace = unpaced
+    ts_ms: np.ndarray, days: F8, shares: F8, runner: PortfolioRunner, pace: Pace = unpaced,
+    cost: float = COST,
 ) -> tuple[dict[str, Any] | None, str | None]:  # fmt: skip
     """Return the comparison of optimisers over the sleeves' daily net returns, or None and why there is none.
 
@@ -69,6 +78,8 @@ def optimised(
     runner : PortfolioRunner
     pace : callable
         Is told the share that is done.
+    cost : float
+        Of each unit traded between sleeves.
     """
     taking = [s for s, name in enumerate(NAMES) if runner.takes_part(name) and np.count_nonzero(days[:, s]) > 1]
     if len(taking) < 2:
@@ -84,6 +95,6 @@ def optimised(
     adaptive = (weights * days[begun:, learned]).sum(axis=1)
     found = compare(
         rest, ts_ms[begun:], tuple(NAMES[s] for s in taking), train=train, test=min(TEST_DAYS, train // 2),
-        given={"adaptive, learned sleeves only": adaptive}, pace=pace,
+        given={"adaptive, learned sleeves only": adaptive}, pace=pace, cost=cost,
     )  # fmt: skip
     return found, None

@@ -21,7 +21,7 @@ import structlog
 
 from engine.datasets.store import folder_of, located
 from engine.errors import CommandRefused, DataError
-from engine.runtime.run_requests import PREFIX, RESUMABLE, SourceRequest, checked_request
+from engine.runtime.run_requests import PREFIX, RESUMABLE, BacktestRequest, SourceRequest, checked_request
 from engine.runtime.run_worker import work
 from storage.database import Database, StorageError
 
@@ -79,6 +79,8 @@ class Jobs:
         if kind == "train" and kind not in self._workers:
             raise CommandRefused("This engine has nothing that trains models.")
         self._refuse_too_many()
+        if isinstance(request, BacktestRequest):
+            request = await asyncio.to_thread(request.with_costs, self._folder.parent)
         run_id = _new_id(PREFIX[kind])
         inputs = await asyncio.to_thread(self._inputs, run_id, request)
         row = {

@@ -17,10 +17,11 @@ from engine.execution import impact
 from engine.execution.algorithms import whole_lots
 from engine.execution.orders import none_if_nan
 from engine.execution.parents import Algorithm, Parent, ParentSpec, tally
-from engine.execution.preview import Manner, Situation, choices
+from engine.execution.preview import Manner, Situation, choices, expected_fee
 from engine.execution.quality import PARTS
 from engine.execution.schedule import due_qty
 from engine.execution.ticket import Size, TicketContext, TicketRequest, judge
+from engine.research.own_costs import offered
 from engine.runtime.own_fills import fit_costs, keep_quality, newest_costs, paid_children, quality_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class ParentDesk:
         self._book.on_end = lambda parent: self._loop.executor.spawn(self._measure(parent))
         self.questions: dict[str, Handler] = {
             "parents": self._parents, "parents.preview": self._preview, "execution.costs": self._costs,
+            "costs.own": self._own,
         }  # fmt: skip
         self.orders: dict[str, Handler] = {
             "parents.start": self._start, "parents.pause": self._pause, "parents.resume": self._resume,
@@ -124,10 +126,12 @@ class ParentDesk:
         request = _checked(ParentRequest, body)
         _, answer = self._judged(request)
         qty = answer["qty"]  # priced also where a rule refuses it: a person may want to know before ordering less
-        answer["choices"] = []
+        model, answer["choices"] = self._model(), []
+        instrument = self._engine.instruments[request.symbol]
+        answer |= expected_fee(request.algorithm, request.passive, answer["notional"], instrument, model)
         if qty > 0.0:
             manner = Manner(request.minutes * 60.0, request.urgency, request.participation, request.passive)
-            answer["choices"] = choices(self._situation(request, qty), manner, self._model())
+            answer["choices"] = choices(self._situation(request, qty), manner, model)
         return answer
 
     def _situation(self, request: ParentRequest, qty: float) -> Situation:
@@ -151,6 +155,9 @@ class ParentDesk:
         if self._costs_known is None or now - self._costs_known[0] > COSTS_KEPT_S * NS_PER_S:
             self._costs_known = (now, await asyncio.to_thread(self._cost_answer))
         return self._costs_known[1]
+
+    async def _own(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(offered, self._engine.store.path.parent)
 
     def _cost_answer(self) -> dict[str, Any]:
         store, fees = self._engine.store, self._fees()

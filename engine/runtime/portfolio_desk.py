@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.domain import F8
-from engine.errors import CommandRefused, DataError
+from engine.errors import CommandRefused, ConfigError, DataError
+from engine.research.goal_answer import SEED_EQUITY
 from engine.research.loading import BarTable, align
+from engine.research.optimiser_evidence import COST
+from engine.research.own_costs import ASSUMED, own_costs
 from engine.strategies import portfolio
 
 if TYPE_CHECKING:
@@ -60,12 +63,22 @@ class PortfolioDesk:
                 return {"run_id": newest["run_id"]}
             config = self._engine.loop.config
             bars, rates = await asyncio.to_thread(_hourly, self._engine.store, config.symbols)
+            cost, origin = await asyncio.to_thread(self._cost, bars)
             inputs = {
-                "bars": bars, "rates": rates,
+                "bars": bars, "cost": cost, "rates": rates,
                 "risk_params": config.model_copy(update={"decision_interval": "1h"}).params(),
                 "own": config.strategy_params if config.strategy == portfolio.NAME else {},
             }  # fmt: skip
-            return await self._jobs.start_given(KIND, {"symbols": list(bars.symbols)}, inputs)
+            return await self._jobs.start_given(KIND, {"symbols": list(bars.symbols), "costs": origin}, inputs)
+
+    def _cost(self, bars: BarTable) -> tuple[float, str]:
+        """Return what trading one unit costs, by our own fills where there are enough, and where that is from."""
+        equity = self._engine.loop.equity_now()
+        try:
+            own = own_costs(self._engine.store.path.parent)
+        except ConfigError:
+            return COST, ASSUMED
+        return own.turnover_rate(bars.close_px, bars.volume, equity if equity > 0.0 else SEED_EQUITY), own.origin
 
     async def _cancel(self, body: dict[str, Any]) -> dict[str, Any]:
         newest = self._newest()
@@ -82,11 +95,14 @@ def _answer(store: Database, strategy: str) -> dict[str, Any]:
     told = [(row, json.loads(row["detail"]).get("portfolio") or {}) for row in rows]
     told = [(row, said["sleeves"]) for row, said in told if said.get("sleeves")]
     reports = store.rows(
-        "SELECT ts_started, result FROM runs WHERE kind = ? AND status = 'done' ORDER BY ts_started DESC LIMIT 1",
+        "SELECT ts_started, config, result FROM runs WHERE kind = ? AND status = 'done' "
+        "ORDER BY ts_started DESC LIMIT 1",
         [KIND],
     )
     return {"strategy": strategy, "in_force": strategy == portfolio.NAME} | sleeves_now(told) | {
-        "report": None if not reports else json.loads(reports[0]["result"]) | {"ts": reports[0]["ts_started"]},
+        "report": None if not reports else json.loads(reports[0]["result"]) | {
+            "ts": reports[0]["ts_started"], "costs": json.loads(reports[0]["config"]).get("costs", ASSUMED),
+        },
     }  # fmt: skip
 
 

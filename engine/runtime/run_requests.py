@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.errors import CommandRefused
+from engine.errors import CommandRefused, ConfigError
+from engine.research.own_costs import chosen_costs
 
 
 class SourceRequest(BaseModel):
@@ -38,6 +40,21 @@ class BacktestRequest(SourceRequest):
     strategy: str = "trend"
     params: dict[str, Any] = Field(default_factory=dict)
     cash: float = Field(10_000.0, gt=0)
+    costs: str = Field("assumed", max_length=80, description="assumed, own, or the fit of our own that was taken")
+
+    def with_costs(self, home: Path) -> BacktestRequest:
+        """Return the request with the costs it asked for among its parameters; a later resume finds the same ones.
+
+        Raises
+        ------
+        CommandRefused
+            Our own costs are asked for and cannot be had.
+        """
+        try:
+            params, origin = chosen_costs(home, self.costs, self.params, getattr(self, "grid", {}))
+        except ConfigError as error:
+            raise CommandRefused(f"Costs: {error}.") from error
+        return self.model_copy(update={"params": params, "costs": origin})
 
 
 class SweepRequest(BacktestRequest):

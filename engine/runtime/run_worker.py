@@ -19,7 +19,7 @@ CURVE_POINTS = 4000  # a screen shows no more
 SWEEP_FIGURES = (
     "in_sample_sharpe", "out_of_sample_sharpe", "sharpe", "total_return", "max_drawdown", "final_equity",
 )  # fmt: skip
-COMMON = ("funding", "strategy", "params", "start", "end", "cash")
+COMMON = ("funding", "strategy", "params", "start", "end", "cash", "costs")
 MORE = {
     "sweep": ("grid", "n_random", "seed", "choose_by"),
     "walkforward": (
@@ -75,7 +75,9 @@ def _portfolio(request: dict[str, Any], report: Report, stop: Callable[[], bool]
         if stop():
             raise DataError("cancelled before it was finished")
 
-    found = sleeve_report(request["bars"], request["rates"], request["risk_params"], request["own"], pace)
+    found = sleeve_report(
+        request["bars"], request["rates"], request["risk_params"], request["own"], pace, request["cost"]
+    )
     return found, {"days": found["days"]}
 
 

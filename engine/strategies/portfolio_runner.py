@@ -32,7 +32,7 @@ class Told(NamedTuple):
     net: F8  # (T, S) net return of each sleeve's own book
 
 
-def rules_of(own: PortfolioParams, params: Params, n_symbols: int) -> Rules:
+def rules_of(own: PortfolioParams, params: Params, n_symbols: int, cost_rate: float = portfolio.COST_RATE) -> Rules:
     """Return the sleeves' rules in bars.
 
     Parameters
@@ -42,6 +42,8 @@ def rules_of(own: PortfolioParams, params: Params, n_symbols: int) -> Rules:
         Volatility target, bars a year and rebalance band are read.
     n_symbols : int
         The band shrinks with the symbols as the core's does.
+    cost_rate : float
+        Of what a sleeve trades, for its own net return.
     """
     per_hour = params.bars_per_year / (365.0 * 24.0)
 
@@ -61,7 +63,7 @@ def rules_of(own: PortfolioParams, params: Params, n_symbols: int) -> Rules:
         reversal_gain=gain(own.reversal_hours), tail_keep=1.0 - alpha(own.tail_hours), tail_gain=gain(own.tail_hours),
         funding_alpha=alpha(own.funding_hours), funding_needed=0.5 * own.funding_hours * per_hour,
         fast_alpha=alpha(portfolio.FAST_VOL_HOURS), slow_alpha=alpha(portfolio.SLOW_VOL_HOURS), trend_needed=trend,
-        band=params.rebalance_band * min(1.0, BAND_SYMBOLS / n_symbols), cost_rate=portfolio.COST_RATE,
+        band=params.rebalance_band * min(1.0, BAND_SYMBOLS / n_symbols), cost_rate=cost_rate,
         pace=np.array([patient if name in PATIENT else 1.0 for name in NAMES]),
         most_diversification=portfolio.MOST_DIVERSIFICATION, tail_budget=own.tail_budget,
         basis_budget=own.basis_budget, basis_cap=own.basis_cap, basis_hurdle=own.basis_hurdle,
@@ -80,6 +82,8 @@ class PortfolioRunner:
     own : dict
         The strategy's own parameters, see ``PortfolioParams``.
     symbols : tuple of str
+    cost_rate : float
+        Of what a sleeve trades, for its own net return, which the shares are learned from.
 
     Raises
     ------
@@ -87,7 +91,9 @@ class PortfolioRunner:
         A parameter that is unknown or out of range.
     """
 
-    def __init__(self, params: Params, own: dict[str, Any], symbols: tuple[str, ...]) -> None:
+    def __init__(
+        self, params: Params, own: dict[str, Any], symbols: tuple[str, ...], cost_rate: float = portfolio.COST_RATE
+    ) -> None:
         try:
             self.own = PortfolioParams.model_validate(own)
         except ValidationError as error:
@@ -95,7 +101,7 @@ class PortfolioRunner:
             raise ConfigError(f"portfolio: {'.'.join(map(str, told['loc']))}: {told['msg']}") from None
         self.symbols = symbols
         self._params = normal_params(params)._replace(sleeve=int(Sleeve.TREND), model_share=0.0)
-        self._rules = rules_of(self.own, self._params, len(symbols))
+        self._rules = rules_of(self.own, self._params, len(symbols), cost_rate)
         self.book: Book = new_book(symbols, self._params)
         self.n_bars = 0
 

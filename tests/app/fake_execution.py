@@ -7,8 +7,9 @@ import time
 from fake_actions import refuse
 
 from engine.execution.impact import Paid, assumed_model, fitted
-from engine.execution.preview import Manner, Situation, choices
+from engine.execution.preview import Manner, Situation, choices, expected_fee
 from engine.execution.quality import PARTS
+from engine.research.own_costs import offered
 
 MINUTE = 60 * 10**9
 
@@ -54,8 +55,10 @@ class FakeExecution:
         market = Situation(side, answer["qty"], px, 1e-5, None, 10.0, 1e-4, known)
         manner = Manner(body.get("minutes", 15.0) * 60, body.get("urgency", 1.0), 0.1, True)
         problems = [r["sentence"] for r in answer["reasons"] if r["verdict"] == "refuse"]
-        rows = choices(market, manner, assumed_model(0.0004, 0.0)) if answer["qty"] else []
-        return answer | {"choices": rows, "problems": problems, "reduces": False}
+        model = assumed_model(0.0004, 0.0)
+        rows = choices(market, manner, model) if answer["qty"] else []
+        fee = expected_fee(body.get("algorithm", "adaptive"), True, answer["notional"], known, model)
+        return answer | fee | {"choices": rows, "problems": problems, "reduces": False}
 
     def act_parents_start(self, body):
         preview = self.act_parents_preview(body)
@@ -96,6 +99,9 @@ class FakeExecution:
         ]  # fmt: skip
         version = {"version": "c1234", "ts": time.time_ns(), "n_fills": 8, "n_parents": 1}
         return {"version": version, "model": model.as_json(), "assumed": assumed.as_json(), "children": children}
+
+    def act_costs_own(self, body):
+        return offered(self.home)
 
     def act_execution_fit(self, body):
         return {"version": "c1235"}

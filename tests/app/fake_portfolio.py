@@ -29,6 +29,7 @@ def report():
     monthly = {"ts_ms": MONTHS} | {name: [0.01 * (k % 3 - 1) for k in range(12)] for name in NAMES}
     return {
         "ts": time.time_ns(), "days": 365, "symbols": ["BTCUSDT", "ETHUSDT"], "funding": True, "why": None,
+        "cost": 0.0006, "costs": "assumed",
         "first_ts_ms": MONTHS[0], "last_ts_ms": MONTHS[-1],
         "evidence": {"sleeves": sleeves, "split_ms": MONTHS[8], "shares": monthly, "contributions": monthly,
                      "learning": {"days": 300, "learner_loss": 150.0, "best": "trend", "best_loss": 146.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 
@@ -12,6 +13,9 @@ from report_example import full_result
 from test_pages_states import finish_run
 
 from app.formats import GROUP
+from engine.domain import NS_PER_DAY
+from engine.execution.impact import Paid, fitted
+from engine.research.own_costs import FILE_NAME
 from engine.settings import SystemConfig
 
 N_SETTINGS = len(SystemConfig.model_fields)
@@ -197,6 +201,25 @@ def test_backtest_leaves_the_market_model_to_the_engine_unless_told_otherwise(en
     (body,) = sent(engine, "run.start")
     assert not {"slippage", "spread_vol", "impact", "stop_pct"} & set(body["config"]["params"])
     assert body["config"]["funding"] is None
+
+
+def test_backtest_takes_its_costs_from_our_own_fills_once_there_are_enough(engine):
+    script = page("backtest").run()
+    assert "there are no costs of our own" in texts(script)
+    assert script.segmented_control(key="backtest.costs").disabled
+    rows = [Paid(1e-4 + 1e-6 * i, 0.0, 0.001, 0.005, 1000.0, 500.0, 0.2, 0.0, False) for i in range(30)]
+    kept = {"version": "c42", "ts": NS_PER_DAY, "model": fitted(rows, 0.0004, 0.0).as_json()}
+    (engine.home / FILE_NAME).write_text(json.dumps(kept))
+    script = page("backtest").run()
+    script.segmented_control(key="backtest.costs").set_value("own").run()
+    assert "30 orders of our own that filled (c42" in texts(script)
+    button(script, "Run backtest").click()
+    script.run()
+    assert not script.exception
+    (body,) = sent(engine, "run.start")
+    assert body["config"]["costs"] == "own"
+    assert {"fee", "slippage", "impact"}.isdisjoint(body["config"]["params"]), "what the fills say is not stated"
+    assert "min_notional" in body["config"]["params"]
 
 
 def test_backtest_runs_on_a_stored_data_set_with_its_funding(engine):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from engine.domain import NS_PER_S
 from engine.errors import ConfigError
 from engine.execution import impact
 from engine.execution.impact import ASSUMED, Paid, Prior, expected_cost, fitted, robust_posterior
+from engine.execution.parents import Algorithm
+from engine.execution.preview import expected_fee
 from engine.execution.quality import Execution, Wanted, benchmarks, cost_bps, shortfall
-from engine.research.own_costs import FILE_NAME, with_own_costs
+from engine.research.own_costs import FILE_NAME, chosen_costs, offered, own_costs
 from engine.research.run_params import RunParams
 
 NAN = math.nan
@@ -115,16 +118,61 @@ def test_model_is_kept_and_read_back_and_becomes_parameters_of_a_backtest():
 
 def test_backtest_takes_our_own_costs_where_nothing_was_stated(tmp_path):
     with pytest.raises(ConfigError, match="no costs of our own"):
-        with_own_costs(tmp_path, {})
+        chosen_costs(tmp_path, "own", {})
+    assert chosen_costs(tmp_path, "assumed", {"fee": 0.1}) == ({"fee": 0.1}, "assumed")
+    few = fitted(children(19, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
+    (tmp_path / FILE_NAME).write_text(json.dumps({"model": few.as_json()}))
+    with pytest.raises(ConfigError, match="need 20 orders that filled, and there are 19"):
+        own_costs(tmp_path)
+    assert "there are 19" in offered(tmp_path)["why"]
     model = fitted(children(20, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
-    (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json()}))
-    params = with_own_costs(tmp_path, {"fee": "0.001", "impact": "2"})
+    (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json(), "version": "c1", "ts": 1}))
+    params, origin = chosen_costs(tmp_path, "own", {"fee": "0.001"}, grid=("maker_fee", "impact"))
+    assert origin == "own c1, 20 orders"
+    assert {"maker_fee", "impact"}.isdisjoint(params), "a sweep's own axes are stated"
+    assert chosen_costs(tmp_path, origin, params) == (params, origin), "a resumed run keeps the fit it began with"
+    assert (offered(tmp_path)["why"], offered(tmp_path)["n_orders"]) == (None, 20)
+    params = own_costs(tmp_path).completed({"fee": "0.001", "impact": "2"})
     assert (params["fee"], params["impact"], "taker_fee" in params) == ("0.001", "2", False)
     assert params["slippage"] == model.half_spread.value
     assert RunParams.model_validate(params).slippage == model.half_spread.value
     (tmp_path / FILE_NAME).write_text("{}")
     with pytest.raises(ConfigError, match="cannot be read as a cost model"):
-        with_own_costs(tmp_path, {})
+        own_costs(tmp_path)
+
+
+def test_turning_an_account_over_costs_what_the_model_says_of_each_symbols_part(tmp_path):
+    model = fitted(children(20, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
+    (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json()}))
+    own = own_costs(tmp_path)
+    close_px = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.01, (50, 3)), axis=0))
+    volume = np.array([10.0, 40.0, 0.0]) * np.ones((50, 1))  # the third is unknown
+    flat = model.half_spread.value + model.taker_fee
+    pushed = [
+        model.impact.value
+        * np.diff(np.log(close_px[:, n])).std()
+        * math.sqrt(500 / np.median(volume[:, n] * close_px[:, n]))
+        for n in (0, 1)
+    ]
+    assert own.turnover_rate(close_px, volume, 1_000.0) == pytest.approx(flat + np.mean(pushed))
+    assert own.turnover_rate(close_px, 0.0 * volume, 1_000.0) == pytest.approx(flat)
+
+
+def test_the_fee_of_an_algorithm_is_a_range_until_an_order_of_ours_has_rested():
+    coin = SimpleNamespace(maker_fee=0.0001, taker_fee=0.0004)
+    unknown = expected_fee(Algorithm.TWAP, True, 1_000.0, coin, impact.assumed_model(0.0004, 0.0001))
+    assert (unknown["fee"], unknown["maker_share"]) == (None, None)
+    assert (unknown["fee_low"], unknown["fee_high"]) == pytest.approx((0.1, 0.4))
+    rested = [
+        row._replace(rested=True, maker_notional=50.0) for row in children(10, 5e-5, 1.0, np.random.default_rng(4))
+    ]
+    model = fitted(rested, 0.0004, 0.0001)
+    known = expected_fee(Algorithm.TWAP, True, 1_000.0, coin, model)
+    assert (known["maker_share"], known["resting_orders"]) == (0.5, 10)
+    assert known["fee"] == pytest.approx(0.25)
+    crossing = expected_fee(Algorithm.TWAP, False, 1_000.0, coin, model)
+    assert (crossing["fee"], crossing["resting_orders"]) == (pytest.approx(0.4), None)
+    assert expected_fee(Algorithm.ICEBERG, True, 1_000.0, coin, model)["fee"] == pytest.approx(0.1)
 
 
 def test_expected_cost_by_hand():

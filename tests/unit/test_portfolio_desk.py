@@ -68,7 +68,8 @@ def test_the_record_gives_candles_and_funding(store):
 
 async def test_a_comparison_is_a_job_that_is_watched_cancelled_and_never_run_twice(store, tmp_path):
     jobs = Jobs(store, tmp_path / "runs")
-    engine = SimpleNamespace(store=store, loop=SimpleNamespace(config=SystemConfig(symbols=("AUSDT", "BUSDT"))))
+    engine = SimpleNamespace(store=store, loop=SimpleNamespace(
+        config=SystemConfig(symbols=("AUSDT", "BUSDT")), equity_now=lambda: 10_000.0))  # fmt: skip
     desk = PortfolioDesk(engine, jobs)
     assert (await desk.questions["portfolio"]({}))["comparison"] is None
     with pytest.raises(CommandRefused, match="nothing to cancel"):
@@ -93,7 +94,7 @@ async def test_a_comparison_is_a_job_that_is_watched_cancelled_and_never_run_twi
 def test_the_worker_of_a_comparison_tells_its_progress_and_stops_when_asked():
     params = SystemConfig(decision_interval="1h", trend_horizons_hours=(24.0,), volatility_horizon_hours=24.0).params()
     bars = walk(600, symbols=("AUSDT", "BUSDT", "CUSDT", "DUSDT"), seed=4)
-    request = {"bars": bars, "rates": None, "risk_params": params, "own": {"sleeves": "trend+tail"}}
+    request = {"bars": bars, "rates": None, "risk_params": params, "own": {"sleeves": "trend+tail"}, "cost": 0.0006}
     told = []
     found, metrics = WORK["portfolio"](request, told.append, lambda: False)
     assert (metrics["days"], told[0]) == (found["days"], 0.1)

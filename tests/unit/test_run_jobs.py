@@ -88,6 +88,8 @@ async def test_what_cannot_be_run_or_resumed_is_refused(tmp_path: Path, bars_fil
             await jobs.start("guess", {})
         with pytest.raises(CommandRefused, match=r"train_days"):
             await jobs.start("walkforward", SWEEP | {"path": str(bars_file), "train_days": -1})
+        with pytest.raises(CommandRefused, match="Costs: there are no costs of our own"):
+            await jobs.start("sweep", SWEEP | {"path": str(bars_file), "costs": "own"})
         with pytest.raises(CommandRefused, match="no run 'nothing'"):
             await jobs.resume("nothing")
         row = {"run_id": "bt-1", "kind": "backtest", "status": "failed", "config": "{}"}

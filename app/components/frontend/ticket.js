@@ -164,12 +164,24 @@ function figuresOf(view, preview) {
     ["Size", `${number(preview?.qty, lot)} ${base}`],
     ["Price", `${number(preview?.px, px)} USDT`],
     ["Notional", `${number(preview?.notional, 2)} USDT`],
-    ["Fee", isKnown(preview?.fee) ? `${number(preview.fee, 4)} USDT (${number(preview.fee_rate * 1e4, 1)}\u202fbp)` : UNKNOWN],
+    ["Fee", feeText(preview)],
     ["Margin", `${number(preview?.margin, 2)} USDT`],
     ["Liquidation", isKnown(preview?.liq_px) ? `${number(preview.liq_px, px)} USDT` : UNKNOWN],
     ["Position after", `${number(preview?.position_after, lot)} ${base}`],
     ["Worst loss at stop", `${number(preview?.worst_loss, 2)} USDT`],
   ];
+}
+
+const inBp = (rate) => `${number(rate * 1e4, 1)}\u202fbp`;
+
+/** The fee that is expected; a range from all maker to all taker while nothing is known of which part rests. */
+function feeText(preview) {
+  if (isKnown(preview?.fee)) {
+    const seen = preview.resting_orders > 0 ? `, ${percent(preview.maker_share, 0)} as maker` : "";
+    return `${number(preview.fee, 4)} USDT (${inBp(preview.fee_rate)}${seen})`;
+  }
+  if (!isKnown(preview?.fee_high)) return UNKNOWN;
+  return `${number(preview.fee_low, 4)} to ${number(preview.fee_high, 4)} USDT (maker ${inBp(preview.fee_rates[0])}, taker ${inBp(preview.fee_rates[1])})`;
 }
 
 function paintPreview(view) {
