@@ -1,12 +1,13 @@
 """The market falls by 30 % in five minutes: does the account stay above its limits? Prints JSON; takes many minutes.
 
-    python benchmarks/crash.py [--seeds 3] [--books trend,long,short] [--seconds 330] [--screens FOLDER]
+    python benchmarks/crash.py [--seeds 3] [--books trend,long,…] [--seconds 330] [--screens FOLDER]
 
 A real engine with default settings trades against a practice exchange. Once its book stands, the exchange's fault
-``crash`` moves every price by 30 % over five minutes at real speed, with a quarter of the makers' quantities. Three
-books: ``trend`` holds what the built-in rule wants; ``long`` and ``short`` are at the caps (four symbols of half of the
-equity each, as far as the gate lets them) and the move is against them. Equity is read from the exchange's own books
-five times a second. Bound: the loss if nobody had done anything, from the book's own weights.
+``crash`` moves every price by 30 % over five minutes at real speed, with a quarter of the makers' quantities. Five
+books: ``trend`` holds what the built-in rule wants; ``long`` and ``short`` want four symbols of half of the equity each
+and hold what the gate lets them; ``long-bare`` and ``short-bare`` hold all of that, twice the equity, with the rules on
+the whole book switched off, so that only the day's limit is left. The move is against all but ``trend``. Equity is read
+from the exchange's own books five times a second. Bound: the loss if nobody had done anything, from the weights.
 
 The worst day's loss is held against 5 %, the worst fall from the peak against 15 %. ``over`` says by how much a limit
 was gone through. ``--screens`` also opens the Risk, Desk and Execution pages in a browser meanwhile and keeps pictures.
@@ -24,7 +25,6 @@ from typing import Any
 
 from chaos_rig import Exchange
 from measuring import (
-    ROOT,
     EngineDoor,
     Missing,
     browser_page,
@@ -57,21 +57,21 @@ class Strategy:
     def on_bar(self, past):
         return {{symbol: {weight} if symbol in {held} else 0.0 for symbol in past.symbols}}
 '''
-MOVES = {"trend": -0.3, "long": -0.3, "short": 0.3}
-PAGES = tuple(name for name in ("risk", "desk", "execution") if (ROOT / "pages" / f"{name}.py").exists())
+MOVES = {"trend": -0.3, "long": -0.3, "short": 0.3, "long-bare": -0.3, "short-bare": 0.3}
+PAGES = {"risk": "risk", "desk": "", "execution": "execution"}  # the desk is what opens first, at the root
 PICTURE_MS = 6_000
 
 
 def prepare(home: Path, book: str) -> SystemConfig:
-    """Store the settings: the defaults, and for a book at the caps the strategy that wants it."""
+    """Store the settings: the defaults, and what the book needs."""
     config = SystemConfig()
-    if book != "trend":
-        path = home / f"{book}.py"
-        weight = 0.5 if book == "long" else -0.5
-        path.write_text(STRATEGY.format(word=book, weight=weight, held=HELD))
+    word, _, is_bare = book.partition("-")
+    if word != "trend":
+        path = home / f"{word}.py"
+        path.write_text(STRATEGY.format(word=word, weight=0.5 if word == "long" else -0.5, held=HELD))
         from engine.strategies.versions import keep
 
-        config = config.model_copy(update={"strategy": keep(home, str(path))})
+        config = config.model_copy(update={"strategy": keep(home, str(path)), "use_gate_book": not is_bare})
     store = Database(home / "paper.duckdb")
     store.remember("config", config.model_dump(mode="json")).result(30)
     store.close()
@@ -80,7 +80,7 @@ def prepare(home: Path, book: str) -> SystemConfig:
 
 def stand(exchange: Exchange, book: str) -> dict[str, Any]:
     """Wait until the book stands and return the exchange's books then."""
-    deadline, wanted = time.monotonic() + BUILD_S, 1.7 if book != "trend" else 0.25
+    deadline, wanted = time.monotonic() + BUILD_S, 1.7 if book.endswith("bare") else 0.2
     while True:
         books = exchange.books()
         if gross_of(books) >= wanted or time.monotonic() > deadline:
@@ -189,8 +189,8 @@ def watching(home: Path, folder: Path) -> Iterator[Callable[[str], None]]:
         page.wait_for_timeout(PICTURE_MS)
 
         def take(name: str) -> None:
-            for place in PAGES:
-                page.goto(f"{url}/{place}", wait_until="commit", timeout=120_000)
+            for place, path in PAGES.items():
+                page.goto(f"{url}/{path}", wait_until="commit", timeout=120_000)
                 page.wait_for_timeout(PICTURE_MS)
                 page.screenshot(path=str(folder / f"crash-{name}-{place}.png"))
 
