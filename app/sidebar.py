@@ -115,6 +115,20 @@ def _account(status: dict[str, Any]) -> None:
         change = f"{day:+,.2f} ({share:+.2%}) today".replace(",", " ")
         st.metric("Equity · USDT", number(status["equity"]), change)
     st.caption(f"Drawdown {percent(status['drawdown'])}  \nExposure {number(status['gross_weight'], 2)} × equity")
+    _day(status)
+
+
+def _day(status: dict[str, Any]) -> None:
+    rung = status.get("day_rung")
+    if rung in (None, "open"):
+        return
+    lost = f"Today's worst loss: {percent(status['day_worst'])} of {percent(status['max_daily_loss'])} allowed."
+    if rung == "flat":
+        st.error(f"**Flat until tomorrow (UTC).** {lost} Only reducing orders pass.")
+    elif rung == "reduce only":
+        st.warning(f"**Reducing only until tomorrow (UTC).** {lost}")
+    else:
+        st.warning(f"**Smaller positions today.** {lost}")
 
 
 def _engine(status: dict[str, Any]) -> None:

@@ -163,6 +163,13 @@ def adopt_book(state: State, other: State, same_strategy: bool) -> State:
     return fresh
 
 
+def note_day_loss(state: State, loss: float) -> State:
+    """Return a copy whose worst loss of the day is at least ``loss``, a fraction of the day's opening equity."""
+    fresh = copy_state(state)
+    fresh.book["day_worst"][0] = max(float(fresh.book["day_worst"][0]), loss)
+    return fresh
+
+
 def rearm(state: State, equity: float) -> State:
     """Return a copy in which a person has accepted the loss: the peak restarts at ``equity``, locks are open."""
     fresh = copy_state(state)

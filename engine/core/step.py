@@ -21,6 +21,7 @@ from engine.core.state import (
     adopt_book,
     copy_state,
     new_state,
+    note_day_loss,
     rearm,
     remembered,
     restore_book,
@@ -38,8 +39,8 @@ from engine.domain import (
 from engine.limits import RISK_LIMITS
 
 __all__ = [
-    "Remembered", "State", "adopt_book", "compile_kernels", "new_state", "normal_params", "rearm", "remembered",
-    "restore_book", "step", "warm_up",
+    "Remembered", "State", "adopt_book", "compile_kernels", "new_state", "normal_params", "note_day_loss", "rearm",
+    "remembered", "restore_book", "step", "warm_up",
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from engine.domain import (
     TradingState,
     Verdict,
 )
+from engine.execution.day import day_rung
 from engine.execution.planner import crossing_px
 from engine.settings import SystemConfig
 
@@ -74,6 +75,7 @@ class TicketContext(NamedTuple):
     drawdown: float
     price_age_s: float
     working_notional: float = 0.0  # what orders and targets under way may still add to the gross, quote
+    day_worst: float = 0.0  # largest loss of the day so far, fraction of its opening equity
 
 
 class Ticket(NamedTuple):
@@ -173,6 +175,7 @@ def _rules(
     under_way = context.gross_notional + context.working_notional
     gross = (under_way + (abs(after) - abs(context.position_qty)) * px) / equity if equity > 0 else math.inf
     day_loss = max(-context.day_pnl / context.day_open_equity, 0.0) if context.day_open_equity > 0 else 0.0
+    day_worst = max(day_loss, context.day_worst)
     state = context.trading_state
     affordable = affordable_of(context, config)
     return [
@@ -180,8 +183,9 @@ def _rules(
                 f"Trading state is {state.name.lower().replace('_', '-')}."),
         _reason(Rule.STALE_DATA, reduces or context.price_age_s <= config.max_price_age_s,
                 f"The price is {context.price_age_s:.1f} s old; {config.max_price_age_s:.0f} s is the limit."),
-        _reason(Rule.DAILY_LOSS, reduces or day_loss < config.max_daily_loss or not config.use_gate_daily_loss,
-                f"Today's loss is {day_loss:.2%} of {config.max_daily_loss:.2%} allowed."),
+        _reason(Rule.DAILY_LOSS, reduces or day_rung(day_worst, config).may_grow,
+                f"Today's worst loss is {day_worst:.2%} of {config.max_daily_loss:.2%} allowed; from "
+                f"{config.daily_reduce_share * config.max_daily_loss:.2%} on nothing may grow."),
         _reason(Rule.DRAWDOWN, reduces or context.drawdown < config.max_total_drawdown or not config.use_gate_drawdown,
                 f"Drawdown is {context.drawdown:.2%} of {config.max_total_drawdown:.2%} allowed."),
         _reason(Rule.SYMBOL_CAP, reduces or weight <= config.max_symbol_weight,

@@ -320,6 +320,7 @@ class Commands:
             instrument, top, loop.market.mark_px(symbol), position.qty, position.entry_px, equity, gross,
             loop.account.maintenance_margin, loop.trading_state(), equity - day_open, day_open, 1.0 - equity / peak,
             loop.market.age_s(symbol, loop.clock.now()), loop.worker.working_notional(),
+            float(book["day_worst"]) if book is not None else 0.0,
         )  # fmt: skip
 
     async def _ticket_preview(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -169,6 +169,10 @@ class Decider:
         """Forget peak and daily loss: a person has accepted them."""
         self.state = core.rearm(self.state, equity)
 
+    def note_day_loss(self, loss: float) -> None:
+        """Let decisions know of a loss between two bars, a fraction of the day's opening equity."""
+        self.state = core.note_day_loss(self.state, loss)
+
     def take_over(self, other: Decider) -> None:
         """Go on from another decider of the same strategy, symbols and interval."""
         self.state, self.ts_open_newest = other.state, other.ts_open_newest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from engine.settings import SystemConfig
+
 RECONCILE_ADVICE = (
     " The venue's word is taken. New risk waits until nothing is left unexplained: see the books on the Health page, "
     "and the runbook, Books do not agree."
@@ -212,6 +214,14 @@ def day_loss_reached(loss: float, ahead: float, limit: float) -> str:
     return (
         f"today's loss {loss:.2%}, and closing may cost {ahead:.2%} more: that reaches the limit of {limit:.2%}. "
         "Closing everything. New risk is allowed again on the next UTC day; nothing needs to be done."
+    )
+
+
+def day_is_over(worst_loss: float, config: SystemConfig) -> str:
+    """Say why nothing may grow today any more."""
+    return (
+        f"today's worst loss is {worst_loss:.2%} of {config.max_daily_loss:.2%} allowed, and from "
+        f"{config.daily_reduce_share * config.max_daily_loss:.2%} on nothing may grow until the next UTC day"
     )
 
 

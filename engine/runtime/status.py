@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from engine.domain import INTERVAL_S, NS_PER_S, KillLevel, OrderStatus
+from engine.execution.day import day_rung
 from engine.runtime.loop import Loop
 from engine.runtime.screen import finite
 
@@ -70,12 +71,14 @@ def why_restricted(loop: Loop) -> str:
     return "nothing any more: try again"
 
 
-def _money(loop: Loop) -> dict[str, float | None]:
+def _money(loop: Loop) -> dict[str, float | str | None]:
     equity, cash = loop.equity_now(), loop.account.cash
-    peak = day_open = math.nan
+    peak = day_open = day_worst = math.nan
     if loop.decider is not None and loop.decider.state.book[0]["peak_equity"] > 0:
         book = loop.decider.state.book[0]
         peak, day_open = max(float(book["peak_equity"]), equity), float(book["day_open_equity"])
+        if day_open > 0:
+            day_worst = max(float(book["day_worst"]), 1.0 - equity / day_open, 0.0)
     gross = sum(abs(p.qty) * loop.market.mark_px(s) for s, p in loop.account.open_positions().items())
     return {
         "equity": finite(equity),
@@ -83,6 +86,8 @@ def _money(loop: Loop) -> dict[str, float | None]:
         "pnl_unrealized": finite(equity - cash),
         "day_pnl": finite(equity - day_open),
         "day_pnl_pct": finite(equity / day_open - 1.0),
+        "day_worst": finite(day_worst),
+        "day_rung": None if math.isnan(day_worst) else str(day_rung(day_worst, loop.config)),
         "drawdown": finite(1.0 - equity / peak),
         "peak_equity": finite(peak),
         "gross_weight": finite(gross / equity),

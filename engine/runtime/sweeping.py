@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.domain import KillLevel
+from engine.execution.day import day_rung
 from engine.research.book_risk import closing_margin
 from engine.runtime import sentences
 
@@ -57,6 +58,7 @@ class RiskSweep:
             return
         if held and config.use_gate_daily_loss and day_loss + ahead >= config.max_daily_loss:
             loop.incident("critical", "risk", sentences.day_loss_reached(day_loss, ahead, config.max_daily_loss))
+            loop.decider.note_day_loss(day_loss + ahead)  # or the next decision, or a ticket, would open it again
             await kill.cancel_entries()
             await kill.close_positions()
 
@@ -89,8 +91,9 @@ def why_not_grow(loop: Loop, symbol: str) -> str | None:
         return None
     book, config = loop.decider.state.book[0], loop.config
     peak, day_open = float(book["peak_equity"]), float(book["day_open_equity"])
-    if config.use_gate_daily_loss and day_open > 0 and 1.0 - equity / day_open >= config.max_daily_loss:
-        return f"today's loss is {1.0 - equity / day_open:.2%} of {config.max_daily_loss:.2%} allowed"
+    worst = max(float(book["day_worst"]), 1.0 - equity / day_open if day_open > 0 else 0.0)
+    if not day_rung(worst, config).may_grow:
+        return sentences.day_is_over(worst, config)
     if config.use_gate_drawdown and peak > 0 and 1.0 - equity / peak >= config.max_total_drawdown:
         return f"the drawdown is {1.0 - equity / peak:.2%} of {config.max_total_drawdown:.2%} allowed"
     return None

@@ -41,6 +41,7 @@ from fake_portfolio import FakePortfolio
 from fake_research import FakeResearch
 from fake_risk import FakeRisk
 
+from engine.execution.day import day_rung
 from engine.settings import SystemConfig
 
 TICK_S = 0.05
@@ -86,7 +87,7 @@ class FakeEngine(
         self.config = SystemConfig()
         self.started_ns = time.time_ns()
         self.engine_id = secrets.token_hex(4)
-        self.kill_level, self.kill_reason = 0, None
+        self.kill_level, self.kill_reason, self.day_worst = 0, None, 0.0
         self.calls: list[tuple[str, dict]] = []
         self.done_keys: dict[str, dict] = {}
         self.audit_rows: list[dict] = []
@@ -236,7 +237,8 @@ class FakeEngine(
             "trading_state": 2 if self.kill_level == 4 else 1 if self.kill_level else 0,
             "kill_level": self.kill_level, "kill_reason": self.kill_reason, "equity": equity, "cash": self.books.cash,
             "pnl_unrealized": equity - self.books.cash, "day_pnl": day_pnl, "day_pnl_pct": day_pnl / equity,
-            "drawdown": 1 - equity / peak, "peak_equity": peak,
+            "drawdown": 1 - equity / peak, "peak_equity": peak, "max_daily_loss": 0.05, "day_worst": self.day_worst,
+            "day_rung": str(day_rung(self.day_worst, self.config)),
             "gross_weight": sum(abs(row["notional"]) for row in self.books.positions()) / equity, "margin_ratio": 0.013,
             "last_event_age_s": 0.04,
             "feeds": [{"name": name, "age_s": 0.1, "state": "ok"} for name in ("bars", "trades", "book", "account")],

@@ -134,6 +134,18 @@ def test_each_kill_level_reaches_the_engine_once_in_under_a_second(engine, label
     assert len(commands(engine, "kill")) == 1  # a rerun kills nothing
 
 
+@pytest.mark.parametrize(
+    ("worst", "sentence"),
+    [(0.03, "Smaller positions today"), (0.04, "Reducing only until tomorrow"), (0.0446, "Flat until tomorrow (UTC)")],
+)
+def test_the_sidebar_says_what_todays_loss_still_allows(engine, worst, sentence):
+    assert "Today's worst loss" not in said(shell())
+    engine.day_worst = worst
+    script = shell()
+    assert sentence in said(script)
+    assert f"{100 * worst:.2f}\u202f% of 5.00\u202f% allowed" in said(script)
+
+
 def test_a_halt_is_released_only_by_the_typed_word(engine):
     script = shell()
     button(script, "Halt now").click().run()

@@ -9,7 +9,17 @@ from engine.core.book_rules import affordable_gross
 from engine.core.kelly import worth_volatility
 from engine.core.risk import DRIFT_TOLERANCE, day_scale
 from engine.core.state import KEPT_PERIODS, PAST_SIGMA, Z, copy_state
-from engine.core.step import Remembered, adopt_book, new_state, rearm, remembered, restore_book, step, warm_up
+from engine.core.step import (
+    Remembered,
+    adopt_book,
+    new_state,
+    note_day_loss,
+    rearm,
+    remembered,
+    restore_book,
+    step,
+    warm_up,
+)
 from engine.core.tail import TailMethod, expected_shortfall, fitted_dof, shortfall_table, student_t
 from engine.core.tail_days import YOUNG_VOLATILITY
 from engine.domain import (
@@ -238,6 +248,8 @@ def test_the_ladder_remembers_the_days_worst_across_a_restart_and_forgets_it_at_
     assert decide([0.4, 0.0, 0.0], kept=kept, **LADDER)[1].approved_weight[0] == 0.0
     state = restore_book(new_state(N, FREE), CASH, CASH, TS, kept)
     assert remembered(state).day_worst == 0.045
+    assert remembered(note_day_loss(state, 0.9)).day_worst == 0.9
+    assert remembered(note_day_loss(state, 0.0)) == remembered(state)
     assert remembered(rearm(state, CASH)).day_worst == 0.0
 
 

@@ -11,7 +11,7 @@ from engine.core.state import BOOK
 from engine.domain import KillLevel
 from engine.research.book_risk import closing_margin
 from engine.runtime import sweeping
-from engine.runtime.sweeping import RiskSweep, falling
+from engine.runtime.sweeping import RiskSweep, falling, why_not_grow
 from engine.settings import SystemConfig
 
 
@@ -37,10 +37,16 @@ def account(equity, *, gross=2.0, peak=10_000.0, day_open=10_000.0, **settings):
     positions = {"BTCUSDT": SimpleNamespace(qty=gross * equity / 100.0)} if gross else {}
     loop = SimpleNamespace(
         equity=equity, kill=Kill(), phase="trading", config=SystemConfig(**settings), told=[],
-        decider=SimpleNamespace(state=SimpleNamespace(book=book)), liquidation=SimpleNamespace(sweep=lambda: False),
+        decider=SimpleNamespace(state=SimpleNamespace(book=book)),
+        liquidation=SimpleNamespace(sweep=lambda: False, is_close=lambda symbol: False),
         account=SimpleNamespace(open_positions=lambda: positions), market=SimpleNamespace(mark_px=lambda s: 100.0),
         executor=SimpleNamespace(instruments={"BTCUSDT": SimpleNamespace(taker_fee=0.0004)}),
     )  # fmt: skip
+
+    def note_day_loss(loss):
+        book["day_worst"] = max(book["day_worst"][0], loss)
+
+    loop.decider.note_day_loss = note_day_loss
     loop.equity_now = lambda: loop.equity
     loop.incident = lambda *told: loop.told.append(told[2])
     return loop
@@ -77,6 +83,14 @@ async def test_the_drawdown_limit_halts_once_and_a_limit_that_is_off_never_acts(
     assert await look(loop, 8_520.0, 8_515.0, monkeypatch=monkeypatch) == ["halt"]
     off = account(8_000.0, use_gate_drawdown=False, use_gate_daily_loss=False)
     assert await look(off, 8_000.0, monkeypatch=monkeypatch) == []
+
+
+async def test_once_the_book_was_closed_nothing_grows_for_the_day_though_the_limit_itself_was_not_reached(monkeypatch):
+    fast = account(9_700.0)
+    assert why_not_grow(fast, "BTCUSDT") is None
+    assert await look(fast, 9_800.0, 9_720.0, monkeypatch=monkeypatch) == ["cancel", "close"]
+    assert 1.0 - fast.equity / 10_000.0 < 0.7 * 0.05  # the loss alone would not have stopped it
+    assert "nothing may grow until the next UTC day" in why_not_grow(fast, "BTCUSDT")
 
 
 def test_margin_grows_with_the_book_and_with_the_fall():

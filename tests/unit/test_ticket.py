@@ -97,7 +97,8 @@ def test_missing_price_is_refused(kind, what):
         ("TRADING_STATE", {"trading_state": TradingState.REDUCE_ONLY}),
         ("TRADING_STATE", {"trading_state": TradingState.HALTED}),
         ("STALE_DATA", {"price_age_s": 15.1}),
-        ("DAILY_LOSS", {"day_pnl": -500.0}),  # 5 % of 10000
+        ("DAILY_LOSS", {"day_pnl": -350.0}),  # 70 % of the 5 % of 10000
+        ("DAILY_LOSS", {"day_worst": 0.035}),  # regained since
         ("DRAWDOWN", {"drawdown": 0.15}),
         ("SYMBOL_CAP", {"position_qty": 0.06, "entry_px": 50_000.0, "gross_notional": 3_000.0}),  # 0.11 * 50000
         ("GROSS_CAP", {"gross_notional": 17_600.0}),
@@ -118,7 +119,7 @@ def test_each_rule_refuses_growth_and_lets_a_reduction_through(rule, changes):
 
 def test_just_inside_each_limit_passes():
     inside = judged(
-        value=0.05, price_age_s=15.0, day_pnl=-499.0, drawdown=0.149, gross_notional=15_000.0, position_qty=0.049,
+        value=0.05, price_age_s=15.0, day_pnl=-349.0, drawdown=0.149, gross_notional=15_000.0, position_qty=0.049,
         entry_px=50_000.0,
     )  # fmt: skip
     assert refusals(inside) == []
