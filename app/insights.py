@@ -15,12 +15,15 @@ from engine.domain import INTERVAL_S, NS_PER_S
 ROLE_WORD = {"champion": "in force", "challenger": "challenger", "retired": "retired", "baseline": "baseline"}
 ENDED = ("done", "failed", "cancelled", "lost")
 INTERVALS = {0.95: (0, 8), 0.9: (1, 7), 0.8: (2, 6), 0.5: (3, 5)}  # which quantiles bound the central intervals
+TRADERS = ("ensemble", "agents")
+"""What trades, and so can earn a share of a decision; the others make the forecast."""
+
 NO_MODEL = "No model has been trained yet"
 
 MODEL_COLUMNS = (
     Column("name", "Model", "text", "", 105),
     Column("role", "Role", "text", "In force: what it says is used as far as its weight goes", 85),
-    Column("weight", "Weight", "figure", "What it counts among the models and the base rate at this horizon", 70),
+    Column("weight", "In the forecast", "figure", "What it counts among the forecasts at this horizon", 95),
     Column("accuracy", "Direction right, %", "figure", "Out of sample, with its 95 % interval; a coin has 50 %", 130),
     Column("gain", "Log-loss gain, 0.01 nat", "figure", "Base rate's loss minus its own; above zero is better", 165),
     Column("ic", "Rank correlation", "figure", "Of forecast and outcome (information coefficient); 0 is none", 140),
@@ -82,7 +85,7 @@ def _hours(seconds: float) -> str:
 
 def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
     """Return the numbers to look at first, each with its doubt below it."""
-    models = [row for row in overview["models"] if row["role"] != "baseline"]
+    models = [row for row in overview["models"] if row["role"] != "baseline" and row["name"] not in TRADERS]
     best = max(models, key=lambda row: row["weight"][at] if row["weight"] else 0.0, default=None)
     trusted = [row for row in models if row["weight"] and row["weight"][at] > 0]
     right = figure_of(best, "accuracy", at) if best else None
@@ -91,9 +94,10 @@ def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
     left = UNKNOWN if expires is None else age((expires - now_ns) / NS_PER_S) if expires > now_ns else "expired"
     return [
         Figure("Models count in decisions", percent(overview["share"], 0), overview["why"]),
-        Figure("Models with weight", f"{len(trusted)} of {len(models)}", "At the chosen horizon"),
-        Figure(f"Direction right, {best['name']}" if best else "Direction right", _share(right),
-               "Out of sample, of the model that counts most", _share_range(right)),
+        Figure("Models in the forecast", f"{len(trusted)} of {len(models)}", "At the chosen horizon"),
+        Figure("Direction called right", _share(right),
+               f"By {best['name']}, which counts most, out of sample" if best else "Out of sample",
+               _share_range(right)),
         Figure("80 % interval held", _share(held), "Share of outcomes inside it", _share_range(held)),
         Figure("First to expire, in", left, "Older models are no longer acted on"),
     ]  # fmt: skip
@@ -114,23 +118,29 @@ def model_rows(overview: dict[str, Any], at: int) -> pd.DataFrame:
         rows.append({
             "name": row["name"],
             "role": "failed" if row.get("failed") else ROLE_WORD.get(row["role"], row["role"]),
-            "weight": percent(weight, 0),
-            "accuracy": _estimate(figure_of(row, "accuracy", at), 100, 1),
-            "gain": _estimate(figure_of(row, "log_loss_gain", at), 100, 2, sign=True),
-            "ic": _estimate(figure_of(row, "ic", at), 1, 3, sign=True),
-            "held": _estimate(figure_of(row, "issued_80", at), 100, 1),
-            "sharpe": _estimate(row.get("sharpe"), 1, 2, sign=True),
+            "weight": "trades" if row["name"] in TRADERS else percent(weight, 0),
+            "accuracy": estimate(figure_of(row, "accuracy", at), 100, 1),
+            "gain": estimate(figure_of(row, "log_loss_gain", at), 100, 2, sign=True),
+            "ic": estimate(figure_of(row, "ic", at), 1, 3, sign=True),
+            "held": estimate(figure_of(row, "issued_80", at), 100, 1),
+            "sharpe": estimate(row.get("sharpe"), 1, 2, sign=True),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in MODEL_COLUMNS])
 
 
 def weight_lines(overview: dict[str, Any], at: int) -> list[str]:
-    """Return a line a model: what it is, what it counts at a horizon, and why so much or so little."""
+    """Return a line a forecaster: what it is, what it counts at a horizon, and why so much or so little."""
     return [
-        f"**{row['name']}** ({row['said']}) counts {percent(row['weight'][at] if row.get('weight') else None, 0)}: "
-        + (f"failed, {row['failed']}." if row.get("failed") else f"{row.get('why_weight') or 'no reason is known'}.")
+        f"**{row['name']}** ({row['said']}) counts {percent(row['weight'][at] if row.get('weight') else None, 0)} of "
+        f"the forecast: {reason(row)}."
         for row in overview["models"]
+        if row["name"] not in TRADERS
     ]
+
+
+def reason(row: dict[str, Any]) -> str:
+    """Say why a row counts what it counts, or how it failed."""
+    return f"failed, {row['failed']}" if row.get("failed") else row.get("why_weight") or "no reason is known"
 
 
 def bar_to_clear(overview: dict[str, Any]) -> str:
@@ -171,7 +181,7 @@ def agent_rows(said: dict[str, Any]) -> pd.DataFrame:
     rows = [{
         "name": row["name"].upper(), "vote": signed(row["vote"]).lstrip("▲▼± "),
         "between": f"{number(row['low'])} to {number(row['high'])}", "seeds": row["seeds"],
-        "sharpe": _estimate(row.get("sharpe"), 1, 2, sign=True), "weight": percent(row["weight"], 0),
+        "sharpe": estimate(row.get("sharpe"), 1, 2, sign=True), "weight": percent(row["weight"], 0),
     } for row in said["agents"]]  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in AGENT_COLUMNS])
 
@@ -226,6 +236,7 @@ def retirable(overview: dict[str, Any]) -> list[str]:
 def explainable(overview: dict[str, Any]) -> list[str]:
     """Return the models that can be asked for reasons, the one that counts most first."""
     usable = [row for row in overview["models"] if row["role"] != "baseline" and not row.get("failed")]
+    usable = [row for row in usable if row["name"] not in TRADERS]
     return [row["name"] for row in sorted(usable, key=lambda row: -max(row["weight"] or [0.0]))]
 
 
@@ -282,8 +293,9 @@ def offer_sentence(offer: dict[str, Any]) -> str:
 
 def training_line(run: dict[str, Any]) -> str:
     """Say where a training stands."""
-    left = f" · about {age(run['seconds_left'])} left" if is_known(run.get("seconds_left")) else ""
-    return f"{run['status'].capitalize()} · {run['message'] or 'starting'}{left} · because {run['reason']}"
+    left = f"about {age(run['seconds_left'])} left" if is_known(run.get("seconds_left")) else ""
+    stage = run["message"] or ("" if run["status"] in ENDED else "starting")
+    return " · ".join(part for part in (run["status"].capitalize(), stage, left, f"because {run['reason']}") if part)
 
 
 def case_sentence(answer: dict[str, Any], at_bar: int) -> str:
@@ -335,7 +347,8 @@ def _share_range(found: dict[str, Any] | None) -> str | None:
     return _range(found, lambda share: percent(share, 1))
 
 
-def _estimate(found: dict[str, Any] | None, times: float, decimals: int, *, sign: bool = False) -> str:
+def estimate(found: dict[str, Any] | None, times: float, decimals: int, *, sign: bool = False) -> str:
+    """Write an estimate with its 95 % interval; unknown where it is."""
     if not found or not is_known(found.get("value")):
         return UNKNOWN
     value = found["value"] * times

@@ -19,6 +19,9 @@ from engine.domain import NS_PER_MS, NS_PER_S
 
 SHADES = {0.95: "rgba(76, 141, 255, 0.12)", 0.8: "rgba(76, 141, 255, 0.20)", 0.5: "rgba(76, 141, 255, 0.32)"}
 REGIME_COLOURS = (UP, SECOND, DOWN, ACCENT, MUTED)
+CURVE_COLOURS = (ACCENT, SECOND, UP, DOWN, MUTED, "#c084fc", "#22d3ee", "#f472b6", "#a3a635", "#8b7355")
+"""One for each learner of a set: ten are tried at most."""
+
 COVER_COLOURS = (ACCENT, UP, SECOND, MUTED)
 REGIME_BARS = 400
 
@@ -197,7 +200,7 @@ def evidence_figure(challenge: dict[str, Any]) -> go.Figure:
 def curves_figure(curves: list[dict[str, Any]]) -> go.Figure:
     """Draw training and validation losses as they come in; only the validation loss decides."""
     figure = go.Figure()
-    for curve, colour in zip(curves, (ACCENT, SECOND, UP, DOWN, MUTED) * 4, strict=False):
+    for curve, colour in zip(curves, CURVE_COLOURS * 4, strict=False):
         steps = [row[0] for row in curve["points"]]
         name = f"{curve['name']}, seed {curve['seed']}"
         for column, words, dash in ((1, "on what it learns from", "dot"), (2, "on bars held back", "solid")):

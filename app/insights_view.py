@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import insights, insights_charts, insights_news, widgets
+from app import insights, insights_charts, insights_news, insights_shares, widgets
 from app.client import CommandRefused, EngineClient
 
 VIEWS = ("Forecast", "Why", "Scoreboard", "Calibration", "Regimes", "Agents", "Drift", "News", "Training")
@@ -97,7 +97,14 @@ def scoreboard(overview: dict[str, Any], at: int) -> None:
         "Everything out of sample; in brackets the 95 % interval. One that includes a coin's 50 %, or zero, shows no "
         f"skill. {insights.bar_to_clear(overview)}"
     )
-    st.subheader("Why these weights")
+    st.subheader("What models count in a decision")
+    st.caption(
+        "A forecast can be right about how far prices move without knowing which way. So the share of a "
+        "decision follows what positions earned after costs beside the trend rule. The weights below make the forecast."
+    )
+    widgets.table(insights_shares.share_rows(overview), insights_shares.SHARE_COLUMNS, key="insights.shares")
+    st.markdown("\n".join(f"- {line}" for line in insights_shares.share_lines(overview)))
+    st.subheader("Why these weights in the forecast")
     st.markdown("\n".join(f"- {line}" for line in insights.weight_lines(overview, at)))
 
 

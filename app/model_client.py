@@ -20,10 +20,12 @@ class ModelCalls:
     def models(self) -> dict[str, Any]:
         """Return what models there are and what they have shown.
 
-        ``horizons`` [H]; ``bar_s``; ``symbols``; ``share``: what the models count in a decision, 0 to 1; ``why``: a
-        sentence on that share. ``models``: a row each with ``name``, ``said`` (what it is, in words), ``version``,
+        ``horizons`` [H]; ``bar_s``; ``symbols``; ``share``: what the models count in a decision, 0 to 1; ``why``:
+        sentences on that share. ``models``: a row each with ``name``, ``said`` (what it is, in words), ``version``,
         ``role`` (champion, challenger, retired, baseline), ``ts_trained`` and ``ts_expires`` ns, ``weight`` [H],
-        ``why_weight``, ``failed`` (a sentence or null), ``figures`` and ``sharpe`` (an estimate, net of costs, a year).
+        ``why_weight``, ``failed`` (a sentence or null), ``figures``, ``sharpe`` (an estimate, net of costs, a year) and
+        ``traded``, of what can have a share of a decision: ``share``, ``excess`` (an estimate a year, beyond holding
+        and the trend rule), ``sharpe``, ``trend_sharpe`` (of the rule on the same days), ``days``; else null.
         ``figures``: by name a list [H] of estimates: ``accuracy``, ``log_loss_gain`` (base rate's minus its own),
         ``ic``, ``issued_50`` to ``issued_95``; those of ``accuracy`` have ``count``. ``reliability`` [H] of lists of
         ``{"stated", "came", "count"}`` is the ensemble's. ``trend_sharpe``: the estimate of the rule to beat.

@@ -93,13 +93,15 @@ def list_command(as_json: JsonOption = False, data_dir: HomeOption = None) -> No
         console.print("No model has been trained yet: python -m engine train --data PATH")
         return
     table = Table(
-        Column("version", no_wrap=True), "role", "trained", "bars until", "expires", "symbols", "members with weight"
-    )
+        Column("version", no_wrap=True), "role", "trained", "bars until", "expires", "symbols", "in the forecast",
+        "of a decision",
+    )  # fmt: skip
     for row in rows:
         weights = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["weights"].items() if share > 0.0)
         table.add_row(
             row["version"], row["role"], _day(row["ts_trained"]), _day(row["ts_last"]), _day(row["ts_expires"]),
             str(len(row["symbols"])), weights or "none: no member had skill",
+            f"{100 * row['share']:.0f} %",
         )  # fmt: skip
     console.print(table)
 
@@ -185,6 +187,10 @@ def _refused(error: WorkstationError) -> SystemExit:
     return SystemExit(REFUSED)
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def _day(ts: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(ts / NS_PER_S))
 
@@ -207,8 +213,9 @@ def _print_set(answer: dict[str, Any]) -> None:
     console.print(
         f"{answer['version']} is {answer['role']}. Judged from {_day(answer['ts_judged'])} to "
         f"{_day(answer['ts_last'])}, which no member had learned from; ± is one standard error by days. Gain: the base "
-        "rate's log-loss minus the model's, in percent; above zero is better."
+        "rate's log-loss minus the model's, in percent; above zero is better. Weights make the forecast."
     )
+    console.print(f"Share of a decision: {100 * answer['share']:.0f} %. {_sentence(answer['why_share'])}")
     for name, why in answer["failed"].items():
         errors.print(f"{name} failed: {why}", style="red")
 

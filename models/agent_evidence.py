@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from engine.domain import F8
 from models.agent_training import CONFIGS
-from models.agents import BURN_IN, DAYS_PER_YEAR, AgentEnsemble, Rollout, daily_earned
-from models.env import PracticeTerms, funding_due
+from models.agents import BURN_IN, AgentEnsemble, Rollout, daily_earned
+from models.earned import TradingEvidence, evidence_of
+from models.env import PracticeTerms
 from models.forecast import Learnable
 from models.own_book import PaperBook
-from models.shown import FEWEST_AGENT_DAYS
-
-SURE_Z = 1.96
-"""Agents whose excess is not this many standard errors above zero count nothing: three of them were tried, twice."""
+from models.panel import funding_due
 
 TREND_BARS = (72, 216, 648)
 """Horizons of the trend rule's defaults, hours."""
@@ -27,33 +23,9 @@ FIRST_SHARE = 0.67
 """Of the work: the first training takes twice the steps of the second."""
 
 
-class AgentEvidence(NamedTuple):
-    """A record on bars that the agents had not learned from. Simple returns a day, after costs."""
-
-    excess: float  # beyond holding and the trend rule
-    error: float  # its standard error
-    sharpe: float  # of all they earned, annual
-    sharpe_error: float
-    n_days: int
-
-    @property
-    def share(self) -> float:
-        """What the agents earned of a decision, in [0, 1]: z^2 / (1 + z^2) of a sure excess, else 0.
-
-        Examples
-        --------
-        >>> AgentEvidence(0.002, 0.001, 1.0, 1.0, 300).share
-        0.8
-        >>> AgentEvidence(0.001, 0.001, 1.0, 1.0, 300).share
-        0.0
-        """
-        z = self.excess / self.error if self.error > 0.0 else 0.0
-        return z * z / (1.0 + z * z) if z >= SURE_Z and self.n_days >= FEWEST_AGENT_DAYS else 0.0
-
-
 def taught(
     data: Learnable, algorithms: tuple[str, ...], ends: tuple[int, int], seed: int, told: Callable[[float], bool]
-) -> tuple[AgentEnsemble, AgentEvidence]:
+) -> tuple[AgentEnsemble, TradingEvidence]:
     """Return agents that have learned from all bars, and what they earned on those after both ends before they had.
 
     Parameters
@@ -77,11 +49,11 @@ def taught(
     return agents, found
 
 
-def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> AgentEvidence:
+def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> TradingEvidence:
     """Return what the ensemble's wishes earned on bars that its agents had not learned from.
 
-    Holding every symbol and following the trend rule go through the same paper books at the same costs. The excess is
-    the intercept of a regression of the agents' daily returns on those two: what they add to either.
+    Holding every symbol and following the trend rule go through the same paper books at the same costs; see
+    ``models.earned``.
 
     Parameters
     ----------
@@ -99,7 +71,7 @@ def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> AgentEvidence
         "trend": trend_wish(data, walked),
     }  # fmt: skip
     daily = {name: _daily(wish, data, walked, rows, terms) for name, wish in wishes.items()}
-    return evidence_of(daily["agents"], np.stack([daily["hold"], daily["trend"]]))
+    return evidence_of(daily["agents"], daily["hold"], daily["trend"])
 
 
 def trend_wish(data: Learnable, rows: slice) -> F8:
@@ -125,19 +97,3 @@ def _daily(wish: F8, data: Learnable, walked: slice, rows: slice, terms: Practic
         earned[t] = book.earned
     skipped = rows.indices(len(data.panel.ts_close))[0] - walked.start
     return daily_earned(Rollout(wish[skipped:], earned[skipped:]), data, rows)
-
-
-def evidence_of(daily: F8, others: F8) -> AgentEvidence:
-    """Return the evidence in daily returns (D,) beside those (K, D) of what needs no agent; ordinary least squares."""
-    n_days, deviation = len(daily), float(np.std(daily)) if len(daily) else 0.0
-    if n_days <= len(others) + 1 or not deviation > 0.0:
-        return AgentEvidence(0.0, 0.0, 0.0, 0.0, n_days)
-    x = np.vstack([np.ones(n_days), others[others.std(axis=1) > 0.0]])
-    inverse = np.linalg.pinv(x @ x.T)
-    found = inverse @ x @ daily
-    residual = daily - found @ x
-    variance = float(residual @ residual) / (n_days - len(x))
-    sharpe = float(np.mean(daily)) / deviation * math.sqrt(DAYS_PER_YEAR)
-    # Lo (2002) for independent returns, in daily units: (1 + SR^2 / 2) / n
-    sharpe_error = math.sqrt((DAYS_PER_YEAR + 0.5 * sharpe * sharpe) / n_days)
-    return AgentEvidence(float(found[0]), math.sqrt(variance * inverse[0, 0]), sharpe, sharpe_error, n_days)

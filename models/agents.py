@@ -12,9 +12,10 @@ from engine.domain import F8, NS_PER_DAY, NS_PER_S
 from engine.errors import ModelError
 from models.actor import Actor, Opinion, actor_of
 from models.agent_training import ALGORITHMS, CONFIGS, AgentConfig, config_of, train_agent
-from models.env import PracticeTerms, TradingEnv, funding_due, market_of, practice_terms
+from models.env import PracticeTerms, TradingEnv, market_of, practice_terms
 from models.forecast import Learnable, Progress
 from models.own_book import PaperBook
+from models.panel import funding_due
 from models.tabular import Scaler
 
 BURN_IN = 168

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.domain import F8
 from models.explain import (
     TOPICS,
     Cases,
@@ -108,15 +107,3 @@ def model_answer(row: dict[str, Any]) -> dict[str, Any]:
         "name": row["name"], "said": row["said"], "failed": row.get("failed"), "weight": weight, "figures": figures,
         "sharpe": (row.get("trading") or {}).get("sharpe"), "why_weight": why_weight(row, weight),
     }))  # fmt: skip
-
-
-def weights_share(member: F8, base: F8) -> float:
-    """Return what the models count together, in [0, 1]: the mean over horizons; weights (M, H) and (H,) as ``Weights``.
-
-    Examples
-    --------
-    >>> weights_share(np.array([[0.2, 0.4]]), np.array([0.8, 0.6]))
-    0.3
-    """
-    total = member.sum(axis=0) + base
-    return round(float((member.sum(axis=0) / total).mean()), 12)

@@ -89,13 +89,7 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
         agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}))
     except ModelError as error:
         return Beside(surroundings, None, {}, {AGENTS: str(error)})
-    days = float(found.n_days)
-    metrics = {
-        "share": {"mean": found.share, "spread": 0.0, "n": days},
-        "excess": {"mean": found.excess, "spread": found.error, "n": days},
-        "sharpe": {"mean": found.sharpe, "spread": found.sharpe_error, "n": days},
-    }
-    return Beside(surroundings, agents, metrics, {})
+    return Beside(surroundings, agents, found.metrics(), {})
 
 
 def store_beside(home: Path, data: Learnable, made: Beside, version: str, seed: int, ts_now: int) -> None:

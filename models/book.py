@@ -19,7 +19,7 @@ from models.registry import load_model, read_manifest
 from models.roles import Roles, dismiss, promote, read_roles, retire, roll_back
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE, list_sets
-from models.shown import SHOWN, plain, why_agents, why_weight
+from models.shown import SHOWN, plain, why_share, why_weight
 from models.train import described_set, retirable
 
 Z95 = 1.96  # standard errors of a 95 % interval
@@ -28,6 +28,10 @@ MOST_CHANGES = 12
 
 FEWEST_LETTERS = 20  # of a reason
 HOUR_S = 3_600
+TRADERS = (ENSEMBLE, AGENTS)
+"""What trades, and so can earn a share of a decision; a forecaster counts only among the forecasts."""
+
+WHO = {ENSEMBLE: "Forecasters", AGENTS: "Agents"}
 NEVER = "No model has been trained yet."
 NONE = "No set of models is in force: the last one was retired."
 
@@ -83,7 +87,8 @@ class ModelBook:
             "path": [],
         }
         return nothing | {
-            "models": rows, "why": old or _why(ruling), "offer": _offer(n_bars, old) if old else None,
+            "models": rows, "why": old or _why(rows, ruling["version"]),
+            "trend_sharpe": _trend_sharpe(rows), "offer": _offer(n_bars, old) if old else None,
             "challenges": [
                 waiting | {
                     "champion": ruling["version"], "challenger": one["version"], "since_ns": since,
@@ -260,15 +265,14 @@ class ModelBook:
             row = {
                 "name": name, "said": entry.said, "version": described["version"],
                 "role": "baseline" if name == BASE else described["role"], "ts_trained": described["ts_trained"],
-                "ts_expires": described["ts_expires"], "weight": weight, "failed": model["trouble"], "sharpe": None,
+                "ts_expires": described["ts_expires"], "weight": weight, "failed": model["trouble"],
+                "sharpe": None, "traded": None,
                 "figures": {key: figures[key] for key in SHOWN},
             }  # fmt: skip
             if name == BASE:
                 row["why_weight"] = "what the others leave"
-            elif name == ENSEMBLE:
-                row["why_weight"] = "all of them together"
-            elif name == AGENTS:
-                row |= _agents(model["metrics"])
+            elif name in TRADERS:
+                row |= _traded(model["metrics"])
             else:
                 row["why_weight"] = why_weight({"figures": figures, "failed": model["trouble"]}, weight)
             rows.append(dict(plain(row)))
@@ -286,17 +290,23 @@ def _changes(roles: Roles) -> list[dict[str, Any]]:
     return [dict(row) for row in reversed(roles.history[-MOST_CHANGES:])]
 
 
-def _agents(metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Return what is different in the row of the agents: judged by what they earned, the same at every horizon."""
-    if not {"share", "excess", "sharpe"} <= set(metrics):
-        return {"weight": None, "why_weight": "not judged"}
-    excess, sharpe = metrics["excess"], metrics["sharpe"]
-    reach = Z95 * sharpe["spread"]
-    return {
-        "weight": [metrics["share"]["mean"]] * len(HORIZONS),
-        "sharpe": {"value": sharpe["mean"], "low": sharpe["mean"] - reach, "high": sharpe["mean"] + reach},
-        "why_weight": why_agents(excess["mean"], excess["spread"], int(excess["n"]), metrics["share"]["mean"]),
-    }
+def _traded(metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Return what is different in the row of what trades: judged by what it earned, not by its forecasts."""
+    row: dict[str, Any] = {"weight": None, "why_weight": why_share(metrics)}
+    if not {"share", "excess", "sharpe", "trend_sharpe"} <= set(metrics):
+        return row
+    year = {name: 365.0 * metrics["excess"][name] for name in ("mean", "spread")}
+    sharpe = _estimate(metrics["sharpe"])
+    return row | {"sharpe": sharpe, "traded": {
+        "share": metrics["share"]["mean"], "excess": _estimate(year), "sharpe": sharpe,
+        "trend_sharpe": _estimate(metrics["trend_sharpe"]), "days": int(metrics["share"]["n"]),
+    }}  # fmt: skip
+
+
+def _estimate(one: dict[str, float]) -> dict[str, Any]:
+    """Return a value with its 95 % interval, from its mean and standard error."""
+    value, reach = one["mean"], Z95 * one["spread"]
+    return {"value": value, "low": value - reach, "high": value + reach, "spread": None}
 
 
 def _need(what: str, reason: str) -> None:
@@ -313,18 +323,22 @@ def _estimates(metrics: dict[str, dict[str, float]], name: str) -> list[dict[str
         one = metrics.get(f"{name}_{horizon}")
         if one is None:
             found.append({"value": None, "low": None, "high": None, "spread": None})
-            continue
-        reach = Z95 * one["spread"]
-        value = one["mean"]
-        found.append({"value": value, "low": value - reach, "high": value + reach, "spread": None})
+        else:
+            found.append(_estimate(one))
     return found
 
 
-def _why(champion: dict[str, Any]) -> str:
-    trusted = [name for name, share in champion["weights"].items() if share > 0.0]
-    if not trusted:
-        return "No model was better than the base rate on bars it had not seen, so none counts."
-    return f"{', '.join(trusted)}: better than the base rate on bars they had not seen."
+def _why(rows: list[dict[str, Any]], version: str) -> str:
+    """Say what gives the models of a set their share, or keeps it from them."""
+    return " ".join(
+        f"{WHO[row['name']]}: {row['failed'] or row['why_weight']}."
+        for row in rows if row["name"] in TRADERS and row["version"] == version
+    )  # fmt: skip
+
+
+def _trend_sharpe(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what the trend rule earned on the bars that judged the set in force; None where nobody looked."""
+    return next((row["traded"]["trend_sharpe"] for row in rows if row["name"] == ENSEMBLE and row["traded"]), None)
 
 
 def _offer(n_bars: dict[str, int], why: str) -> dict[str, Any] | None:

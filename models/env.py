@@ -14,17 +14,15 @@ from engine.core.decide import no_limits
 from engine.core.frictions import Assumptions
 from engine.core.matching import SimBars
 from engine.core.simulate import Scan
-from engine.domain import F8, I8, NS_PER_S, Params, Sleeve
+from engine.domain import F8, I8, Params, Sleeve
 from engine.errors import DataError
-from models.forecast import Learnable, Panel
+from models.forecast import Learnable
 from models.own_book import CLIP, N_OWN, own_inputs
+from models.panel import funding_due
 from models.tabular import Scaler
 
 RUIN = 0.5
 """An episode ends for good when equity is at or below this share of its start."""
-
-FUNDING_S = 8 * 3600
-"""Perpetuals settle funding every eight hours of UTC."""
 
 
 class PracticeTerms(NamedTuple):
@@ -56,12 +54,6 @@ def practice_terms(bars_per_year: float = 8760.0, cost_rate: float = 0.0006) -> 
         max_age_s=15.0, rebalance_band=0.05,
     )  # fmt: skip
     return PracticeTerms(Costs(cost_rate * 5.0 / 6.0, cost_rate / 6.0), params)
-
-
-def funding_due(panel: Panel) -> F8:
-    """Return the rates (T, N) that are settled at each close: the newest known one at 0, 8 and 16 h UTC, else 0."""
-    settles = panel.ts_close % (FUNDING_S * NS_PER_S) == 0
-    return np.where(settles[:, None] & np.isfinite(panel.funding), panel.funding, 0.0)
 
 
 def unit_weight(sigma: F8, params: Params) -> F8:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.core.metrics import sharpe_ratio
-from engine.domain import F8
+from engine.domain import F8, NS_PER_DAY
 from models.catalogue import BASE, entry_of
+from models.earned import SURE_Z, evidence_of
 from models.evaluate import ENSEMBLE, Judged, Plan, seconds_of
 from models.forecast import HORIZONS
 from models.tallies import COVERAGES, drawn_days, intervals, mean_tally, ratio
@@ -22,13 +23,14 @@ WARM_BARS = 2_000
 MIXED_SHARE = 0.5
 
 
-class Blend(NamedTuple):
-    """A row of the results table that is not a learner."""
+class Court(NamedTuple):
+    """What every wish is judged beside: the terms, the first judged bar, and what needs no model, by day."""
 
-    name: str
-    said: str
-    wish: F8
-    share: float
+    terms: Terms
+    first: int
+    drawn: F8
+    hold: F8  # (D,)
+    trend: Traded
 
 
 def _plain(value: Any) -> Any:
@@ -95,9 +97,11 @@ def _terms_of(terms: Terms, rows: slice) -> tuple[Terms, int]:
     return terms._replace(bars=terms.bars._replace(**part)), rows.start - start
 
 
-def _trade(wish: F8, terms: Terms, first: int, share: float) -> Traded:
+def _trade(wish: F8, terms: Terms, first: int, share: float | F8) -> Traded:
     whole = np.zeros((len(terms.bars.ts_close), wish.shape[1]))
     whole[first:] = wish
+    if isinstance(share, np.ndarray):
+        share = np.concatenate([np.zeros(first), share])
     return traded(whole, terms, first, share)
 
 
@@ -122,21 +126,19 @@ def evidence(plan: Plan, found: dict[str, list[Judged]], failed: dict[str, str],
     short, first = _terms_of(terms, plan.rows)
     n_days = max((len(judged[0].tallies["accuracy"][0]) for judged in found.values() if judged[0].tallies), default=2)
     drawn = drawn_days(n_days)
-    models = [_row(plan, name, judged, short, first, drawn) for name, judged in found.items()]
+    nothing = np.zeros((plan.rows.stop - plan.rows.start, terms.bars.close_px.shape[1]))
+    trend = _trade(nothing, short, first, 0.0)
+    court = Court(short, first, drawn, _trade(np.ones(nothing.shape), short, first, 1.0).daily, trend)
+    models = [_row(plan, name, judged, court) for name, judged in found.items()]
     models += [
         {"name": name, "said": entry_of(name).said, "failed": why, "weight": _nothing()} for name, why in failed.items()
     ]
-    nothing = np.zeros((plan.rows.stop - plan.rows.start, terms.bars.close_px.shape[1]))
-    bar = trading_figures([_trade(nothing, short, first, 0.0)], drawn)
-    blends = []
-    if ENSEMBLE in found:
-        results = [_trade(judged.wish, short, first, MIXED_SHARE) for judged in found[ENSEMBLE]]
-        blends.append({"name": "trend + ensemble, half each", **trading_figures(results, drawn)})
+    blends = _blends(plan, found[ENSEMBLE], court) if ENSEMBLE in found else []
     _write_weights(models, found)
     return dict(_plain({
         "horizons": list(HORIZONS),
         "models": models,
-        "trend": bar,
+        "trend": trading_figures([trend], drawn),
         "blends": blends,
         "goal": goal_of(models),
         "ensemble_weights": _weights_by_month(plan, found),
@@ -148,14 +150,67 @@ def _nothing() -> dict[str, list[float]]:
     return {"mean": [0.0] * len(HORIZONS), "latest": [0.0] * len(HORIZONS)}
 
 
-def _row(plan: Plan, name: str, judged: list[Judged], terms: Terms, first: int, drawn: F8) -> dict[str, Any]:
-    results = [_trade(one.wish, terms, first, 1.0) for one in judged]
+def _blends(plan: Plan, ensemble: list[Judged], court: Court) -> list[dict[str, Any]]:
+    """Return the rows of the rule with the ensemble beside it: by evidence, as the engine does, and half each."""
+    ts_close = court.terms.bars.ts_close[court.first :]
+    shares = [shares_by_month(plan, ts_close, _daily(one, court), court) for one in ensemble]
+    months = [step.test.stop - step.test.start for step in plan.steps]
+    by_evidence = [
+        _trade(one.wish, court.terms, court.first, np.repeat(share, months))
+        for one, share in zip(ensemble, shares, strict=True)
+    ]
+    halves = [_trade(one.wish, court.terms, court.first, MIXED_SHARE) for one in ensemble]
+    by_month = np.mean(shares, axis=0)
+    counted = {"by_month": by_month, "mean": by_month.mean(), "latest": by_month[-1], "most": by_month.max()}
+    return [
+        {"name": "trend + ensemble, share by evidence", "share": counted, **trading_figures(by_evidence, court.drawn)},
+        {"name": "trend + ensemble, half each", **trading_figures(halves, court.drawn)},
+    ]
+
+
+def shares_by_month(plan: Plan, ts_close: np.ndarray, daily: F8, court: Court) -> F8:
+    """Return the share (months,) that the days before each month had earned: no later day is looked at.
+
+    Parameters
+    ----------
+    plan : Plan
+    ts_close : (T',) int64 ns
+        Of the judged bars.
+    daily : (D,) float64
+        What the wish alone earned, as ``models.trading.daily_returns`` gives it: from the second day on.
+    court : Court
+    """
+    day = (ts_close - 1) // NS_PER_DAY
+    days = np.unique(day)[1:]
+    starts = np.cumsum([0, *(step.test.stop - step.test.start for step in plan.steps)])[:-1]
+    known = [int(np.searchsorted(days, day[start])) for start in starts]
+    return np.array([evidence_of(daily[:n], court.hold[:n], court.trend.daily[:n]).share for n in known])
+
+
+def _daily(judged: Judged, court: Court) -> F8:
+    return _trade(judged.wish, court.terms, court.first, 1.0).daily
+
+
+def _earned(results: list[Traded], court: Court) -> dict[str, Any]:
+    """Return what the whole walk is evidence of: the mean over seeds of each figure."""
+    found = [evidence_of(one.daily, court.hold, court.trend.daily) for one in results]
+    mean = {name: float(np.mean([getattr(one, name) for one in found])) for name in ("share", "excess", "error")}
+    year = DAYS_PER_YEAR * np.array([mean["excess"], mean["error"]])
+    return {"share": mean["share"], "days": found[0].n_days, "excess": {
+        "value": year[0], "low": year[0] - SURE_Z * year[1], "high": year[0] + SURE_Z * year[1],
+        "spread": _spread([DAYS_PER_YEAR * one.excess for one in found]),
+    }}  # fmt: skip
+
+
+def _row(plan: Plan, name: str, judged: list[Judged], court: Court) -> dict[str, Any]:
+    results = [_trade(one.wish, court.terms, court.first, 1.0) for one in judged]
     row: dict[str, Any] = {
         "name": name,
         "said": "average by skill before each month" if name == ENSEMBLE else entry_of(name).said,
         "seeds": len(judged),
         "is_random": name == ENSEMBLE or entry_of(name).has_randomness,
-        "trading": trading_figures(results, drawn),
+        "trading": trading_figures(results, court.drawn),
+        "earned": _earned(results, court),
     }
     if name != ENSEMBLE:
         row["seconds_a_month"] = seconds_of(plan, name)
@@ -164,7 +219,7 @@ def _row(plan: Plan, name: str, judged: list[Judged], terms: Terms, first: int, 
             shares = {part: np.mean([one.weights[part] for one in judged], axis=0) for part in entry_of(name).members}
             row["member_weights"] = {"by_month": shares, "mean": {part: own.mean() for part, own in shares.items()}}
     if judged[0].tallies:
-        row["figures"] = forecast_figures(judged, drawn)
+        row["figures"] = forecast_figures(judged, court.drawn)
         row["reliability"] = judged[0].reliability
     return row
 

@@ -130,6 +130,42 @@ def _earned(result: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def _shares(result: dict[str, Any]) -> str:
+    head = ["rule", "share of a decision", "excess a year", "days"]
+    rows = [
+        [row["name"], percent(row["earned"]["share"], 0), _ranged(row["earned"]["excess"], percent, 1),
+         str(row["earned"]["days"])]
+        for row in result["models"]
+        if "earned" in row
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _share_sentence(result: dict[str, Any]) -> str:
+    for row in result["blends"]:
+        if "share" in row:
+            share = row["share"]
+            given = sum(value > 0.0 for value in share["by_month"])
+            return (
+                f"By what was known before each month, the ensemble had a share above zero in {given} of "
+                f"{len(share['by_month'])} months (mean {percent(share['mean'])}, at most {percent(share['most'])}, "
+                f"in the last month {percent(share['latest'])}; means over seeds)."
+            )
+    return ""
+
+
+def _shares_section(result: dict[str, Any]) -> list[str]:
+    return [
+        "### What was earned of a decision",
+        "Excess: the intercept of the daily returns on those of holding every symbol and of the trend rule, in "
+        "brackets with Newey and West's error. The share is what `models/earned.py` makes of it, over the whole "
+        "walk; nothing that is not surely above zero has one. The row with the share by evidence, above, gives the "
+        "ensemble in each month only what the days before it had earned.",
+        _share_sentence(result),
+        _shares(result),
+    ]
+
+
 def _weights(result: dict[str, Any]) -> str:
     head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
     rows = [
@@ -266,6 +302,7 @@ def markdown(result: dict[str, Any]) -> str:
         "The position rule of `models/position.py` on the intervals as issued, sized and gated as the trend sleeve "
         f"is, filled at the next open; {config['costs']}. The bar is the trend rule itself.",
         _earned(result),
+        *_shares_section(result),
         "### Direction",
         _by_horizon(result, "accuracy", percent, 1),
         "### Direction where the model is confident",

@@ -12,12 +12,13 @@ from engine.domain import NS_PER_DAY
 from engine.errors import ModelError
 from models.catalogue import ENTRIES, available, build, entry_of
 from models.conformal import adapted
-from models.ensemble import Skill, combine, skill_of, weights_from
+from models.ensemble import combine, skill_of, weights_from
+from models.evidence_walk import walked
 from models.features import feature_hash
 from models.forecast import HORIZONS, Cancelled, Learnable, Prediction
 from models.registry import Manifest, Training, hash_of_panel, save_model
 from models.sets import BASE, ENSEMBLE, EnsembleRecord
-from models.tallies import day_index, tallies
+from models.tallies import Tally, day_index, tallies
 
 TRAIN_SHARE, VALID_SHARE = 0.7, 0.1
 """Shares of the bars that are learned from and that decide when to stop; the rest judges, unseen."""
@@ -139,17 +140,19 @@ def _judge(
     target = np.where((ts_known <= ts_close[-1])[:, None, :], data.target[judged], np.nan)
     day, base = day_index(ts_close), said[BASE]
     metrics: dict[str, dict[str, dict[str, float]]] = {}
-    skills: dict[str, Skill] = {}
+    shown: dict[str, Tally] = {}
     for name, prediction in said.items():
         issued, _ = adapted(prediction.quantile, target, ts_close, ts_known)
         found = tallies(prediction, issued, base, target, day)
         metrics[name] = _figures(found)
         if name != BASE:
-            skills[name] = skill_of(*found["skill"])
-    weights = weights_from(skills)
-    combined = combine({name: said[name] for name in skills}, base, weights).prediction if skills else base
+            shown[name] = found["skill"]
+    weights = weights_from({name: skill_of(*tally) for name, tally in shown.items()})
+    members = {name: said[name] for name in shown}
+    combined = combine(members, base, weights).prediction if members else base
     issued, tracker = adapted(combined.quantile, target, ts_close, ts_known)
     metrics[ENSEMBLE] = _figures(tallies(combined, issued, base, target, day))
+    metrics[ENSEMBLE] |= walked(data, judged, members, base, shown).metrics()
     inputs = tuple(name for name in INPUTS if np.isfinite(getattr(data.panel, name)).any())
     return EnsembleRecord(data.panel.symbols, weights, tracker, inputs), metrics
 
@@ -206,7 +209,7 @@ def store_set(
     for name, model in trained.models.items():
         _store(home, model, name, trained.metrics.get(name, {}), entry_of(name).said, "", common)
     return _store(
-        home, trained.record, ENSEMBLE, trained.metrics[ENSEMBLE], "wishes beside the trend rule, within its share",
+        home, trained.record, ENSEMBLE, trained.metrics[ENSEMBLE], "wishes beside the trend rule, by what it earned",
         failures, common,
     )  # fmt: skip
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.domain import F8
 from models.agents import DAYS_PER_YEAR, AgentEnsemble
-from models.env import funding_due
 from models.forecast import Panel
+from models.panel import funding_due
 from models.registry import Manifest
 
 NAME = "agents"

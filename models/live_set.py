@@ -14,8 +14,9 @@ from models.conformal import Tracker, learn, widened
 from models.ensemble import Weights, combine
 from models.features import NAMES
 from models.forecast import HORIZONS, Panel, Prediction, Stream
-from models.position import position_from
+from models.position import no_position, position_after
 from models.sets import BASE, ModelSet
+from models.shown import why_share
 
 BUDGET_MS = 40.0
 """Members that have not begun by then are left out of this bar's answer, and catch up after it."""
@@ -55,6 +56,7 @@ class LiveSet:
         self._streams: dict[str, Stream] = {name: one.model.stream(len(symbols)) for name, one in loaded.items()}
         self.left_out = dict(models.left_out)  # for as long as the set is loaded
         self._took_ms = dict.fromkeys(self._streams, 0.0)
+        self._trail = no_position(len(symbols))
         self._waiting: list[str] = []
         self._issued: deque[Issued] = deque(maxlen=HORIZONS[-1])
         self.said: dict[str, Any] | None = None  # the newest answer
@@ -65,14 +67,14 @@ class LiveSet:
         return {
             "version": self.version, "members": list(self._weights.names), "left_out": self.left_out,
             "ts_trained": self._manifest.ts_trained, "ts_expires": self._manifest.ts_expires,
-            "interval": self._manifest.interval, "share": self.share,
+            "interval": self._manifest.interval, "share": self.share, "why_share": why_share(self._manifest.metrics),
             "weights": {name: self._weights.member[k].tolist() for k, name in enumerate(self._weights.names)},
         }  # fmt: skip
 
     @property
     def share(self) -> float:
-        """What the members earned together, in [0, 1]: the mean over horizons of all that is not the base rate's."""
-        return float(np.mean(1.0 - self._weights.base)) if self._weights.names else 0.0
+        """What the members' wishes earned of a decision, in [0, 1]; 0 where the set does not know."""
+        return float(self._manifest.metrics.get("share", {}).get("mean", 0.0)) if self._weights.names else 0.0
 
     def warm_up(self, panel: Panel, features: np.ndarray, sigma: F8) -> None:
         """Show a history to every member; the intervals learn from it what members say of it afterwards."""
@@ -173,10 +175,10 @@ class LiveSet:
         self._issued.append(at._replace(quantile=issued))
         prob_up = found.prediction.prob_up[0]
         counts = {name: found.weight[k, 0] for k, name in enumerate(self._weights.names)}
-        # what members count together on this bar: those that were left out take their evidence with them
-        share = sum((self._weights.member[self._weights.names.index(name)] for name in members), np.zeros(1)).mean()
+        self._trail, wish = position_after(self._trail, issued, prob_up)
+        wish = np.where(np.isfinite(prob_up).any(axis=1), wish, np.nan)  # unknown now: what was wished is too old
         return {
-            "weight": position_from(issued, prob_up), "share": float(share), "left_out": left_out, "elapsed": elapsed,
+            "weight": wish, "share": self.share * self._present(members), "left_out": left_out, "elapsed": elapsed,
             "models": {
                 name: {"quantile": one.quantile[0], "prob_up": one.prob_up[0], "weight": counts.get(name)}
                 for name, one in said.items()
@@ -184,6 +186,12 @@ class LiveSet:
             "ensemble": {"quantile": issued, "prob_up": prob_up, "base_weight": found.weight[-1, 0]},
             "median_spread": found.median_spread[0], "prob_spread": found.prob_spread[0],
         }  # fmt: skip
+
+    def _present(self, members: dict[str, Prediction]) -> float:
+        """Return the part of all members' weight that is here: who is left out takes its evidence with it."""
+        total = float(self._weights.member.sum())
+        here = sum(float(self._weights.member[self._weights.names.index(name)].sum()) for name in members)
+        return here / total if total > 0.0 else 0.0
 
     def _learn(self, ts_close: int, close_px: F8) -> None:
         """Tell the intervals about every outcome that this close makes known."""

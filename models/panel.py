@@ -17,6 +17,10 @@ FUNDING_MAX_AGE_S = 2 * 86_400
 MADE_UP_START_NS = 1_577_836_800 * NS_PER_S  # 2020-01-01 00:00 UTC
 
 
+FUNDING_S = 8 * 3600
+"""Seconds between two settlements of funding."""
+
+
 class Bars(Protocol):
     """Bars on one clock; ``engine.research.loading.BarTable`` is one."""
 
@@ -123,6 +127,12 @@ def panel_from_bars(
         raise DataError(f"the imbalance has the shape {imbalance.shape}; the bars have {shape}: give one value a bar")
     prices = (bars.open_px, bars.high_px, bars.low_px, bars.close_px, bars.volume)
     return Panel(bars.symbols, bars.ts_close, *prices, known_funding, basis, imbalance)
+
+
+def funding_due(panel: Panel) -> F8:
+    """Return the rates (T, N) that are settled at each close: the newest known one at 0, 8 and 16 h UTC, else 0."""
+    settles = panel.ts_close % (FUNDING_S * NS_PER_S) == 0
+    return np.where(settles[:, None] & np.isfinite(panel.funding), panel.funding, 0.0)
 
 
 def rows_of(panel: Panel, rows: slice) -> Panel:

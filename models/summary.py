@@ -167,8 +167,8 @@ def _weight(facts: Facts) -> str:
     if facts.model_share is None or not math.isfinite(facts.model_share):
         return "What the models count in the decision is unknown."
     if facts.model_share == 0.0:
-        return "The models count 0 % of the decision: it follows the rule alone until they have shown skill."
-    return f"The models count {_percent(facts.model_share, 0)} of the decision, by what they have shown."
+        return "The models count 0 % of the decision: it follows the rule alone until their wishes have earned more."
+    return f"The models count {_percent(facts.model_share, 0)} of the decision, by what their wishes earned."
 
 
 def _percent(share: float, decimals: int = 1) -> str:

@@ -56,12 +56,13 @@ def _build(fingerprint: str) -> Callable[..., Any]:
             for i in range(n_symbols):
                 trend = trend_signal(state, i, params) if state.n_bars[i] >= needed else np.nan
                 given = wish[t, i]
-                if share >= 1.0:
+                part = share[t]
+                if part >= 1.0:
                     raw[i] = given
-                elif share <= 0.0 or given != given:
+                elif part <= 0.0 or given != given:
                     raw[i] = trend
                 else:
-                    raw[i] = given if trend != trend else share * given + (1.0 - share) * trend
+                    raw[i] = given if trend != trend else part * given + (1.0 - part) * trend
             conviction = inverse_volatility_shares(n_symbols, state, raw, shares)
             volatility = portfolio_volatility(n_symbols, state.covariance, shares, params.bars_per_year)
             scale = params.vol_target * conviction / volatility if volatility > 0.0 else 0.0
@@ -75,7 +76,7 @@ def _build(fingerprint: str) -> Callable[..., Any]:
 _compiled_weights = _build(FINGERPRINT)
 
 
-def sized_weights(close_px: F8, wish: F8, params: Params, share: float = 1.0) -> F8:
+def sized_weights(close_px: F8, wish: F8, params: Params, share: float | F8 = 1.0) -> F8:
     """Return weights (T, N) of equity for wishes (T, N) in [-1, 1], sized as the core sizes the trend sleeve.
 
     Parameters
@@ -85,9 +86,9 @@ def sized_weights(close_px: F8, wish: F8, params: Params, share: float = 1.0) ->
         NaN: no opinion, and the weight is NaN too, which keeps a position as it is.
     params : Params
         Of the trend sleeve.
-    share : float in [0, 1]
-        Part of the raw weight that is the wish; the rest is the trend signal. 0 is the trend rule itself. Where only
-        one of the two is known, it counts alone.
+    share : float or (T,), in [0, 1]
+        Part of the raw weight that is the wish, at each bar; the rest is the trend signal. 0 is the trend rule itself.
+        Where only one of the two is known, it counts alone.
 
     Notes
     -----
@@ -98,13 +99,14 @@ def sized_weights(close_px: F8, wish: F8, params: Params, share: float = 1.0) ->
     out = np.empty(close_px.shape)
     wish = np.ascontiguousarray(wish, dtype=np.float64)
     state = new_state(n_symbols, params)
+    parts = np.ascontiguousarray(np.broadcast_to(share, len(close_px)), dtype=np.float64)
     _compiled_weights(
-        np.ascontiguousarray(close_px), wish, float(share), state, np.zeros(n_symbols), np.zeros(n_symbols), params, out
+        np.ascontiguousarray(close_px), wish, parts, state, np.zeros(n_symbols), np.zeros(n_symbols), params, out
     )  # fmt: skip
     return out
 
 
-def traded(wish: F8, terms: Terms, first: int, share: float = 1.0) -> Traded:
+def traded(wish: F8, terms: Terms, first: int, share: float | F8 = 1.0) -> Traded:
     """Trade a wish through the decision core: filled at the next open, with costs, through the gate.
 
     Parameters
@@ -113,7 +115,7 @@ def traded(wish: F8, terms: Terms, first: int, share: float = 1.0) -> Traded:
     terms : Terms
     first : int
         Bar from which results count; those before it warm the volatility up.
-    share : float
+    share : float or (T,)
         See ``sized_weights``.
 
     Returns

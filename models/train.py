@@ -23,6 +23,7 @@ from models.panel import Series, panel_from_bars
 from models.registry import Manifest, load_model, read_manifest
 from models.roles import enter, promote, read_roles
 from models.sets import BASE, ENSEMBLE, list_sets, load_set
+from models.shown import why_share
 
 INTERVAL = "1h"
 FROM_START = 0.02
@@ -145,7 +146,9 @@ def _loss(losses: dict[str, float], part: str) -> float | None:
 
 
 def listed_sets(home: Path) -> list[dict[str, Any]]:
-    """Return every set, newest first: version, role, dates, symbols, and each member's mean weight over horizons."""
+    """Return every set, newest first: version, role, dates, symbols, each member's mean weight in the forecast over
+    horizons, and the ``share`` of a decision with ``why_share``.
+    """
     roles = read_roles(home)
     return [_row(home, manifest, roles) for manifest in reversed(list_sets(home))]
 
@@ -206,6 +209,7 @@ def _row(home: Path, manifest: Manifest, roles: Any) -> dict[str, Any]:
         "version": manifest.version, "role": role, "symbols": list(manifest.symbols), "interval": manifest.interval,
         "ts_first": manifest.ts_first, "ts_last": manifest.ts_last, "ts_trained": manifest.ts_trained,
         "ts_expires": manifest.ts_expires, "seed": manifest.seed, "weights": weights,
+        "share": manifest.metrics.get("share", {}).get("mean", 0.0), "why_share": why_share(manifest.metrics),
     }  # fmt: skip
 
 

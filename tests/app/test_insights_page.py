@@ -10,7 +10,7 @@ from fake_actions import refuse
 from fake_models import HOUR_NS, OFFER, FakeModels, estimate
 from page_engine import PageEngine, page, texts
 
-from app import insights, insights_charts, insights_news
+from app import insights, insights_charts, insights_news, insights_shares
 
 SAID_AT = 5
 
@@ -118,14 +118,35 @@ def test_refusal_is_shown_in_words_and_the_rest_stays(engine):
     assert not script.exception
     said = texts(script)
     assert "have not answered since 12:00:01" in said
-    assert "Models with weight 1 of 3" in said
+    assert "Models in the forecast 1 of 3" in said
+
+
+def test_scoreboard_says_what_positions_earned_of_a_decision_and_why(engine, overview):
+    said = texts(page("insights", view="Scoreboard").run())
+    assert "Of a decision, models have 25" in said
+    assert "**ensemble**, in force: trading skill: +9.0 % a year (+2.0 to +16.0)" in said
+    (row,) = insights_shares.share_rows(overview).to_dict("records")
+    assert (row["name"], row["days"], row["share"]) == ("ensemble", 420, "25\u202f%")
+    assert row["excess"].endswith("9.0 (2.0 … 16.0)")
+    unknown = {"models": [overview["models"][-1] | {"traded": None, "role": "challenger"}]}
+    (row,) = insights_shares.share_rows(unknown).to_dict("records")  # trained before shares were earned
+    assert (row["name"], row["share"]) == ("ensemble, challenger", "0\u202f%")
+    assert "ensemble" not in insights.explainable(overview)
+
+
+def test_an_ended_training_has_no_stage_and_ten_learners_ten_colours():
+    run = {"status": "done", "message": "", "seconds_left": None, "reason": "a person asked for it"}
+    assert insights.training_line(run) == "Done · because a person asked for it"
+    assert insights.training_line(run | {"status": "running"}).startswith("Running · starting · because")
+    curves = [{"name": str(k), "seed": 0, "points": [[1, 0.5, 0.5]]} for k in range(10)]
+    assert len({line.line.color for line in insights_charts.curves_figure(curves).data}) == 10
 
 
 def test_scoreboard_keeps_those_without_skill_and_those_that_failed(overview):
     rows = insights.model_rows(overview, SAID_AT).set_index("name")
     assert rows.loc["lstm", "weight"].startswith("0")
     lines = insights.weight_lines(overview, SAID_AT)
-    assert "counts 0\u202f%: no skill shown: its loss is not below the base rate's." in lines[1]
+    assert "counts 0\u202f% of the forecast: no skill shown: its loss is not below the base rate's." in lines[1]
     assert lines[3].endswith("failed, seed 1: its loss became infinite.")
     assert rows.loc["linear", "accuracy"] == "52.4 (51.4 … 53.4)"
     assert rows.loc["transformer", ["accuracy", "role"]].tolist() == ["—", "failed"]

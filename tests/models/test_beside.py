@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import ModelError
 from models import beside
-from models.agent_evidence import AgentEvidence, evidence_of, judged
+from models.agent_evidence import judged
 from models.beside import store_beside, train_beside, wanted_of
 from models.dataset import learnable
 from models.features import NAMES, feature_hash
@@ -172,19 +172,7 @@ def test_what_breaks_beside_the_forecasters_stops_only_itself(trained):
     assert "no luck" in tape.beside.left_out["surroundings"]
 
 
-def test_an_excess_is_what_neither_holding_nor_the_trend_rule_earned():
-    rng = np.random.default_rng(3)
-    hold, trend = 0.01 * rng.standard_normal((2, 500))
-    follower = evidence_of(0.5 * hold + 0.5 * trend + 1e-3 * rng.standard_normal(500), np.stack([hold, trend]))
-    assert abs(follower.excess) < 3.0 * follower.error
-    assert follower.share == 0.0
-    # by hand: an edge of 0.002 a day with noise of 0.01 on 500 days has an error of 0.01 / sqrt(500) = 0.000447
-    skilled = evidence_of(0.002 + hold + 0.01 * rng.standard_normal(500), np.stack([hold, trend]))
-    assert skilled.error == pytest.approx(0.01 / np.sqrt(500), rel=0.1)
-    assert skilled.excess == pytest.approx(0.002, abs=3 * skilled.error)
-    assert skilled.share > 0.7
-    assert evidence_of(np.zeros(100), np.stack([hold, trend])[:, :100]).share == 0.0
-    assert AgentEvidence(0.002, 0.001, 1.0, 1.0, 29).share == 0.0
+def test_a_sharpe_ratio_has_the_error_of_its_days():
     # a Sharpe ratio of 1 on a year of days is 1 ± 1.96 * sqrt((365 + 1/2) / 365)
     day, std = 1.0 / 365.0, 1.0 / np.sqrt(365.0)
     found = sharpe_estimate(np.array([365.0, 365.0 * day, 365.0 * (day * day + std * std)]))

@@ -14,8 +14,9 @@ from engine.core.frictions import Assumptions
 from engine.core.simulate import Scan
 from engine.domain import Sleeve
 from engine.errors import DataError
-from models.env import Market, PracticeTerms, TradingEnv, funding_due, market_of, practice_terms, unit_weight
+from models.env import Market, PracticeTerms, TradingEnv, market_of, practice_terms, unit_weight
 from models.own_book import N_OWN
+from models.panel import funding_due
 from models.tabular import Scaler
 
 TERMS = practice_terms()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from models import catalogue
 from models.agents import shares_of
 from models.catalogue import BASE, Entry
 from models.evaluate import ENSEMBLE, Plan, _skills_before, cpu_s_of, judge_all, learn_all, prepared, unfinished
-from models.evidence import evidence
+from models.evidence import evidence, shares_by_month
 from models.evidence_report import (
     BEGIN,
     END,
@@ -111,6 +112,28 @@ def test_every_name_stays_in_the_table_with_seeds_and_spread(result: dict) -> No
     text = aligned(*summary_rows(result))
     assert all(name in text for name in (*NAMES, BASE, ENSEMBLE, "trend, the bar"))
     assert "The goal" in goal_sentence(result["goal"])
+
+
+def test_the_share_of_a_month_is_what_the_days_before_it_earned(result: dict) -> None:
+    by_evidence, half = result["blends"]
+    assert by_evidence["share"]["by_month"] == [0.0] * 3  # fewer days than can tell anything
+    assert by_evidence["sharpe"]["value"] == pytest.approx(result["trend"]["sharpe"]["value"])
+    assert half["sharpe"]["value"] != by_evidence["sharpe"]["value"]
+    assert 0.0 <= row(result, "linear")["earned"]["share"] <= 0.5
+    assert row(result, "linear")["earned"]["excess"]["low"] > 0.0
+    rng = np.random.default_rng(1)
+    hold, trend = 0.01 * rng.standard_normal((2, 299))
+    daily = 0.006 + 0.01 * rng.standard_normal(299)
+    plan = SimpleNamespace(steps=[SimpleNamespace(test=slice(720 * k, 720 * k + 720)) for k in range(10)])
+    court = SimpleNamespace(hold=hold, trend=SimpleNamespace(daily=trend))
+    ts_close = HOUR * np.arange(1, 7201)
+    shares = shares_by_month(plan, ts_close, daily, court)
+    assert (shares[:4] == 0.0).all()
+    assert (shares[4:] > 0.2).all()
+    later = daily.copy()
+    later[150:] = -0.01  # from the sixth month on: what was given by then stays
+    np.testing.assert_array_equal(shares_by_month(plan, ts_close, later, court)[:6], shares[:6])
+    assert shares_by_month(plan, ts_close, later, court)[9] == 0.0
 
 
 def test_who_lost_to_what_is_said_in_words() -> None:

@@ -183,10 +183,14 @@ def test_an_input_that_moved_is_told_from_one_that_always_moves():
 def test_why_a_model_counts_follows_its_record():
     skill = [{"value": 0.004, "low": 0.001, "high": 0.007}] + [{"value": -0.001, "low": -0.003, "high": 0.001}] * 5
     row = {"name": "linear", "said": "a line", "figures": {"skill": skill}, "weight": {"latest": [0.3, 0, 0, 0, 0, 0]}}
-    assert (
-        model_answer(row)["why_weight"]
-        == "better than the base rate by 0.40 % at best, beyond doubt at 1 of 6 horizons"
-    )
+    lead = "better than the base rate by 0.40 % at best, beyond doubt at 1 of 6 horizons: "
+    assert model_answer(row)["why_weight"] == lead + "which way and how far prices move, together"
+    for low, words in (
+        (-0.001, "knows how far prices move, and not surely which way"),
+        (0.001, "which way prices go at 6"),
+    ):
+        figures = {"skill": skill, "log_loss_gain": [{"value": 0.002, "low": low, "high": 0.005}] * 6}
+        assert words in model_answer(row | {"figures": figures})["why_weight"]
     without = row | {"weight": {"latest": [0.0] * 6}, "figures": {"skill": skill[1:]}}
     assert model_answer(without)["why_weight"].startswith("no skill")
     failed = {"name": "sac", "said": "an agent", "failed": "seed 0: no memory", "weight": {"latest": [0.0] * 6}}

@@ -6,6 +6,7 @@ import asyncio
 import math
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,16 +16,19 @@ from engine.errors import ModelError
 from engine.runtime.model_host import ModelHost, Said, rows_of
 from models.conformal import Tracker, widened
 from models.dataset import learnable
+from models.features import feature_hash
 from models.fit import store_set, train_set
 from models.live_set import LiveSet
 from models.panel import made_up_panel
 from models.panel import rows_of as panel_rows
-from models.position import position_from
+from models.position import position_after
 from models.roles import enter, promote, restore, retire
 from models.serve import Tape, open_tape
-from models.sets import BASE
+from models.sets import BASE, ENSEMBLE, load_set
+from models.shown import NO_EVIDENCE
 
 HOUR = 3_600 * 10**9
+EARNED = 0.3
 SHOWN = 900  # bars that the tape is shown, the newest ones
 FIELDS = ("open_px", "high_px", "low_px", "close_px", "volume")
 
@@ -37,6 +41,8 @@ def trained(tmp_path_factory):
     panel = panel._replace(funding=unknown, basis=unknown, imbalance=unknown)
     data = learnable(panel)
     found = train_set(data, (BASE, "linear"), 0, lambda *_: True)
+    assert found.metrics[ENSEMBLE]["share"]["mean"] == 0.0  # 37 judged days are too few to trade by
+    found.metrics[ENSEMBLE]["share"]["mean"] = EARNED
     now = time.time_ns()
     store_set(home, data, found, "one", "1h", 0, now)
     enter(home, "one", now, "the first training", "test")
@@ -61,6 +67,7 @@ def test_a_live_bar_is_forecast_as_a_batch_forecasts_it_and_wished_as_the_positi
     shown = learnable(panel_rows(data.panel, slice(n_bars - SHOWN, n_bars)))
     for t in range(n_bars - 3, n_bars):
         ((ts_close, rows),) = bars_of(data, t, t + 1)
+        trail = tape.champion._trail
         said = tape.on_bar(ts_close, rows, time.time_ns(), 1e4)
         batch = tape.champion._models.members["linear"].model.predict(
             shown, slice(t - n_bars + SHOWN, t - n_bars + SHOWN + 1)
@@ -68,9 +75,32 @@ def test_a_live_bar_is_forecast_as_a_batch_forecasts_it_and_wished_as_the_positi
         np.testing.assert_allclose(said["models"]["linear"]["prob_up"], batch.prob_up[0], atol=1e-4)
         np.testing.assert_allclose(said["models"]["linear"]["quantile"], batch.quantile[0], atol=1e-3)
         ensemble = said["ensemble"]
-        np.testing.assert_array_equal(said["weight"], position_from(ensemble["quantile"], ensemble["prob_up"]))
+        assert np.isfinite(trail).all()  # the history has filled it: the rule does not begin anew with a start
+        wish = position_after(trail, ensemble["quantile"], ensemble["prob_up"])[1]
+        np.testing.assert_array_equal(said["weight"], wish)
         assert said["left_out"] == {}
-        assert 0.0 <= said["share"] <= 1.0
+        assert said["share"] == EARNED
+
+
+def test_a_set_that_was_trained_before_shares_were_earned_counts_nothing_and_says_so(trained):
+    home, data = trained
+    found = load_set(home, "one", feature_hash(), time.time_ns())
+    without = {name: row for name, row in found.manifest.metrics.items() if name not in ("share", "excess")}
+    live = LiveSet(found._replace(manifest=replace(found.manifest, metrics=without)), data.panel.symbols)
+    assert live.share == 0.0
+    assert live.description()["why_share"] == NO_EVIDENCE
+    assert LiveSet(found, data.panel.symbols).share == EARNED
+
+
+def test_a_symbol_without_a_forecast_has_no_wish_however_it_was_wished_before(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    tape = warmed(home, data, n_bars - 1)
+    ((ts_close, rows),) = bars_of(data, n_bars - 1, n_bars)
+    gone = [[None if i == 0 else value for i, value in enumerate(row)] for row in rows]
+    wish = tape.on_bar(ts_close, gone, time.time_ns(), 1e4)["weight"]
+    assert np.isnan(wish[0])
+    assert np.isfinite(wish[1])
 
 
 def test_a_member_without_time_is_left_out_with_its_reason_and_misses_no_bar(trained):
