@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.formats import UNKNOWN, is_known, moment, number, percent, plural
+from app.formats import is_known, moment, number, percent, plural
 from app.tables import Column, Figure
 
 SIDE = {1: "▲ buy", -1: "▼ sell"}
@@ -34,6 +34,11 @@ ENDED_COLUMNS = (
     Column("twap_bps", "Against TWAP, bp", "cost_bp"),
     Column("maker_share", "As maker", "bar"), Column("reason", "Why it ended"),
 )  # fmt: skip
+CHOICE_COLUMNS = (
+    Column("way", "Way"), Column("cost_bps", "Expected cost, bp", "cost_bp", "Spread, impact, fees, of the notional"),
+    Column("risk_bps", "± bp", "money", "One standard deviation of where the price goes meanwhile, for or against"),
+    Column("cost", "Expected cost, USDT", "cost_money"),
+)  # fmt: skip
 MODEL_COLUMNS = (
     Column("name", "Number"), Column("assumed", "Assumed", "number"), Column("value", "From our fills", "number"),
     Column("error", "Standard error", "number", "Of the value; the assumption's own doubt while there are no fills"),
@@ -53,7 +58,7 @@ def state_of(parent: dict[str, Any], now_ns: int) -> str:
     """Return how far a running parent is and how long it has, in one line."""
     left_s = max(parent["ts_end"] - now_ns, 0) / 1e9
     parts = [f"**{parent['status']}**", f"{parent['filled_qty']:g} of {parent['qty']:g} filled"]
-    parts.append(f"{parent['due_qty']:.4g} due by now")
+    parts.append(f"{percent(share_of(parent), 0)} where {percent(parent['due_qty'] / parent['qty'], 0)} is due by now")
     if parent["working_qty"]:
         parts.append(f"{parent['working_qty']:g} working")
     if parent["doubtful_qty"]:
@@ -157,11 +162,12 @@ def fee_words(preview: dict[str, Any]) -> str:
     )
 
 
-def choice_label(row: dict[str, Any]) -> str:
-    """Return one way of working an order with what it is expected to cost."""
-    name = ALGORITHMS.get(row["algorithm"], row["algorithm"])
-    name += ", if it fills" if row["algorithm"] == "iceberg" else ""
-    if not is_known(row["cost_bps"]):
-        return f"{name}: {UNKNOWN}"
-    risk = f" ± {row['risk_bps']:.1f}" if is_known(row["risk_bps"]) and row["risk_bps"] else ""
-    return f"{name}: {row['cost_bps']:.1f}{risk} bp, {number(row['cost'], 2)} USDT"
+def choice_rows(choices: list[dict[str, Any]], chosen: str) -> pd.DataFrame:
+    """Return every way of working an order with what it is expected to cost; the chosen one is marked."""
+    rows = []
+    for row in choices:
+        name = ALGORITHMS.get(row["algorithm"], row["algorithm"])
+        name += ", if it fills" if row["algorithm"] == "iceberg" else ""
+        rows.append({"way": f"→ {name}" if row["algorithm"] == chosen else name, "cost_bps": row["cost_bps"],
+                     "risk_bps": row["risk_bps"], "cost": row["cost"]})  # fmt: skip
+    return pd.DataFrame(rows)

@@ -132,10 +132,9 @@ def _confirm(client: EngineClient, review: dict[str, Any]) -> None:
         f"{preview['notional']:,.2f} USDT, {'reduces' if preview['reduces'] else 'may open risk'}, worst loss at the "
         f"stop {preview['worst_loss']:,.2f} USDT, {execution.fee_words(preview)}."
     )
-    st.markdown("Expected cost of each way:  \n" + "  \n".join(
-        f"{'**→** ' if row['algorithm'] == ticket['algorithm'] else ''}{execution.choice_label(row)}"
-        for row in preview["choices"]
-    ))  # fmt: skip
+    st.caption("Expected cost of each way")
+    rows = execution.choice_rows(preview["choices"], ticket["algorithm"])
+    widgets.table(rows, execution.CHOICE_COLUMNS, key="execution.choices")
     for sentence in preview["problems"]:
         st.error(sentence)
     send, back = st.columns([1, 4])

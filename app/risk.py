@@ -132,6 +132,8 @@ def _state(row: dict[str, Any]) -> str:
         return "○ off"
     if not is_known(row["used"]):
         return f"{UNKNOWN} unknown"
+    if row["used"] >= 1.0 and row["source"] == "decision":
+        return "▾ clipped"  # what was wished for; what is held is within
     return "▼ reached" if row["used"] >= 1.0 else "▾ near" if row["used"] >= NEAR else "▲ within"
 
 
@@ -279,4 +281,6 @@ def age_caption(answer: dict[str, Any], every_s: float) -> str:
         if decided is None
         else f"the newest decision is {age((answer['as_of_ns'] - decided) / NS_PER_S)} old"
     )
-    return f"As of {moment(answer['as_of_ns'])} UTC, asked every {every_s:g} s; {newest}."
+    wished = any(row["source"] == "decision" for row in answer["gauges"])
+    meaning = " What only a decision measures is the wish before the rule; clipped: it was cut to the limit." * wished
+    return f"As of {moment(answer['as_of_ns'])} UTC, asked every {every_s:g} s; {newest}.{meaning}"

@@ -8,6 +8,7 @@ from page_engine import PageEngine, page, texts
 from app import execution
 from app.client import EngineClient
 from app.components.ticket import begin_review, send_reviewed
+from app.widgets import styled
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def press(script, label):
 
 def test_a_parent_is_paused_and_resumed_with_a_key_of_each_click(engine):
     script = page("execution").run()
-    assert "0.1 of 0.4 filled · 0.12 due by now · 0.02 working" in str(script.get("progress")[0].proto.text)
+    assert "0.1 of 0.4 filled · 25\u202f% where 30\u202f% is due by now · 0.02 working" in str(
+        script.get("progress")[0].proto.text
+    )
     press(script, "Pause")
     assert engine.running_parents[0]["status"] == "PAUSED"
     press(script, "Resume")
@@ -45,7 +48,8 @@ def test_a_new_order_is_priced_reviewed_and_sent_once(engine):
     assert not sent(engine, "parents.start")
     said = texts(script)
     assert "Expected cost of each way" in said
-    assert "**→** Adaptive:" in said
+    ways = next(frame.value for frame in script.dataframe if "way" in frame.value)
+    assert "→ Adaptive" in list(ways["way"])
     press(script, "Send")
     script.run()
     (started,) = sent(engine, "parents.start")
@@ -84,4 +88,6 @@ def test_a_ticket_with_an_algorithm_starts_a_parent_once(engine):
 
 def test_an_unknown_cost_is_written_as_unknown():
     row = {"algorithm": "vwap", "cost_bps": None, "cost": None, "risk_bps": None}
-    assert execution.choice_label(row) == "VWAP: —"
+    shown = styled(execution.choice_rows([row], "twap"), execution.CHOICE_COLUMNS).to_html()
+    assert "VWAP" in shown
+    assert shown.count("—") == 3

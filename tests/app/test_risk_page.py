@@ -98,10 +98,12 @@ def test_limits_keep_their_order_and_unknown_is_not_zero():
         {"name": "LIQUIDATION_DISTANCE", "unit": "fraction", "measured": 0.06, "limit": 0.05, "at_most": False,
          "used": 0.83, "left": 0.01, "left_money": None, "where": "BTCUSDT", "source": "now", "enforced": True,
          "sentence": ""},
+        {"name": "CVAR", "unit": "fraction", "measured": 0.055, "limit": 0.04, "at_most": True, "used": 1.38,
+         "left": -0.015, "left_money": 0.0, "where": "book", "source": "decision", "enforced": True, "sentence": ""},
     ]}  # fmt: skip
     rows = risk.gauge_rows(answer)
-    assert list(rows["name"]) == ["Gross cap", "Drawdown", "Distance to liquidation"]
-    assert list(rows["state"]) == ["▲ within", "— unknown", "▾ near"]
+    assert list(rows["name"]) == ["Gross cap", "Drawdown", "Distance to liquidation", "CVaR"]
+    assert list(rows["state"]) == ["▲ within", "— unknown", "▾ near", "▾ clipped"]  # a wish is cut, not held
     assert rows.loc[2, "limit"].replace("\u202f", " ") == "at least 5.00 %"
     assert rows.loc[1, ["measured", "left"]].tolist() == ["—", "—"]
 
