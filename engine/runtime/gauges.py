@@ -55,7 +55,18 @@ def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -
     """
     rows = [*_account_gauges(config, book), *_book_gauges(config, book)]
     shown = {row["name"] for row in rows}
-    return rows + [row for row in _decision_gauges(detail or {}, book) if row["name"] not in shown]
+    rows += [row for row in _decision_gauges(detail or {}, book) if row["name"] not in shown]
+    return rows if config.use_gate_book else rows + _switched_off(config)
+
+
+def _switched_off(config: SystemConfig) -> list[dict[str, Any]]:
+    """Return the rules on the whole book as they are when a person has switched them off: nobody measures them."""
+    limits = {
+        Rule.KELLY: math.nan, Rule.CVAR: config.max_cvar, Rule.CUSHION: math.nan,
+        Rule.CLUSTER_CAP: config.max_cluster_weight, Rule.NET_CAP: config.max_net_weight,
+        Rule.STRESS: config.max_stress_loss,
+    }  # fmt: skip
+    return [_gauge(rule.name, UNIT_OF[rule], math.nan, limit, enforced=False) for rule, limit in limits.items()]
 
 
 def _account_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
@@ -134,7 +145,7 @@ def _gauge(
     left = (limit - measured if at_most else measured - limit) if known else math.nan
     used = (measured / limit if at_most else limit / measured if measured > 0 else math.inf) if known else math.nan
     return {
-        "name": name, "unit": unit, "measured": _plain(measured), "limit": limit, "at_most": at_most,
+        "name": name, "unit": unit, "measured": _plain(measured), "limit": _plain(limit), "at_most": at_most,
         "used": _plain(used), "left": _plain(left), "left_money": _plain(max(left, 0.0) * money), "where": where,
         "source": source, "enforced": enforced, "sentence": sentence or RULE_SENTENCE[Rule[name]],
     }  # fmt: skip

@@ -81,6 +81,14 @@ def test_rules_of_the_whole_book_say_so_with_their_unit_and_what_is_left_as_mone
     assert gauge_name("CVAR") == "CVaR"
 
 
+def test_rules_that_a_person_switched_off_are_shown_as_off():
+    rows = by_name(gauges(SystemConfig(use_gate_book=False), book(), None))
+    off = [rows[name] for name in ("KELLY", "CVAR", "CUSHION", "CLUSTER_CAP", "NET_CAP", "STRESS")]
+    assert {row["enforced"] for row in off} == {False}
+    assert {row["measured"] for row in off} == {None}
+    assert (rows["CVAR"]["limit"], rows["KELLY"]["limit"]) == (SystemConfig().max_cvar, None)
+
+
 def test_clusters_are_those_of_the_gate_by_its_own_threshold():
     spread = np.array([0.01, 0.02, 0.01, 0.01])
     matrix = np.array([[1.0, 0.65, 0.1, 0.0], [0.65, 1.0, 0.0, 0.0], [0.1, 0.0, 1.0, 0.9], [0.0, 0.0, 0.9, 1.0]])
