@@ -120,7 +120,7 @@ def look_at(first, end, bars, ahead, state, venue, params, has_volatility):  # t
     return first - 1
 
 
-def _column(column: F8) -> F8:
+def flat_column(column: F8) -> F8:
     """Return a (T, 1) column as (T,), or nothing where it is not given."""
     return np.ascontiguousarray(column.reshape(-1))
 
@@ -138,10 +138,10 @@ def new_ahead(bars: SimBars, track: SimTrack, skips: bool, ranges: bool) -> Ahea
         High and low are read.
     """
     nothing, block, flags = np.empty(0), BLOCK_BARS + 1, np.empty(BLOCK_BARS + _GROUP, dtype=np.uint8)
-    low_px, high_px = (_column(bars.low_px), _column(bars.high_px)) if ranges else (nothing, nothing)
-    tape = Tape(_column(bars.close_px), low_px, high_px, True, track.equity, track.weight.reshape(-1))
+    low_px, high_px = (flat_column(bars.low_px), flat_column(bars.high_px)) if ranges else (nothing, nothing)
+    tape = Tape(flat_column(bars.close_px), low_px, high_px, True, track.equity, track.weight.reshape(-1))
     return Ahead(
-        skips, False, tape, _column(bars.funding_rate), np.empty(block), np.empty(block), np.empty(block), flags,
+        skips, False, tape, flat_column(bars.funding_rate), np.empty(block), np.empty(block), np.empty(block), flags,
         flags.view(np.int64), np.empty(block, dtype=np.int64), np.zeros(1, dtype=np.int64), nothing,
         np.zeros(1, dtype=np.int64), np.zeros((N_RULES, 3), dtype=np.int64), new_tally(0.0),
     )  # fmt: skip

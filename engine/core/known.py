@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,18 +17,21 @@ LANES = 4
 """Averages that are worked out side by side."""
 
 
+SideBySide = Callable[[Callable[[int], None], Iterable[int]], Iterable[None]]
+
+
 class Known(NamedTuple):
     """What scans of the same bars share."""
 
     averages: Mapping[int, F8]  # of closes by span, from the first close on, see ``averages``
-    variance: F8  # see ``variances``
+    variance: F8  # see ``variances``; (0,) where no scan's costs read it
 
 
 def _build_averages(fingerprint: str) -> Callable[..., Any]:
     @entry_kernel
-    def compiled_averages(close_px, alpha, seed, out):  # type: ignore[no-untyped-def]
+    def compiled_averages(close_px, alpha, out):  # type: ignore[no-untyped-def]
         _ = fingerprint  # part of the cache key
-        one, two, three, four = seed[0], seed[1], seed[2], seed[3]  # side by side: each waits for its own past only
+        one = two = three = four = close_px[0, 0]  # side by side: each waits for its own past only
         for t in range(close_px.shape[0]):
             px = close_px[t, 0]
             one = ema_after(one, px, alpha[0])
@@ -57,30 +60,34 @@ _compiled_averages = _build_averages(FINGERPRINT)
 _compiled_variance = _build_variance(FINGERPRINT)
 
 
-def averages(close_px: F8, spans: Sequence[int], seeds: Sequence[float] | None = None) -> dict[int, F8]:
+def averages(close_px: F8, spans: Sequence[int], side_by_side: SideBySide = map) -> dict[int, F8]:
     """Return the EMA of each span on every bar, for all scans of a sweep that need it.
 
     Parameters
     ----------
     close_px : (T, 1) float64, quote per base, > 0
     spans : sequence of int, bars
-    seeds : sequence of float, optional
-        Each average before the first bar; default: the first close.
+    side_by_side : callable, optional
+        What groups of averages are handed to, such as the ``map`` of a pool of threads.
 
     Returns
     -------
     dict of span to (T,) float64
+        Each starts at the first close. They lie in one piece of memory: asked for piece by piece, it takes four times
+        as long to come.
     """
-    found: dict[int, F8] = {}
-    for first in range(0, len(spans), LANES):
-        some = list(spans[first : first + LANES])
-        start = [float(close_px[0, 0])] * len(some) if seeds is None else list(seeds[first : first + LANES])
-        unused = LANES - len(some)
-        out = np.empty((LANES, len(close_px)))
-        alpha = np.array([2.0 / (span + 1.0) for span in some] + [0.0] * unused)
-        _compiled_averages(close_px, alpha, np.array(start + [0.0] * unused), out)
-        found |= dict(zip(some, out, strict=False))
-    return found
+    firsts = range(0, len(spans), LANES)
+    out = np.empty((LANES * len(firsts), len(close_px)))
+    alpha = np.zeros(len(out))
+    alpha[: len(spans)] = [2.0 / (span + 1.0) for span in spans]
+
+    def some(first: int) -> None:
+        group = slice(first, first + LANES)
+        _compiled_averages(close_px, alpha[group], out[group])
+
+    for _ in side_by_side(some, firsts):
+        pass
+    return dict(zip(spans, out, strict=False))
 
 
 def variances(bars: SimBars) -> F8:

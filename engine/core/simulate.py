@@ -108,12 +108,9 @@ class Scan:
         track: SimTrack | None = None, assumptions: Assumptions | None = None,
     ) -> None:  # fmt: skip
         n_bars, n_symbols = bars.close_px.shape
-        self._costs = Costs(*(float(rate) for rate in costs))
-        self._assumptions = exact(assumptions or Assumptions())
-        self.bars = _checked(bars, self._costs, self._assumptions)
-        self.t = 0
+        self.bars, self.t = bars, 0
+        self._ask(instruments, costs, params, assumptions)
         self.account: SimAccount = new_sim_account(n_symbols, float(cash))
-        self.params = normal_params(params)
         self.state: State = new_state(n_symbols, self.params)
         self.track = track or new_track(n_bars, n_symbols)
         reads = self.params.sleeve == Sleeve.EXTERNAL or self.params.model_share > 0.0
@@ -122,14 +119,27 @@ class Scan:
         self.draft: Draft = new_draft(n_symbols)
         self._venue = new_venue(n_symbols, self._assumptions.delay_bars)
         self._log: FillLog = new_fill_log(max(1024, FILLS_PER_BAR * n_symbols))
-        self._instruments = instruments
-        plain = is_plain(self._costs, self._assumptions)
-        self._compiled = _compiled_scan(plain)
         self._ahead: tuple[Any, ...] = ()
-        if n_symbols == 1 and self.params.sleeve == Sleeve.EMA_CROSS:
-            skips, ranges = can_skip(self.params, self._assumptions), needs_ranges(self._costs, self._assumptions)
-            self._ahead = (new_ahead(self.bars, self.track, skips, ranges),)
-            self._compiled = compiled_quiet_scan(plain)
+        if self._is_quiet:
+            self._ahead = (new_ahead(bars, self.track, *self._looks),)
+
+    def _ask(
+        self, instruments: InstrumentTable, costs: Costs, params: Params, assumptions: Assumptions | None
+    ) -> None:  # fmt: skip
+        """Take over what is asked for, as the compiled scans take it."""
+        self._costs = Costs(*(float(rate) for rate in costs))
+        self._assumptions = exact(assumptions or Assumptions())
+        self.params = normal_params(params)
+        self._instruments = instruments
+        self.bars = _checked(self.bars, self._costs, self._assumptions)
+        self._is_quiet = self.bars.close_px.shape[1] == 1 and self.params.sleeve == Sleeve.EMA_CROSS
+        compiled = compiled_quiet_scan if self._is_quiet else _compiled_scan
+        self._compiled = compiled(is_plain(self._costs, self._assumptions))
+
+    @property
+    def _looks(self) -> tuple[bool, bool]:
+        """Whether quiet bars are passed over, and whether high and low are read."""
+        return can_skip(self.params, self._assumptions), needs_ranges(self._costs, self._assumptions)
 
     def advance(self, stop: int) -> None:
         """Simulate the bars from where the scan stands up to, not including, ``stop``."""

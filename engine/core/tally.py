@@ -1,16 +1,16 @@
-"""What a sweep keeps of a scan: sums and extremes instead of an equity curve, and the result of every closed trade."""
+"""What a sweep keeps of a scan: sums and extremes instead of an equity curve, and what closed trades came to."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
 from engine.core.matching import FillLog
 from engine.core.scanning import SimTrack
-from engine.domain import F8
 
 TALLY = np.dtype([
     ("sum_equity", np.float64),  # ccy, over all bars
@@ -21,6 +21,27 @@ TALLY = np.dtype([
     ("lowest", np.float64),  # ccy, lowest equity of all bars
 ])  # fmt: skip
 _DUST = 1e-9  # of a position: what lots and sums of floats leave behind
+
+
+class Trips(NamedTuple):
+    """Closed trades, each with its result after fees and before funding."""
+
+    n: int
+    n_won: int  # with a result above 0
+    gains: float  # ccy, of those
+    losses: float  # ccy, of those that lost, positive
+
+    @property
+    def win_rate(self) -> float:
+        """Share of trades that won; NaN without trades."""
+        return self.n_won / self.n if self.n else math.nan
+
+    @property
+    def profit_factor(self) -> float:
+        """Gains over losses; NaN without either, inf without losses."""
+        if self.losses > 0.0:
+            return self.gains / self.losses
+        return math.inf if self.gains > 0.0 else math.nan
 
 
 def new_tally(cash: float) -> np.ndarray:
@@ -74,10 +95,11 @@ def _build_count(fingerprint: str) -> Callable[..., Any]:
 
 def _build_trips(fingerprint: str) -> Callable[..., Any]:
     @entry_kernel
-    def compiled_trips(fills, sign, held, opened_qty, cash_flow, fees, pnl):  # type: ignore[no-untyped-def]
+    def compiled_trips(n_fills, fills, memory):  # type: ignore[no-untyped-def]
         _ = fingerprint  # part of the cache key
-        n = 0
-        for k in range(fills.bar.shape[0]):
+        sign, held, opened_qty, cash_flow, fees = memory[0], memory[1], memory[2], memory[3], memory[4]
+        n, n_won, gains, losses = 0, 0, 0.0, 0.0
+        for k in range(n_fills):
             i, qty, px, fee = fills.symbol[k], fills.qty[k], fills.px[k], fills.fee[k]
             left = qty
             if sign[i] != 0.0 and left * sign[i] < 0.0:
@@ -87,8 +109,9 @@ def _build_trips(fingerprint: str) -> Callable[..., Any]:
                 held[i] -= closing * sign[i]
                 left += closing * sign[i]
                 if abs(held[i]) <= _DUST * opened_qty[i]:
-                    pnl[n] = cash_flow[i] - fees[i]
-                    n += 1
+                    pnl = cash_flow[i] - fees[i]
+                    n, n_won = n + 1, n_won + (1 if pnl > 0.0 else 0)
+                    gains, losses = gains + max(pnl, 0.0), losses - min(pnl, 0.0)
                     sign[i] = 0.0
             if abs(left) > _DUST * abs(qty):
                 if sign[i] == 0.0:
@@ -98,7 +121,7 @@ def _build_trips(fingerprint: str) -> Callable[..., Any]:
                 cash_flow[i] -= abs(left) * px * sign[i]
                 held[i] += left
                 fees[i] += fee * abs(left) / abs(qty)
-        return n
+        return n, n_won, gains, losses
 
     trips: Callable[..., Any] = compiled_trips
     return trips
@@ -115,21 +138,20 @@ def tally_of(track: SimTrack, cash: float) -> np.ndarray:
     return tally
 
 
-def trip_results(fills: FillLog, n_symbols: int) -> F8:
-    """Return the net result of each closed trade, after fees, before funding, in the order of the exits.
+def trips_of(fills: FillLog, n_fills: int, n_symbols: int) -> Trips:
+    """Return what all closed trades came to.
 
     Parameters
     ----------
     fills : FillLog
         In the order of execution.
+    n_fills : int
+        How many of its entries are valid.
     n_symbols : int
 
     Returns
     -------
-    (n,) float64, quote currency
+    Trips
         What is still open is not a trade yet; a fill that flips a position closes one and opens the next.
     """
-    pnl = np.empty(len(fills.bar))
-    memory = [np.zeros(n_symbols) for _ in range(5)]
-    n = _compiled_trips(fills, *memory, pnl)
-    return pnl[:n]
+    return Trips(*_compiled_trips(n_fills, fills, np.zeros((5, n_symbols))))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.core.ahead import flat_column
 from engine.core.costs import Costs
 from engine.core.frictions import Assumptions
 from engine.core.known import Known
-from engine.core.matching import FillLog, SimBars
+from engine.core.matching import SimBars
 from engine.core.scanning import new_track
 from engine.core.simulate import Scan
 from engine.core.stretch import STRETCH_BARS
 from engine.core.tally import new_tally
-from engine.domain import I8, InstrumentTable, Params
+from engine.domain import F8, I8, InstrumentTable, Params
+
+_NOTHING: F8 = np.empty(0)
 
 
 def has_every_price(bars: SimBars) -> bool:
@@ -39,24 +42,44 @@ class TallyScan(Scan):
     assumptions : Assumptions, optional
     known : Known, optional
         What scans of the same bars share.
-    log : FillLog, optional
-        Memory for fills: that of a scan whose fills are no longer needed.
     """
 
     def __init__(
         self, bars: SimBars, instruments: InstrumentTable, costs: Costs, params: Params, cash: float, marks: I8,
-        assumptions: Assumptions | None = None, known: Known | None = None, log: FillLog | None = None,
+        assumptions: Assumptions | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
         super().__init__(bars, instruments, costs, params, cash, new_track(1, 1), assumptions)
         self.tally = new_tally(cash)
         self.marked = np.empty(len(marks))
-        self._log = log or self._log
+        self._known = known
         (ahead,) = self._ahead
-        tape = ahead.tape._replace(keeps=False, equity=np.empty(STRETCH_BARS), weight=np.empty(STRETCH_BARS))
         closed = np.append(marks, len(bars.ts_close)).astype(np.int64)
-        ahead = ahead._replace(tape=tape, marks=closed, marked=self.marked, tally=self.tally)
+        self._scratch = ahead._replace(
+            tape=ahead.tape._replace(keeps=False, equity=np.empty(STRETCH_BARS), weight=np.empty(STRETCH_BARS)),
+            marks=closed, marked=self.marked, tally=self.tally,
+        )  # fmt: skip
+        self._look_ahead()
+        memory = (*self.account, *self.state, *self.draft, *self._venue, self.tally, ahead.next_mark)
+        self._at_first = [(array, array.copy()) for array in memory]
+
+    def _look_ahead(self) -> None:
+        """Point at what the present parameters read."""
+        skips, ranges = self._looks
+        low_px, high_px = (self.bars.low_px, self.bars.high_px) if ranges else (_NOTHING, _NOTHING)
+        tape = self._scratch.tape._replace(low_px=flat_column(low_px), high_px=flat_column(high_px))
+        ahead = self._scratch._replace(skips=skips, tape=tape)
         spans = (self.params.ema_fast, self.params.ema_slow)
-        if known is not None and all(span in known.averages for span in spans):
-            fast, slow = (known.averages[span] for span in spans)
-            ahead = ahead._replace(known=True, fast=fast, slow=slow, variance=known.variance)
+        if self._known is not None and all(span in self._known.averages for span in spans):
+            fast, slow = (self._known.averages[span] for span in spans)
+            ahead = ahead._replace(known=True, fast=fast, slow=slow, variance=self._known.variance)
         self._ahead = (ahead,)
+
+    def again(
+        self, instruments: InstrumentTable, costs: Costs, params: Params, assumptions: Assumptions | None = None
+    ) -> None:  # fmt: skip
+        """Go back to the first bar with other parameters, in the same memory: what was found there is overwritten."""
+        self._ask(instruments, costs, params, assumptions)
+        self._look_ahead()
+        for array, at_first in self._at_first:
+            array[...] = at_first
+        self.t = 0

@@ -45,9 +45,15 @@ class Periods(NamedTuple):
 
 
 def day_ends(ts_close: I8) -> I8:
-    """Return the index of the last bar of each UTC day; a bar that closes at midnight belongs to the day it ends."""
-    day = (ts_close - 1) // NS_PER_DAY
-    return np.append(np.flatnonzero(np.diff(day)), len(ts_close) - 1)
+    """Return the index of the last bar of each UTC day; a bar that closes at midnight belongs to the day it ends.
+
+    ``ts_close`` (ns) increases. Midnights are looked up among the bars, because there are far fewer of them.
+    """
+    if len(ts_close) == 0:
+        return np.array([-1])
+    midnights = np.arange((ts_close[0] - 1) // NS_PER_DAY + 1, (ts_close[-1] - 1) // NS_PER_DAY + 1) * NS_PER_DAY
+    last = np.append(np.searchsorted(ts_close, midnights, side="right") - 1, len(ts_close) - 1)
+    return last[np.append(True, last[1:] != last[:-1])]  # a day without bars ends where the one before it did
 
 
 def btc_column(symbols: tuple[str, ...]) -> int | None:

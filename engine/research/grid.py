@@ -21,6 +21,9 @@ MAX_MEMBERS = 20_000
 MAX_VALUES = 2_000
 """Of one axis."""
 
+LEAST_CHUNK = 4
+"""Members that are measured together, where there are enough: less is spent on each."""
+
 
 class Member(NamedTuple):
     """One parameter set of a sweep, checked."""
@@ -159,6 +162,15 @@ def stage_key(bars: BarTable, cash: float, funding: Any, code: str) -> str:
     return hashlib.sha256(json.dumps([span, cash, paid, code]).encode()).hexdigest()
 
 
-def chunks_of(members: Sequence[Member], size: int) -> list[list[Member]]:
-    """Return the members in consecutive lists of up to ``size``."""
-    return [list(members[first : first + size]) for first in range(0, len(members), size)]
+def chunks_of(members: Sequence[Member], n_workers: int, largest: int) -> list[list[Member]]:
+    """Return the members in consecutive lists of up to ``largest``, ever shorter, so that all workers end together.
+
+    Each is half of an equal share of what is left, but no shorter than ``LEAST_CHUNK`` where there are many.
+    """
+    least = min(LEAST_CHUNK, math.ceil(len(members) / (4 * n_workers)))
+    found, first = [], 0
+    while first < len(members):
+        size = min(max(math.ceil((len(members) - first) / (2 * n_workers)), least), largest)
+        found.append(list(members[first : first + size]))
+        first += size
+    return found

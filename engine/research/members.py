@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.core.known import Known
-from engine.core.matching import FillLog, SimBars
-from engine.core.metrics import annual_growth, profit_factor
+from engine.core.matching import SimBars
+from engine.core.metrics import annual_growth
 from engine.core.quiet import can_skip
 from engine.core.simulate import Scan
-from engine.core.tally import largest_drawdown, tally_of, trip_results
+from engine.core.tally import largest_drawdown, tally_of, trips_of
 from engine.core.tally_scan import TallyScan, has_every_price
 from engine.domain import F8, I8, Sleeve
 from engine.errors import WorkstationError
@@ -126,19 +126,27 @@ class _Bench(NamedTuple):
     skips: bool  # the bars allow quiet ones to be skipped
 
 
-def _scanned(bench: _Bench, member: Member, log: FillLog | None) -> tuple[Scan, np.ndarray, F8]:
-    """Run one member; return the scan, its tally and its equity at the marks. ``log``: memory to write fills to."""
+def _scanned(bench: _Bench, member: Member, before: Scan | None) -> tuple[Scan, np.ndarray, F8]:
+    """Run one member; return the scan, its tally and its equity at the marks.
+
+    ``before`` is the member before it, no longer needed: a scan of the same kind goes on in its memory.
+    """
     stage, resolved, n_bars = bench.stage, member.resolved, len(bench.bars.ts_close)
-    whole = (bench.bars, resolved.instruments, resolved.costs, resolved.params, stage.config.cash)
+    asked = (resolved.instruments, resolved.costs, resolved.params)
+    whole = (bench.bars, *asked, stage.config.cash)
     if bench.skips and len(bench.marks) < n_bars and can_skip(resolved.params, resolved.assumptions):
-        quiet = TallyScan(*whole, bench.marks, resolved.assumptions, stage.known, log)
+        if isinstance(before, TallyScan):
+            quiet = before
+            quiet.again(*asked, resolved.assumptions)
+        else:
+            quiet = TallyScan(*whole, bench.marks, resolved.assumptions, stage.known)
         quiet.advance(n_bars)
         return quiet, quiet.tally, quiet.marked
     scan = Scan(*whole, assumptions=resolved.assumptions)
     if resolved.params.sleeve == Sleeve.EXTERNAL:
         if stage.config.is_file:
-            asked = (stage.config.strategy, resolved.user_params, stage.config.cash)
-            scan_user(scan, stage.bars, *asked, lambda share: None)
+            own = (stage.config.strategy, resolved.user_params, stage.config.cash)
+            scan_user(scan, stage.bars, *own, lambda share: None)
         else:
             scan_portfolio(scan, resolved.params, resolved.user_params, stage.bars.symbols)
     else:
@@ -148,20 +156,21 @@ def _scanned(bench: _Bench, member: Member, log: FillLog | None) -> tuple[Scan, 
 
 def _own_figures(bench: _Bench, scan: Scan, tally: np.ndarray) -> dict[str, float]:
     """Return the figures that need the fills or every bar."""
-    fills, money = scan.fills, scan.account.money[0]
-    n_bars = len(bench.bars.ts_close)
-    pnl = trip_results(fills, scan.bars.close_px.shape[1])
+    log, n_bars = scan.log, len(bench.bars.ts_close)
+    n_fills = int(scan.account.money["n_fills"][0])
+    qty, px, fee, slippage = (column[:n_fills] for column in (log.qty, log.px, log.fee, log.slippage))
+    trips = trips_of(log, n_fills, scan.bars.close_px.shape[1])
     mean_equity = float(tally["sum_equity"][0]) / n_bars
     return {
         "max_drawdown": largest_drawdown(tally),
-        "win_rate": float(np.mean(pnl > 0)) if len(pnl) else math.nan,
-        "profit_factor": profit_factor(pnl),
-        "turnover": float(np.sum(np.abs(fills.qty) * fills.px)) / mean_equity / bench.years,
+        "win_rate": trips.win_rate,
+        "profit_factor": trips.profit_factor,
+        "turnover": float(np.sum(np.abs(qty) * px)) / mean_equity / bench.years,
         "exposure": float(tally["sum_gross"][0]) / n_bars,
-        "fees": float(np.sum(fills.fee)),
-        "slippage": float(np.sum(fills.slippage)),
-        "funding": float(money["funding"]),
-        "n_trades": float(len(pnl)),
+        "fees": float(np.sum(fee)),
+        "slippage": float(np.sum(slippage)),
+        "funding": float(scan.account.money["funding"][0]),
+        "n_trades": float(trips.n),
     }
 
 
@@ -206,16 +215,16 @@ def evaluate(stage: Stage, members: Sequence[Member]) -> Evaluated:
     bench = _Bench(stage, bars, read, marks, years, stage.known is not None or has_every_price(bars))
     equity = np.full((len(members), len(marks)), np.nan)
     own: list[dict[str, float]] = []
-    errors, log = [], None
+    errors: list[str] = []
+    scan: Scan | None = None
     for row, member in enumerate(members):
         try:
-            scan, tally, equity[row] = _scanned(bench, member, log)
+            scan, tally, equity[row] = _scanned(bench, member, scan)
         except WorkstationError as error:
             own.append({})
             errors.append(str(error))
             continue
         own.append(_own_figures(bench, scan, tally))
-        log = scan.log
         errors.append("")
     shared, moved = _shared_figures(bench, equity)
     return Evaluated([member.key for member in members], *_table(own, shared, moved), errors)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,6 @@ CHOICES = ("in_sample_sharpe", "sharpe", "sortino", "calmar", "total_return", "p
 MAX_SHARED_BYTES = 128 * 2**20
 """Most memory for averages that members share; beyond it each works out its own."""
 
-CHUNKS_PER_WORKER = 4
 MAX_CHUNK = 64
 
 Progress = Callable[[float], None]
@@ -118,7 +118,7 @@ def _prepared(config: SweepConfig) -> tuple[BarTable, Stage, Grid]:
     return whole, Stage(bars, funding, plain, None), make_grid(plain, config.grid, bars, config.n_random, config.seed)
 
 
-def _with_averages(stage: Stage, members: list[Member]) -> Stage:
+def _with_averages(stage: Stage, members: list[Member], n_threads: int) -> Stage:
     """Return the stage with every average of closes that its members need, where memory allows."""
     wanted = [member.resolved for member in members if can_skip(member.resolved.params, member.resolved.assumptions)]
     bars = sim_bars(stage.bars, stage.funding)
@@ -126,7 +126,11 @@ def _with_averages(stage: Stage, members: list[Member]) -> Stage:
         return stage
     spans = sorted({span for one in wanted for span in (int(one.params.ema_fast), int(one.params.ema_slow))})
     fits = len(spans) * bars.close_px.nbytes <= MAX_SHARED_BYTES
-    return stage._replace(known=Known(averages(bars.close_px, spans) if fits else {}, variances(bars)))
+    volatile = any(one.costs.spread_per_volatility > 0.0 or one.costs.impact > 0.0 for one in wanted)
+    with ThreadPoolExecutor(n_threads) as pool:
+        variance = pool.submit(variances, bars) if volatile else None
+        shared = averages(bars.close_px, spans, pool.map) if fits else {}
+        return stage._replace(known=Known(shared, variance.result() if variance else np.empty(0)))
 
 
 def run_members(
@@ -158,11 +162,11 @@ def run_members(
     errors: dict[str, str] = {}
     in_threads = not stage.config.is_file
     if in_threads and compute.backend == "local":
-        stage = _with_averages(stage, missing)
-    size = max(1, min(MAX_CHUNK, math.ceil(len(missing) / (CHUNKS_PER_WORKER * n_workers(compute)))))
+        stage = _with_averages(stage, missing, n_workers(compute))
+    chunks = chunks_of(missing, n_workers(compute), MAX_CHUNK)
     done = reused
     report(done / n_all)
-    for _, answer in answers(evaluate, stage, chunks_of(missing, size), compute, in_threads):
+    for _, answer in answers(evaluate, stage, chunks, compute, in_threads):
         if store:
             store.keep(answer)
         _take(answer, known, errors)

@@ -130,3 +130,28 @@ def test_random_limits_and_costs_change_nothing_either(seed):
     whole, single = both((bars, params, (costs, venue)))
     assert_equal(whole.result().track, single.result().track)
     assert_equal(whole.fills, single.fills)
+
+
+def test_a_tally_that_starts_over_is_a_new_one():
+    bars, marks = walk(11, 0.02), np.arange(4, N_BARS, 50)
+    spans = (3, 5, 21)
+    known = Known(averages(bars.close_px, spans), variances(bars))
+    asked = [
+        (params_of(**WIDE), *ANSWERING), (params_of(gate=False), *PLAIN), (params_of(max_drawdown=0.05), *ANSWERING),
+        (params_of(**WIDE)._replace(ema_fast=5), *PLAIN), (params_of(**WIDE)._replace(ema_slow=34), *ANSWERING),
+    ]  # fmt: skip
+    scan = None
+    for params, costs, venue in asked:
+        fresh = TallyScan(bars, no_limits(1), costs, params, 10_000.0, marks, venue, known)
+        if scan is None:
+            scan = TallyScan(bars, no_limits(1), costs, params, 10_000.0, marks, venue, known)
+        else:
+            scan.again(no_limits(1), costs, params, venue)
+        for one in (scan, fresh):
+            one.advance(N_BARS)
+        assert_equal(scan.fills, fresh.fills)
+        assert_equal(scan.account, fresh.account)
+        assert_equal(scan.state, fresh.state)
+        np.testing.assert_array_equal(scan.tally, fresh.tally)
+        np.testing.assert_array_equal(scan.marked, fresh.marked)
+        assert len(fresh.fills.qty) > 5
