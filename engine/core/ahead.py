@@ -102,8 +102,12 @@ def _write_crossings(first: int, end: int, base: int, bars: SimBars, ahead: Ahea
                     ahead.crossings[n] = first + k
                     n += 1
                     fetch(bars.open_px, first + k + 1)
+                    fetch(ahead.tape.close_px, first + k)
                     if ranges:
                         fetch(bars.volume, first + k + 1)
+                        fetch(ahead.tape.low_px, first + k)
+                        if ahead.known:
+                            fetch(ahead.variance, first + k)
     ahead.crossings[n] = end
 
 

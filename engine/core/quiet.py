@@ -258,8 +258,11 @@ def _scan_with_skips(  # type: ignore[no-untyped-def]
         ts_close = ts_day_end - 1 if same_day else bars.ts_close[t]
         close_bar(
             1, t, ts_close, t if keeps else 0, bars, external_weight, state, draft, account, venue, track, instruments,
-            costs, params, plain,
+            costs, params, not ahead.known, plain,
         )  # fmt: skip
+        if has_volatility and ahead.known:
+            venue.variance[0], venue.last_px[0] = ahead.variance[t], account.mark_px[0]
+            venue.n_ranges[0] += 1
         if not keeps:
             _tally_bar(t, track, ahead, tally)
         t += 1

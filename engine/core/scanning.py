@@ -87,11 +87,12 @@ def open_bar(
 def close_bar(
     n_symbols: int, t: int, ts_close: int, row: int, bars: SimBars, external_weight: F8, state: State, draft: Draft,
     account: SimAccount, venue: SimVenue, track: SimTrack, instruments: InstrumentTable, costs: Costs, params: Params,
-    plain: bool,
+    observes: bool, plain: bool,
 ) -> None:  # fmt: skip
     """Mark bar ``t`` at its close, settle funding, decide, and record it in ``row`` of the track.
 
-    ``ts_close`` (ns) is the bar's own; any other moment of the same UTC day does as well.
+    ``ts_close`` (ns) is the bar's own; any other moment of the same UTC day does as well. Without ``observes`` the
+    venue's volatility is left to the caller, who knows it.
     """
     view = AccountView(0.0, account.position_qty, account.in_flight_qty, account.entry_px, account.mark_px, _RUNNING)
     all_in = params.sleeve == _EMA_CROSS and not params.gate
@@ -104,5 +105,5 @@ def close_bar(
     )  # fmt: skip
     _record(n_symbols, account, track, row, equity)
     _send_decided(n_symbols, account, state, draft, venue, t, all_in, plain)
-    if not plain and (costs.spread_per_volatility > 0.0 or costs.impact > 0.0):
+    if observes and not plain and (costs.spread_per_volatility > 0.0 or costs.impact > 0.0):
         observe_ranges(n_symbols, venue, bars, t)

@@ -69,7 +69,7 @@ def _build_scan(fingerprint: str, plain: bool) -> Callable[..., Any]:
             open_bar(n_symbols, t, bars, state, account, venue, log, instruments, costs, assumptions, params, plain)
             close_bar(
                 n_symbols, t, bars.ts_close[t], t, bars, external_weight, state, draft, account, venue, track,
-                instruments, costs, params, plain,
+                instruments, costs, params, True, plain,
             )  # fmt: skip
         return stop
 

@@ -69,9 +69,12 @@ class TallyScan(Scan):
         tape = self._scratch.tape._replace(low_px=flat_column(low_px), high_px=flat_column(high_px))
         ahead = self._scratch._replace(skips=skips, tape=tape)
         spans = (self.params.ema_fast, self.params.ema_slow)
-        if self._known is not None and all(span in self._known.averages for span in spans):
-            fast, slow = (self._known.averages[span] for span in spans)
-            ahead = ahead._replace(known=True, fast=fast, slow=slow, variance=self._known.variance)
+        reads_variance = self._costs.spread_per_volatility > 0.0 or self._costs.impact > 0.0
+        n_variance = len(self.bars.ts_close) if reads_variance else 0
+        known = self._known
+        if known and len(known.variance) >= n_variance and all(span in known.averages for span in spans):
+            fast, slow = (known.averages[span] for span in spans)
+            ahead = ahead._replace(known=True, fast=fast, slow=slow, variance=known.variance)
         self._ahead = (ahead,)
 
     def again(
