@@ -129,9 +129,9 @@ def model_sentence(costs: dict[str, Any]) -> str:
     if version is None:
         return "No model has been fitted yet: backtests and previews use what is assumed."
     return (
-        f"Model {version['version']} of {moment(version['ts'])} UTC, from {version['n_fills']} orders of ours and "
-        f"{version['n_parents']} parent orders. Few fills move it little: each number is drawn towards what was "
-        "assumed. A backtest uses it with `--costs own`."
+        f"Model {version['version']} of {moment(version['ts'])} UTC, from {plural(version['n_fills'], 'order')} of "
+        f"ours and {plural(version['n_parents'], 'parent order')}. Few fills move it little: each number is drawn "
+        "towards what was assumed. A backtest uses it on request."
     )
 
 

@@ -23,7 +23,7 @@ def running(client: EngineClient) -> None:
     found = answer("Parent orders", client.parents)
     if found is None:
         return
-    widgets.figures(execution.headline(found, answer("Costs", client.execution_costs, quiet=True)), columns=4)
+    widgets.figures(execution.headline(found, answer("Costs", client.execution_costs, quiet=True)))
     st.subheader("At work")
     notice(NOTICE)
     if not found["running"]:

@@ -60,7 +60,7 @@ def ask(client: EngineClient, question: dict[str, Any]) -> dict[str, Any]:
 def verdict(answer: dict[str, Any]) -> None:
     """Show the headline numbers and what they mean."""
     state = answer["evidence"]["state"]
-    widgets.figures(goal.headline(answer), columns=4)
+    widgets.figures(goal.headline(answer), width=175)
     if state == "none":
         widgets.empty(answer["evidence"]["sentence"])
     elif state == "short":
@@ -83,12 +83,11 @@ def required(answer: dict[str, Any]) -> None:
     """Show the Sharpe ratio and the volatility that the goal would ask for."""
     st.subheader("What the goal would ask for")
     report_view.show_table(goal.required_table(answer))
-    st.caption(answer["required"]["formula"])
 
 
 def method(answer: dict[str, Any]) -> None:
     """Say how the answer was found and what it leaves out."""
-    lines = [*answer["method"], *answer["record"]["caveats"]]
+    lines = [answer["required"]["formula"], *answer["method"], *answer["record"]["caveats"]]
     if lines:
         with st.expander("How this was worked out, and what it leaves out", expanded=False):
             st.markdown("\n".join(f"- {line}" for line in lines))

@@ -29,17 +29,17 @@ STREAM_COLUMNS = (
     Column("last_reason", "Last trouble", "text", "Why it was last down", 165),
 )
 BREAKER_COLUMNS = (
-    Column("state", "State", "verdict", "", 120),
-    Column("endpoint", "Endpoint"),
+    Column("state", "State", "verdict", "", 85),
+    Column("endpoint", "Endpoint", "text", "", 80),
     Column("failures", "Failures", "count", "In a row", 80),
     Column("retry", "Next probe", "figure", "", 100),
 )
 LEDGER_COLUMNS = (
     Column("verdict", "Verdict", "verdict", "", 100),
-    Column("name", "Line", "text", "", 370),
-    Column("ours", "Ours", "number", "", 190),
-    Column("venue", "Venue", "number", "", 190),
-    Column("difference", "Difference", "number", "Ours minus the venue's; must be zero", 190),
+    Column("name", "Line", "text", "", 230),
+    Column("ours", "Ours", "number", "", 105),
+    Column("venue", "Venue", "number", "", 105),
+    Column("difference", "Difference", "number", "Ours minus the venue's; must be zero", 95),
 )
 DRILL_COLUMNS = (
     Column("outcome", "Outcome", "verdict", "", 100),

@@ -24,7 +24,7 @@ SENTENCES = {
 }
 COLOURS = {
     "trend": ACCENT, "momentum": SECOND, "carry": UP, "reversal": DOWN, "models": "#b07cff", "tail": MUTED,
-    "basis": "#d9a441",
+    "basis": "#3fc1d0",
 }  # fmt: skip
 NOW_COLUMNS = (
     Column("name", "Sleeve", "text", "", 110),

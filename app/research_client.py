@@ -56,9 +56,11 @@ class ResearchCalls:
         return base64.b64decode(answer["pdf_base64"])
 
     def own_costs(self) -> dict[str, Any]:
-        """Return what costs fitted to our own fills are: ``why`` they cannot be chosen yet (None: they can), ``needed``
-        and ``n_orders``, ``version``, ``ts`` ns of the fit, and ``half_spread, impact, taker_fee, maker_fee,
-        maker_share``, fractions."""
+        """Return what costs fitted to our own fills are, or ``why`` they cannot be chosen yet (None: they can).
+
+        ``needed`` and ``n_orders``; ``version``, ``ts`` ns and ``mode`` (paper, live) of the fit; ``half_spread,
+        impact, taker_fee, maker_fee, maker_share``, fractions.
+        """
         return self._ask("costs.own", timeout_s=ASK_TIMEOUT_S)
 
     def stored_datasets(self) -> list[dict[str, Any]]:

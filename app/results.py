@@ -78,7 +78,7 @@ def result(client: EngineClient, run: dict[str, Any]) -> None:
     answer, report = _load(client, run_id), _report(client, run_id)
     st.subheader(backtests.run_name(run))
     report_view.badges(report)
-    widgets.figures(backtests.headline_figures(answer), columns=5)
+    widgets.figures(backtests.headline_figures(answer), width=145)
     _summary(report)
     trades = backtests.trade_rows(answer)
     names = ["Result", "Honesty", "What would make me doubt this", f"Trades ({len(trades)})", "Costs and gate",

@@ -16,13 +16,13 @@ from engine.domain import NS_PER_S, Rule, Verdict
 NEAR = 0.8  # share of a limit from which it is marked
 
 GAUGE_COLUMNS = (
-    Column("state", "State", "verdict", "", 92),
-    Column("name", "Limit", "text", "", 150),
-    Column("used", "Used", "bar", "Share of the limit that is used; 100 % is at the limit", 150),
-    Column("measured", "Measured", "figure", "", 120),
-    Column("limit", "Limit", "figure", "", 120),
-    Column("left", "Headroom", "figure", "What is left until the limit", 120),
-    Column("left_money", "Headroom, USDT", "money", "The same as money, where it is money", 120),
+    Column("state", "State", "verdict", "", 78),
+    Column("name", "Limit", "text", "", 140),
+    Column("used", "Used", "bar", "Share of the limit that is used; 100 % is at the limit", 105),
+    Column("measured", "Measured", "figure", "", 100),
+    Column("limit", "Limit", "figure", "", 105),
+    Column("left", "Headroom", "figure", "What is left until the limit", 100),
+    Column("left_money", "USDT", "money", "The headroom as money; a dash where it is none, as of a volatility", 75),
     Column("where", "Where", "text", "The symbol or cluster nearest to the limit, or the whole book", 130),
 )
 EXPOSURE_COLUMNS = (

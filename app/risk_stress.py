@@ -11,8 +11,8 @@ from app.formats import age, is_known, moment, money, percent, signed_percent
 from app.tables import Column
 
 STRESS_COLUMNS = (
-    Column("state", "Limits", "verdict", "Whether the limits hold with the control reacting", 130),
-    Column("title", "Scenario", "text", "", 290),
+    Column("state", "Limits", "verdict", "Whether the limits hold with the control reacting", 90),
+    Column("title", "Scenario", "text", "", 255),
     Column("held", "Held", "percent", "Largest loss from now, share of equity, when nobody does anything", 75),
     Column("stops", "With stops", "percent", "The same with the stops that rest on the exchange", 85),
     Column("control", "With control", "percent", "The same with stops, gate and loss limits deciding every hour", 95),

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app.client import CommandRefused, EngineUnavailable, engine_client, new_key
-from app.formats import age, clock, number, percent
+from app.formats import age, clock, number, percent, sign_of, signed
 from app.launcher import shared_launcher
 from engine.domain import NS_PER_S, KillLevel
 
@@ -107,13 +107,9 @@ def _badges(status: dict[str, Any]) -> None:
 
 def _account(status: dict[str, Any]) -> None:
     day, share = status["day_pnl"], status["day_pnl_pct"]
-    if not day:
-        change = None if day is None else "± 0.00 today"
-        st.metric("Equity · USDT", number(status["equity"]), change, delta_color="off", delta_arrow="off")
-    else:
-        # Streamlit takes the arrow and the colour from a plain leading sign.
-        change = f"{day:+,.2f} ({share:+.2%}) today".replace(",", " ")
-        st.metric("Equity · USDT", number(status["equity"]), change)
+    change = None if day is None else f"{signed(day)} ({percent(share)}) today"
+    colour = {1: "green", -1: "red", 0: "off"}[sign_of(day)]
+    st.metric("Equity · USDT", number(status["equity"]), change, delta_color=colour, delta_arrow="off")
     st.caption(f"Drawdown {percent(status['drawdown'])}  \nExposure {number(status['gross_weight'], 2)} × equity")
     _day(status)
 

@@ -13,7 +13,7 @@ from app import sweeps, widgets
 def sweep(run_name: str, run_id: str, answer: dict[str, Any]) -> None:
     """Show a sweep's result."""
     st.subheader(f"Sweep: {run_name}")
-    widgets.figures(sweeps.headline(answer), columns=5)
+    widgets.figures(sweeps.headline(answer), width=145)
     told = sweeps.sentences(answer)
     if told:
         st.markdown("\n".join(f"- {sentence}" for sentence in told))

@@ -50,7 +50,7 @@ FILL_COLUMNS = (
     Column("decision_px", "Decision price, USDT", "price", "Mark price when the decision was made"),
     Column("slippage_bp", "Slippage, bp", "cost_bp", "Fill against decision price; positive is worse for us"),
     Column("slippage_cost", "Slippage, USDT", "cost_money", "Positive is a cost"),
-    Column("fee", "Fee, USDT", "money"),
+    Column("fee", "Fee, USDT", "fee"),
     Column("pnl_realized", "Realised, USDT", "signed_money"),
     Column("liquidity", "Liquidity", "text", "Maker orders rested in the book, taker orders crossed it"),
 )
@@ -240,8 +240,12 @@ def weight_rows(detail: dict[str, Any], orders: list[dict[str, Any]]) -> pd.Data
 
 
 def why_lines(weights: pd.DataFrame) -> list[str]:
-    """Return one line for each thing that stood in the way or was done, with the symbols it holds for."""
-    return [f"**{', '.join(names)}**: {why}" for why, names in weights.groupby("why", sort=False)["symbol"]]
+    """Return one line for each thing that stood in the way or was done, with the symbols it holds for.
+
+    The numbers that differ from symbol to symbol are left to the table of rules.
+    """
+    told = weights["why"].str.partition(" Measured ")[0]
+    return [f"**{', '.join(names)}**: {why}" for why, names in weights["symbol"].groupby(told, sort=False)]
 
 
 def rule_columns(detail: dict[str, Any], symbol: str) -> tuple[Column, ...]:
@@ -278,12 +282,16 @@ def audit_rows(audit: pd.DataFrame) -> pd.DataFrame:
 def _change_text(text: str) -> str:
     change = parsed(text)
     before, after = change.get("from"), change.get("to")
+    if change and before is None and after is None:
+        return "; ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in change.items())
     if not isinstance(before, dict) or not isinstance(after, dict):
         return text
     return "; ".join(f"{name}: {_plain(before.get(name))} → {_plain(after[name])}" for name in after)
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{_plain(item)}" for item in value.values())
     return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 

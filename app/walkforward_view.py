@@ -13,7 +13,7 @@ from app import backtests, run_charts, walkforwards, widgets
 def walk_forward(run_name: str, run_id: str, answer: dict[str, Any]) -> None:
     """Show a walk-forward's result."""
     st.subheader(f"Walk-forward: {run_name}")
-    widgets.figures(walkforwards.headline(answer), columns=5)
+    widgets.figures(walkforwards.headline(answer), width=145)
     st.markdown("\n".join(f"- {sentence}" for sentence in walkforwards.sentences(answer)))
     if len(answer["equity"]) < 2:
         widgets.empty("This result holds no equity curve.")

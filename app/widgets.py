@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit_lightweight_charts import renderLightweightCharts
 
 from app import formats
@@ -24,6 +25,7 @@ from app.performance import PERIODS_NS
 from app.tables import VERDICT_WORD, Column, Figure
 from engine.domain import Verdict
 
+FORM_WIDTH = 285
 ROW_HEIGHT = 30
 RETRY_S = 2
 TEXT_KINDS = frozenset({"text", "time", "figure", "verdict"})
@@ -36,6 +38,7 @@ _WRITE: dict[str, Callable[[Any], str]] = {
     "percent": percent,
     "signed_percent": signed_percent,
     "price": price,
+    "fee": lambda v: number(v, 4),
     "qty": quantity,
     "size": lambda v: quantity(v).lstrip("+"),
     "amount": lambda v: ("+" if formats.is_known(v) and v > 0 else "") + number(v, 2),
@@ -98,14 +101,21 @@ def empty(sentence: str) -> None:
     st.info(sentence, icon=":material/inbox:")
 
 
-def figures(items: Sequence[Figure], *, columns: int = 6) -> None:
-    """Show headline numbers in rows of ``columns``."""
-    for begin in range(0, len(items), columns):
-        for place, item in zip(st.columns(columns), items[begin : begin + columns], strict=False):
+def figures(items: Sequence[Figure], *, width: int = 165) -> None:
+    """Show headline numbers side by side, each ``width`` pixels wide; those that have no room go to the next row."""
+    with st.container(horizontal=True, gap="small"):
+        for item in items:
             # The sign is written in the value, so Streamlit's own arrow would say it twice.
-            place.metric(
-                item.label, item.value, item.change, help=item.meaning or None, delta_color="off", delta_arrow="off"
-            )
+            st.metric(
+                item.label, item.value, item.change, help=item.meaning or None, delta_color="off", delta_arrow="off",
+                width=width,
+            )  # fmt: skip
+
+
+def form_and_answer() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Return two containers side by side: one as wide as a form needs, and one for what it asks about."""
+    row = st.container(horizontal=True, gap="medium")
+    return row.container(width=FORM_WIDTH), row.container(width="stretch")
 
 
 def table(rows: pd.DataFrame, columns: Sequence[Column], *, key: str, max_rows: int = 14) -> None:

@@ -28,17 +28,14 @@ from measuring import (
     EngineDoor,
     Missing,
     browser_page,
-    desk_command,
     door_when_ready,
     engine_command,
-    free_port,
     fresh_home,
-    http_ok,
     options,
     report,
     running,
-    wait_for,
     wait_trading,
+    workstation,
 )
 
 from engine.settings import SystemConfig
@@ -180,11 +177,8 @@ def run(book: str, seed: int, seconds: float, screens: Path | None) -> dict[str,
 @contextmanager
 def watching(home: Path, folder: Path) -> Iterator[Callable[[str], None]]:
     """Open the workstation's screen and a browser; yield what takes a picture of each page under a name."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
     folder.mkdir(parents=True, exist_ok=True)
-    with running(desk_command(port), home, "screen.log"), browser_page(1440, 1300) as page:
-        wait_for("the first page", lambda: http_ok(f"{url}/healthz") or None, 120)
+    with workstation(home, "screen.log") as (url, _), browser_page(1440, 1300) as page:
         page.goto(f"{url}/risk", wait_until="commit", timeout=120_000)  # before the crash: the first page is slow
         page.wait_for_timeout(PICTURE_MS)
 

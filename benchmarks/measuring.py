@@ -265,3 +265,15 @@ def browser_page(width: int = 1600, height: int = 1000) -> Iterator[Any]:
 def desk_command(port: int) -> list[str]:
     """Return the command that starts the workstation's screen."""
     return [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)]
+
+
+@contextmanager
+def workstation(
+    home: Path, log_name: str = "ui.log", timeout_s: float = 120.0, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run the workstation on a data folder; yield its address, without a slash, and process once it answers."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(desk_command(port), home, log_name, **environment) as screen:
+        wait_for("the first page", lambda: http_ok(f"{url}/") or None, timeout_s)
+        yield url, screen

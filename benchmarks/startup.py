@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 from measuring import (
     browser_page,
-    desk_command,
     door_when_ready,
     free_port,
     fresh_home,
@@ -29,6 +28,7 @@ from measuring import (
     running,
     wait_for,
     wait_trading,
+    workstation,
 )
 
 TARGET_S = 15.0
@@ -75,14 +75,12 @@ def imported_torch(pid: int) -> bool | None:
 
 def measure(home: Path, warm_kernels: bool) -> dict[str, Any]:
     """Start the workstation on ``home`` and return when what was there."""
-    port = free_port()
     environment = {} if warm_kernels else {"NUMBA_CACHE_DIR": str(home / "kernels")}
     with browser_page() as page:
         began = time.monotonic()
-        with running(desk_command(port), home, "ui.log", **environment) as screen:
-            wait_for("HTTP 200", lambda: http_ok(f"http://127.0.0.1:{port}/"), 60.0)
+        with workstation(home, **environment) as (url, screen):
             http_s = time.monotonic() - began
-            page.goto(f"http://127.0.0.1:{port}/")
+            page.goto(f"{url}/")
             page.wait_for_function("() => (window.__astrolabe?.updates ?? 0) > 0", timeout=90_000, polling=20)
             first_frame_s = time.monotonic() - began
             page.wait_for_function(f"() => ({LEGEND}) !== ''", timeout=90_000, polling=20)

@@ -18,17 +18,13 @@ import psutil
 from measuring import (
     browser_page,
     cpu_s,
-    desk_command,
     door_when_ready,
-    free_port,
     fresh_home,
-    http_ok,
     options,
     report,
-    running,
     spread,
-    wait_for,
     wait_trading,
+    workstation,
 )
 
 SETTLE_S = 5.0
@@ -41,13 +37,11 @@ READ = """() => { const b = window.__astrolabe; return {updates: b.updates, mess
 
 def measure(home: Path, seconds: float) -> dict[str, Any]:
     """Start everything on ``home``, watch the desk, return the figures."""
-    port = free_port()
-    with running(desk_command(port), home, "ui.log") as screen:
-        wait_for("HTTP 200", lambda: http_ok(f"http://127.0.0.1:{port}/"), 60.0)
+    with workstation(home) as (url, screen):
         door = door_when_ready(home, screen)
         wait_trading(door)
         with browser_page() as page:
-            page.goto(f"http://127.0.0.1:{port}/")
+            page.goto(f"{url}/")
             page.wait_for_function("() => (window.__astrolabe?.updates ?? 0) > 20", timeout=60_000)
             time.sleep(SETTLE_S)
             pids = {"screen": screen.pid, "engine": door.pid, "practice_exchange": door.sandbox_pid() or 0}

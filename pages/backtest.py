@@ -14,7 +14,7 @@ with widgets.known("Backtest"):
     datasets = client.stored_datasets()
     own = client.own_costs()
 
-form_at, result_at = st.columns([3, 8], gap="medium")
+form_at, result_at = widgets.form_and_answer()
 with form_at:
     backtest_form.backtest_form(client, in_force, datasets, own, busy=active is not None)
 

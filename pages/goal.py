@@ -1,7 +1,5 @@
 """Goal: how likely the target is by its date, from a real track record or a backtest, told without mercy."""
 
-import streamlit as st
-
 from app import backtests, goal, goal_view, widgets
 from app.client import engine_client
 
@@ -10,7 +8,7 @@ status = widgets.page_head("Goal", client)
 with widgets.known("Goal"):
     runs = client.runs()
 
-form_at, answer_at = st.columns([3, 8], gap="medium")
+form_at, answer_at = widgets.form_and_answer()
 with form_at:
     asked = goal_view.form(goal.source_names(runs, backtests.run_rows(runs)))
 with answer_at:

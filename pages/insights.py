@@ -16,7 +16,7 @@ if not overview["models"]:
     st.stop()
 
 view, symbol, at = insights_view.choices(overview)
-widgets.figures(insights.headline(overview, at, status["now_ns"]), columns=5)
+widgets.figures(insights.headline(overview, at, status["now_ns"]))
 
 if view == "Forecast":
     insights_view.forecast(client, overview, symbol, at)

@@ -4,6 +4,10 @@
 
 ``--wait`` is how many seconds the engine trades before the pictures are taken. With ``--home``, of a data folder that
 is there already; where its newest finished run is a walk-forward, that is taken too.
+
+What the pages show is done before, in the engine: the portfolio of sleeves trades, two orders are worked by an
+algorithm (one ends, one goes on while the pictures are taken), the book is held against the crises, and the sleeves are
+compared.
 """
 
 from __future__ import annotations
@@ -19,16 +23,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from measuring import (  # noqa: E402
+    EngineDoor,
     Missing,
     browser_page,
-    desk_command,
     door_when_ready,
-    free_port,
     fresh_home,
-    http_ok,
-    running,
     wait_for,
     wait_trading,
+    workstation,
 )
 
 SIZE = {"width": 1440, "height": 900}
@@ -37,6 +39,49 @@ SETTLE_MS = 6000
 LIGHT_CHART = "iframe[title*='lightweight_charts']"
 RUN_MS = 300_000  # with its whole honesty panel, on a busy machine
 NOTHING_YET = {"data": "No data set yet"}  # pages that are empty on a fresh folder: an older picture shows more
+
+
+COMPARE_S = 400.0
+FINISHED = ("done", "failed", "cancelled")
+
+
+def trade(door: EngineDoor) -> None:
+    """Let the portfolio of sleeves decide, and have an algorithm work an order that ends before the pictures."""
+    door.act("settings.set", values={"strategy": "portfolio"}, actor="screenshots")
+    work_order(door, "ETHUSDT", "buy", "twap", 1.0)
+
+
+def work_order(door: EngineDoor, symbol: str, side: str, algorithm: str, minutes: float) -> None:
+    """Start an order of 400 USDT; one that the risk gate refuses is said and left out."""
+    size = {"unit": "quote", "value": 400.0}
+    try:
+        door.act("parents.start", symbol=symbol, side=side, size=size, algorithm=algorithm, minutes=minutes)
+    except Exception as refusal:
+        print(f"no {algorithm} order in {symbol}: {str(refusal).splitlines()[0]}")
+
+
+def hold_up(door: EngineDoor) -> None:
+    """Replay the crises, compare the sleeves, and leave an order at work."""
+    door.act("stress.run", actor="screenshots")
+    door.act("portfolio.compare", actor="screenshots")
+    wait_for(
+        "the comparison of sleeves",
+        lambda: door.ask("portfolio")["comparison"]["status"] in FINISHED or None,
+        COMPARE_S,
+    )
+    work_order(door, "BTCUSDT", "sell", "almgren-chriss", 20.0)
+
+
+def shoot_sleeves(page: Any, url: str, out: Path) -> None:
+    """Take the lower part of the Portfolio page: the sleeves now, through time, and compared."""
+    page.set_viewport_size(TALL)
+    page.goto(url)
+    page.get_by_role("heading", name="Sleeves", exact=True).wait_for(timeout=60_000)
+    page.wait_for_timeout(SETTLE_MS)
+    page.get_by_role("heading", name="Sleeves", exact=True).evaluate("element => element.scrollIntoView(true)")
+    page.wait_for_timeout(1_000)
+    page.screenshot(path=str(out / "portfolio_sleeves.png"))
+    print(out / "portfolio_sleeves.png")
 
 
 def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
@@ -96,6 +141,7 @@ def shoot(url: str, out: Path) -> None:
         take(page, url, out / "desk.png")
         for name in sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "desk"):
             take(page, f"{url}/{name}", out / f"{name}.png", TALL)
+        shoot_sleeves(page, f"{url}/portfolio", out)
         shoot_tabs(page, f"{url}/backtest", out)
 
 
@@ -106,14 +152,14 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
     try:
         given = nullcontext(chosen.home) if chosen.home else fresh_home()
-        with given as home, running(desk_command(port), home, "screen.log") as process:
-            wait_for("the first page", lambda: http_ok(f"{url}/healthz") or None, 60)
-            wait_trading(door_when_ready(home, process), 180)
+        with given as home, workstation(home, "screen.log") as (url, process):
+            door = door_when_ready(home, process)
+            wait_trading(door, 180)
+            trade(door)
             time.sleep(chosen.wait)
+            hold_up(door)
             shoot(url, chosen.out)
     except Missing as reason:
         raise SystemExit(str(reason)) from None

@@ -27,11 +27,12 @@ class OwnCosts(NamedTuple):
     model: CostModel
     version: str
     ts: int  # ns, of the fit
+    mode: str  # paper or live: fills at the practice exchange are kinder than real ones may be
 
     @property
     def origin(self) -> str:
         """What a result says of its costs."""
-        return f"{OWN} {self.version}, {self.model.n_children} orders"
+        return f"{OWN} {self.version}, {self.model.n_children} orders, {self.mode}"
 
     def completed(self, params: dict[str, Any], grid: Iterable[str] = ()) -> dict[str, Any]:
         """Return parameters of a backtest with what our fills say where nobody stated anything.
@@ -83,7 +84,8 @@ def own_costs(home: Path) -> OwnCosts:
     place = home / FILE_NAME
     try:
         kept = json.loads(place.read_text())
-        found = OwnCosts(from_json(kept["model"]), str(kept.get("version") or "unnamed"), int(kept.get("ts") or 0))
+        said = {name: str(kept.get(name) or other) for name, other in (("version", "unnamed"), ("mode", "paper"))}
+        found = OwnCosts(from_json(kept["model"]), said["version"], int(kept.get("ts") or 0), said["mode"])
     except FileNotFoundError:
         raise ConfigError(
             f"there are no costs of our own in {home}: trade on paper first, then python -m engine parents costs --fit"
@@ -121,7 +123,8 @@ def chosen_costs(
 def offered(home: Path) -> dict[str, Any]:
     """Return what a form says of our own costs: ``why`` they cannot be chosen (None: they can), and their values.
 
-    ``n_orders, needed, version, ts`` ns, ``half_spread, impact, taker_fee, maker_fee, maker_share`` fractions.
+    ``n_orders, needed, version, ts`` ns, ``mode`` (paper, live), and ``half_spread, impact, taker_fee, maker_fee,
+    maker_share``, fractions.
     """
     try:
         found = own_costs(home)
@@ -130,6 +133,7 @@ def offered(home: Path) -> dict[str, Any]:
     model = found.model
     return {
         "why": None, "needed": FEWEST_ORDERS, "n_orders": model.n_children, "version": found.version, "ts": found.ts,
+        "mode": found.mode,
         "half_spread": model.half_spread.value, "impact": model.impact.value, "taker_fee": model.taker_fee,
         "maker_fee": model.maker_fee, "maker_share": model.maker_share,
     }  # fmt: skip

@@ -66,7 +66,7 @@ async def doctor(engine: Engine) -> dict[str, Any]:
     last = loop.reconciler.last
     checks += [
         reach,
-        _check("Clock", math.isfinite(skew) and abs(skew) < 2000, f"{skew:+.0f} ms against the venue; NTP cures it."),
+        _check("Clock", math.isfinite(skew) and abs(skew) < 2000, _skew(skew)),
         _check("Record", loop.storage_trouble is None, loop.storage_trouble or "The last write reached the disk."),
         _check(
             "Market stream", _up(loop, "market"), "Events arrive." if _up(loop, "market") else "No events: see the log."
@@ -124,3 +124,8 @@ def _version(package: str) -> str:
 
 def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
     return {"name": name, "ok": bool(ok), "detail": detail}
+
+
+def _skew(ms: float) -> str:
+    whole = "0" if abs(ms) < 0.5 else f"{ms:+.0f}"
+    return f"{whole} ms against the venue; NTP cures it."

@@ -146,7 +146,7 @@ def fit_costs(store: Database, account: str, fees: tuple[float, float], now: int
     n_parents = store.rows("SELECT count(*) AS n FROM parents WHERE quality IS NOT NULL")[0]["n"]
     row = {"version": version, "ts": now, "account": account, "n_fills": model.n_children, "n_parents": n_parents}
     store.append_durable("cost_models", [row | {"model": body}]).result(30)
-    kept = row | {"model": model.as_json()}
+    kept = row | {"model": model.as_json(), "mode": store.path.stem}
     place = store.path.parent / FILE_NAME
     scratch = place.with_suffix(".tmp")
     scratch.write_text(json.dumps(kept, indent=1, allow_nan=False))

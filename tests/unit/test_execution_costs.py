@@ -128,7 +128,7 @@ def test_backtest_takes_our_own_costs_where_nothing_was_stated(tmp_path):
     model = fitted(children(20, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
     (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json(), "version": "c1", "ts": 1}))
     params, origin = chosen_costs(tmp_path, "own", {"fee": "0.001"}, grid=("maker_fee", "impact"))
-    assert origin == "own c1, 20 orders"
+    assert origin == "own c1, 20 orders, paper"
     assert {"maker_fee", "impact"}.isdisjoint(params), "a sweep's own axes are stated"
     assert chosen_costs(tmp_path, origin, params) == (params, origin), "a resumed run keeps the fit it began with"
     assert (offered(tmp_path)["why"], offered(tmp_path)["n_orders"]) == (None, 20)
