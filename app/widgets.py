@@ -25,7 +25,7 @@ from app.performance import PERIODS_NS
 from app.tables import VERDICT_WORD, Column, Figure
 from engine.domain import Verdict
 
-FORM_WIDTH = 285
+FORM_WIDTH = 270
 ROW_HEIGHT = 30
 RETRY_S = 2
 TEXT_KINDS = frozenset({"text", "time", "figure", "verdict"})
@@ -114,7 +114,7 @@ def figures(items: Sequence[Figure], *, width: int = 165) -> None:
 
 def form_and_answer() -> tuple[DeltaGenerator, DeltaGenerator]:
     """Return two containers side by side: one as wide as a form needs, and one for what it asks about."""
-    row = st.container(horizontal=True, gap="medium")
+    row = st.container(horizontal=True, gap="small")
     return row.container(width=FORM_WIDTH), row.container(width="stretch")
 
 

@@ -161,6 +161,10 @@ def test_rules_show_number_limit_and_verdict_of_each_symbol():
 def test_every_symbol_says_why_it_was_or_was_not_traded():
     weights = tables.weight_rows(decision_detail(), [{"symbol": "B"}, {"symbol": "B"}])
     assert tables.why_lines(weights) == ["**A**: Loss too large.", "**B**: 2 orders sent"]
+    small = pd.DataFrame(
+        {"symbol": ["A", "B"], "why": ["Too small. Measured 0.1, limit 1.", "Too small. Measured 0.2, limit 1."]}
+    )
+    assert tables.why_lines(small) == ["**A, B**: Too small."]
 
 
 def test_decisions_are_filtered_by_orders_and_text():
