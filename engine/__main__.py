@@ -67,6 +67,13 @@ def _pairs(title: str) -> Callable[[dict[str, Any]], None]:
     return show
 
 
+def _status(result: dict[str, Any]) -> None:
+    from engine.model_commands import status_lines
+
+    _pairs("Engine")({name: value for name, value in result.items() if name != "models"})
+    _pairs("Models")(status_lines(result.get("models")))
+
+
 def _checks(name: str) -> Callable[[dict[str, Any]], None]:
     def show(result: dict[str, Any]) -> None:
         table = Table("check", "", "detail")
@@ -166,7 +173,7 @@ def backtest(
 @app.command()
 def status(data_dir: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show what the running engine is doing."""
-    _show(_engine_action(data_folder(data_dir), "status"), as_json, _pairs("Engine"))
+    _show(_engine_action(data_folder(data_dir), "status"), as_json, _status)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from models.registry import load_model, read_manifest
 from models.roles import Roles, dismiss, promote, read_roles, retire, roll_back
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE, list_sets
-from models.shown import SHOWN, plain, why_share, why_weight
+from models.shown import FEWEST_TRADED_DAYS, SHOWN, plain, why_share, why_weight
 from models.train import described_set, retirable
 
 Z95 = 1.96  # standard errors of a 95 % interval
@@ -295,6 +295,9 @@ def _traded(metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
     row: dict[str, Any] = {"weight": None, "why_weight": why_share(metrics)}
     if not {"share", "excess", "sharpe", "trend_sharpe"} <= set(metrics):
         return row
+    if metrics["share"]["n"] < FEWEST_TRADED_DAYS:  # what so few days earned is not shown as if it were known
+        unknown = dict.fromkeys(("excess", "sharpe", "trend_sharpe"))
+        return row | {"traded": {"share": 0.0, "days": int(metrics["share"]["n"]), **unknown}}
     year = {name: 365.0 * metrics["excess"][name] for name in ("mean", "spread")}
     sharpe = _estimate(metrics["sharpe"])
     return row | {"sharpe": sharpe, "traded": {

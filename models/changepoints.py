@@ -13,19 +13,20 @@ from engine.domain import F8, I8
 MAX_RUN = 400
 """Runs of this many values and more count as one run, which forgets what is older."""
 
-HAZARD = 1.0 / 1_000.0
-"""Prior probability of a change at any value."""
+HAZARD = 1e-6
+"""Prior probability of a change at any value. It is no belief about how often markets change but a price: 14 nats of
+evidence, so that fat tails and the usual swings of volatility are not taken for changes (``benchmarks/alarms.py``)."""
 
-RECENT = 48
+RECENT = 96
 """A change is recent while at most this many values came after it."""
 
-ALARM_AT = 0.9
-"""The alarm sounds when a recent change is this probable."""
+ALARM_AT, QUIET_AT = 0.9, 0.5
+"""The alarm sounds when a recent change is the first probable, and until it is no more than the second."""
 
 WARM_UP = 100
 """Values until the alarm can sound."""
 
-VALUE_BOUND = 4.0
+VALUE_BOUND = 3.5
 """Values beyond plus and minus this count as this: one odd value is no new regime."""
 
 
@@ -104,10 +105,10 @@ def advance_runs(state: RunState, log_scale: F8, values: F8, out: F8) -> None:
 def watch(state: RunState, values: F8) -> tuple[RunState, F8]:
     """Take values, oldest first; return the state after them and the probability of a recent change after each.
 
-    The run length r grows by one or falls to zero with the hazard H = 1/1000:
+    The run length r grows by one or falls to zero with the hazard H = 1e-6:
     p_t(r + 1) ∝ p_{t-1}(r) f_r(x_t) (1 - H) and p_t(0) ∝ sum_r p_{t-1}(r) f_r(x_t) H, where f_r is the Student-t
     prediction of a normal with unknown mean and variance, learned from the r values of the run. Recent is within the
-    last 48 values.
+    last 96 values.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def watch(state: RunState, values: F8) -> tuple[RunState, F8]:
 
     Notes
     -----
-    Known at: each value's own moment. Source: Adams & MacKay (2007); values cut at ±4, runs over 400 merged.
+    Known at: each value's own moment. Source: Adams & MacKay (2007); values cut at ±3.5, runs over 400 merged.
     """
     after = RunState(state.n_values.copy(), state.probability.copy(), state.mean.copy(), state.rate.copy())
     probability = np.empty(values.shape[0])
@@ -134,7 +135,22 @@ def watch(state: RunState, values: F8) -> tuple[RunState, F8]:
     return after, probability
 
 
+def is_loud(was_loud: bool, probability: float) -> bool:
+    """Return whether the alarm sounds after a value, from whether it did before and the probability now.
+
+    Examples
+    --------
+    >>> is_loud(False, 0.8), is_loud(True, 0.8), is_loud(True, 0.4)
+    (False, True, False)
+    """
+    return bool(probability >= ALARM_AT or (was_loud and probability > QUIET_AT))
+
+
 def alarms(probability: F8) -> I8:
     """Return the rows (A,) at which the alarm starts to sound, from probabilities (T,)."""
-    loud = probability >= ALARM_AT
-    return np.flatnonzero(loud & ~np.append(False, loud[:-1]))
+    rows, loud = [], False
+    for row, one in enumerate(probability):
+        before, loud = loud, is_loud(loud, one)
+        if loud and not before:
+            rows.append(row)
+    return np.array(rows, dtype=np.int64)

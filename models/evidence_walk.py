@@ -17,6 +17,7 @@ from models.ensemble import combine, skill_of, weights_from
 from models.forecast import HORIZONS, Learnable, Panel, Prediction
 from models.panel import funding_due, rows_of
 from models.position import positions
+from models.shown import FEWEST_TRADED_DAYS
 from models.tallies import Tally, day_index
 from models.trading import Terms, traded
 
@@ -68,8 +69,9 @@ def walked(
     ts_close = data.panel.ts_close[judged]
     day = day_index(ts_close)
     first = int(np.searchsorted(day, BLOCK_DAYS))
-    if not said or first >= len(day):
-        return evidence_of(np.zeros(0), np.zeros(0), np.zeros(0))
+    n_days = max(int(day[-1]) - BLOCK_DAYS, 0) if len(day) else 0
+    if not said or n_days < FEWEST_TRADED_DAYS:  # too few to tell anything: nothing is traded
+        return TradingEvidence(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, n_days)
     combined = _weighed_before(said, base, skills, day)
     target, known = data.target[judged], data.ts_known[judged]
     target = np.where((known <= ts_close[-1])[:, None, :], target, np.nan)

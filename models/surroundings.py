@@ -10,7 +10,7 @@ import numpy as np
 from engine.domain import F8, NS_PER_MS
 from engine.errors import DataError
 from models.answers import drift_rows
-from models.changepoints import ALARM_AT, new_run_state, watch
+from models.changepoints import is_loud, new_run_state, watch
 from models.forecast import Learnable, Panel
 from models.regimes import (
     Regimes,
@@ -143,7 +143,7 @@ class Lookout:
                 move = market_move(np.log(close / self._before[0]) / self._before[1])
             value = (move - self._learned.centre) / self._learned.scale
             self._runs, probability = watch(self._runs, np.array([value]))
-            loud = bool(probability[0] >= ALARM_AT)
+            loud = is_loud(self._is_loud, float(probability[0]))
             if loud and not self._is_loud:
                 self.changes.append([ts_ms, "the size of moves changed"])
             self._is_loud = loud

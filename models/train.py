@@ -18,7 +18,7 @@ from models.catalogue import ENTRIES
 from models.dataset import learnable
 from models.features import feature_hash
 from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, expected_seconds, store_set, train_set
-from models.forecast import Cancelled, Learnable
+from models.forecast import Cancelled, Learnable, Panel
 from models.panel import Series, panel_from_bars
 from models.registry import Manifest, load_model, read_manifest
 from models.roles import enter, promote, read_roles
@@ -26,6 +26,7 @@ from models.sets import BASE, ENSEMBLE, list_sets, load_set
 from models.shown import why_share
 
 INTERVAL = "1h"
+ENOUGH_FUNDING = 0.5
 FROM_START = 0.02
 """Share of a training that the inputs take."""
 
@@ -59,7 +60,18 @@ def load_learnable(request: TrainRequest) -> Learnable:
             f"{INTERVAL_S[INTERVAL]} s: give hourly candles"
         )
     bars = cut(bars, _moment(request.start), _moment(request.end))
-    return learnable(panel_from_bars(bars, _funding(request.funding, bars)))
+    return learnable(with_enough_funding(panel_from_bars(bars, _funding(request.funding, bars))))
+
+
+def with_enough_funding(panel: Panel) -> Panel:
+    """Return a panel without its funding where fewer than half of its bars know one.
+
+    Where it is unknown, inputs made of it are 0. Whoever has mostly seen zeros learns nothing of rates, and must not be
+    shown any later, which a set without funding among its inputs is not (``models.live_set``).
+    """
+    priced = np.isfinite(panel.close_px)
+    known = float((np.isfinite(panel.funding) & priced).sum()) / max(float(priced.sum()), 1.0)
+    return panel if known >= ENOUGH_FUNDING else panel._replace(funding=np.full(panel.funding.shape, np.nan))
 
 
 def train_and_store(home: Path, request: TrainRequest, ts_now: int, report: Report) -> dict[str, Any]:

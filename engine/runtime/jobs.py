@@ -21,7 +21,15 @@ import structlog
 
 from engine.datasets.store import folder_of, located
 from engine.errors import CommandRefused, DataError
-from engine.runtime.run_requests import PREFIX, RESUMABLE, BacktestRequest, SourceRequest, checked_request
+from engine.runtime.model_scores import settled
+from engine.runtime.run_requests import (
+    PREFIX,
+    RESUMABLE,
+    BacktestRequest,
+    SourceRequest,
+    TrainingRequest,
+    checked_request,
+)
 from engine.runtime.run_worker import work
 from storage.database import Database, StorageError
 
@@ -29,7 +37,7 @@ log = structlog.get_logger("jobs")
 
 MAX_RUNNING = 2
 GRACE_S = 3.0
-BARS, FINISHED = "bars", "finished"
+BARS, RATES, FINISHED = "bars", "rates", "finished"
 """Folders of a run: its input bars, and the chunks that are finished."""
 
 
@@ -165,6 +173,8 @@ class Jobs:
                 path = folder_of(home, request.dataset or "")
             else:
                 path = self._input_path(run_id, request)
+            if funding is None and request.source == "history" and isinstance(request, TrainingRequest):
+                funding = self._recorded_rates(run_id, tuple(request.symbols))
         except DataError as error:
             raise CommandRefused(str(error)) from error
         return {"path": str(path), "funding": None if funding is None else str(funding)}
@@ -198,6 +208,17 @@ class Jobs:
         if not request.symbols:
             raise CommandRefused("Choose at least one symbol.")
         return folder
+
+    def _recorded_rates(self, run_id: str, symbols: tuple[str, ...]) -> Path | None:
+        """Write the funding rates that the engine saw being settled; None where it saw none."""
+        folder = self._folder / run_id / RATES
+        folder.mkdir(parents=True, exist_ok=True)
+        found = settled(self._store, symbols, 0, time.time_ns())
+        for symbol, (moments, rates) in found.items():
+            if moments:
+                columns = {"timestamp": pa.array(moments, pa.timestamp("ns", tz="UTC")), "rate": pa.array(rates)}
+                pa_parquet.write_table(pa.table(columns), folder / f"{symbol}.parquet")
+        return folder if any(moments for moments, _ in found.values()) else None
 
     def _watch(self, run_id: str, process: Any, receiver: Connection, cancelled: Event) -> None:
         outcome: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CommandRefused
 from engine.runtime import model_scores
 from engine.runtime.model_host import ModelHost
+from engine.runtime.model_state import share_now, why_now
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -63,11 +64,8 @@ class LiveModels:
     def overlay(self, overview: dict[str, Any]) -> dict[str, Any]:
         """Return what is known only of models that run: their share now and why, and what their forecasts came to."""
         config, latest = self._loop.config, self.host.latest
-        earned = float((latest or {}).get("share") or 0.0)
-        takes_part = config.use_models and config.strategy == "trend"
         said = {
-            "share": min(earned, config.max_model_share) if takes_part else 0.0,
-            "why": self._why(earned, overview["why"]),
+            "share": share_now(self.host, config), "why": why_now(self.host, config, overview["why"]),
             "reliability": model_scores.reliability(self._store, HORIZONS),
             "coverage": model_scores.coverage(self._store), "drift_words": DRIFT_WORDS,
             "drift": ((latest or {}).get("beside") or {}).get("drift", []),
@@ -78,20 +76,6 @@ class LiveModels:
             for row in overview["models"]
         ]
         return said | {"models": models}
-
-    def _why(self, earned: float, told: str) -> str:
-        config = self._loop.config
-        if not self.host.is_trained:
-            return told
-        if not config.use_models:
-            return "The setting that lets models take part is off."
-        if config.strategy != "trend":
-            return f"Models take part beside the trend rule only; the strategy is {config.strategy}."
-        if self.host.latest is None:
-            return self.host.trouble or "The models have not answered yet."
-        if earned > config.max_model_share:
-            return f"{told} The setting holds them to {config.max_model_share:.0%}; they earned {earned:.0%}."
-        return told
 
     async def _forecast(self, body: dict[str, Any]) -> dict[str, Any]:
         symbol, latest, loaded = str(body.get("symbol")), self.host.latest, self.host.loaded

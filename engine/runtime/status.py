@@ -9,6 +9,7 @@ from typing import Any
 from engine.domain import INTERVAL_S, NS_PER_S, KillLevel, OrderStatus
 from engine.execution.day import day_rung
 from engine.runtime.loop import Loop
+from engine.runtime.model_state import model_status
 from engine.runtime.screen import finite
 
 VERSION = "0.1.0"
@@ -48,6 +49,7 @@ def engine_status(loop: Loop, clock_skew_ms: float) -> dict[str, Any]:
         "unknown_orders": sum(order.status == OrderStatus.UNKNOWN for order in orders),
         "clock_skew_ms": finite(clock_skew_ms),
         "storage_trouble": loop.storage_trouble,
+        "models": model_status(loop.models, loop.config, loop.clock.now()),
         "last_time_to_flat_s": finite(loop.kill.last_flatten_s),
         "version": VERSION,
     }

@@ -27,7 +27,7 @@ SHARED = {
     "chaos_rig",
     "execution_markets",
 }
-LONG = {"agents", "chaos", "crash", "execution", "soak"}  # take many minutes, so they are run by themselves
+LONG = {"agents", "alarms", "chaos", "crash", "execution", "soak"}  # take many minutes, so they are run by themselves
 
 
 def scripts() -> set[str]:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from engine.errors import CommandRefused
+from engine.model_commands import status_lines
 from engine.runtime.doctor import models_check
 from engine.runtime.live_models import HORIZONS, LiveModels
 from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, rates_at, reliability, stored_bars
+from engine.runtime.model_state import model_status
 from engine.runtime.retraining import Retraining, recent_losses
 from engine.settings import SystemConfig
 from models.book import ModelBook
@@ -154,6 +156,28 @@ async def test_the_page_is_told_what_models_count_now_and_who_is_left_out(desk, 
     assert one["base_up"] == [0.5] * 6
     with pytest.raises(CommandRefused, match="The models forecast AUSDT, BUSDT, and not CUSDT"):
         await desk.questions["models.forecast"]({"symbol": "CUSDT"})
+
+
+def test_the_status_says_which_models_are_on_and_what_they_count(desk, tmp_path):
+    assert model_status(None, desk._loop.config, 0) is None
+    assert status_lines(None) == {"set in use": "this engine runs no models"}
+    lines = status_lines(model_status(desk.host, desk._loop.config, 100 * HOUR))
+    assert lines["because"] == desk.host.trouble
+    assert (lines["set in use"], lines["share of a decision"]) == ("none", "0 %")
+    trained(desk, tmp_path)
+    desk.host.loaded |= {
+        "ts_trained": 4 * HOUR, "ts_expires": 340 * HOUR, "left_out": {}, "why_share": "trading skill: +9.0 % a year",
+    }  # fmt: skip
+    found = model_status(desk.host, desk._loop.config, 100 * HOUR)
+    assert (found["age_days"], found["expires_in_days"]) == (4.0, 10.0)
+    assert status_lines(found) == {
+        "set in use": "one", "age": "4.0 days, expires in 10 days", "members on": "linear", "left out": "lstm: slow",
+        "challenger": "none", "share of a decision": "40 %", "because": "Forecasters: trading skill: +9.0 % a year.",
+    }  # fmt: skip
+    late = model_status(desk.host, SystemConfig(symbols=SYMBOLS, max_model_share=0.1), 400 * HOUR)
+    assert "has expired" in status_lines(late)["age"]
+    assert late["share"] == 0.1
+    assert "The setting holds them to 10%" in late["why"]
 
 
 def test_forecasts_of_both_roles_are_kept(desk, store, tmp_path):

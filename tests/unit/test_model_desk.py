@@ -6,13 +6,16 @@ import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from engine.errors import CommandRefused
 from engine.runtime.jobs import Jobs
 from engine.runtime.model_desk import ModelDesk, curves_of
+from engine.runtime.run_requests import checked_request
 from models.book import ModelBook
 from models.panel import made_up_panel
+from models.train import TrainRequest, load_learnable
 from storage.database import Database
 
 HOUR = 3_600 * 10**9
@@ -68,6 +71,8 @@ async def test_first_a_training_is_offered_then_it_runs_and_its_set_is_in_force(
     assert rows["linear"]["figures"]["accuracy"][0]["low"] > 0.5
     assert "better than the base rate" in rows["linear"]["why_weight"]
     assert after["why"].startswith("Forecasters: not judged yet: ")  # a month of judged days is no trading record
+    traded = rows["ensemble"]["traded"]
+    assert (traded["share"], traded["excess"], rows["ensemble"]["sharpe"], after["trend_sharpe"]) == (0.0, *[None] * 3)
     for action, body, sentence in (
         ("models.promote", {"version": "nobody", "reason": REASON}, "no manifest"),
         ("models.promote", {"version": rows["linear"]["version"], "reason": "x"}, "at least 20 characters"),
@@ -83,6 +88,26 @@ async def test_first_a_training_is_offered_then_it_runs_and_its_set_is_in_force(
     assert (bare["models"], bare["why"]) == ([], "No set of models is in force: the last one was retired.")
     assert bare["offer"] is not None
     assert [row["action"] for row in bare["changes"]] == ["retire", "enter"]
+
+
+async def test_a_training_takes_the_rates_that_the_engine_recorded(desk) -> None:
+    bars = desk.store.rows("SELECT ts_open FROM bars WHERE symbol = 'MADE0USDT' ORDER BY ts_open")
+    request = checked_request("train", {"source": "history", "interval": "1h", "symbols": ["MADE0USDT"]})
+    assert desk.jobs._inputs("train-0", request)["funding"] is None
+    settled = [row["ts_open"] + HOUR for row in bars if (row["ts_open"] + HOUR) % (8 * HOUR) == 0]
+    rates = [{"symbol": "MADE0USDT", "ts_funding": ts, "rate": 1e-4} for ts in settled]
+    desk.store.append("funding", rates)
+    desk.store.flush()
+    for n, (kept, known) in enumerate((([], 1.0), (settled[: len(settled) * 2 // 3], 0.0)), start=1):
+        if kept:  # most of the record is gone: too little to learn from
+            desk.store.append("funding", [{"symbol": "MADE0USDT", "ts_funding": ts, "rate": None} for ts in kept])
+            desk.store.flush()
+        inputs = desk.jobs._inputs(f"train-{n}", request)
+        wanted = TrainRequest(Path(inputs["path"]), (), ("MADE0USDT",), funding=Path(inputs["funding"]))
+        funding = load_learnable(wanted).panel.funding[24:]
+        assert np.isfinite(funding).mean() == known
+        if known:
+            assert np.unique(funding).tolist() == [1e-4]
 
 
 async def test_a_training_that_is_cancelled_leaves_nothing(desk, tmp_path) -> None:
