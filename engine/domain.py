@@ -163,7 +163,7 @@ RULE_SENTENCE: dict[Rule, str] = {
     Rule.REBALANCE_BAND: "The change is smaller than the rebalance band, so it is not worth its cost.",
     Rule.KELLY: "The book's volatility may not exceed what the strategy's own record, shrunk by its error, is worth.",
     Rule.CVAR: "The mean loss of the book's worst days may not exceed its share of equity.",
-    Rule.CUSHION: "A gap against every position may not take equity below the drawdown floor.",
+    Rule.CUSHION: "A gap against every position, of pairs the net, may not take equity below the drawdown floor.",
     Rule.CLUSTER_CAP: "Symbols that move together may not exceed their joint share of equity.",
     Rule.NET_CAP: "Longs less shorts may not exceed their share of equity.",
     Rule.STRESS: "The loss in the worst stated shock may not exceed its share of equity.",
@@ -228,8 +228,7 @@ class Params(NamedTuple):
     trend_horizon_bars: F8  # (H,) EMA horizons, in bars
     vol_horizon_bars: float
     vol_target: float  # annualised portfolio volatility, fraction
-    # ema-cross sleeve
-    ema_fast: int
+    ema_fast: int  # ema-cross sleeve, bars
     ema_slow: int
     allow_short: bool
     # risk gate
@@ -244,6 +243,7 @@ class Params(NamedTuple):
     model_share: float = 0.0  # trend sleeve: share of the conviction that given weights count for, where there are any
     risk: np.ndarray = risk_limits()  # (1,) engine.limits.RISK_LIMITS
     tail_table: F8 = np.ones(2)  # (K,) expected shortfall of a unit-variance Student-t, see ``shortfall_table``
+    underlying: I8 = np.zeros(0, dtype=np.int64)  # (N,) column each symbol moves with, see ``underlyings``; or empty
 
 
 class Decision(NamedTuple):

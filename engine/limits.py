@@ -23,6 +23,8 @@ _RISK_LIMITS: dict[str, tuple[type, float]] = {
     "max_cvar": (np.float64, np.inf),  # fraction of equity
     # gaps
     "gap": (np.float64, 0.0),  # adverse move of every position plus the stop's slippage; 0: off
+    "slippage": (np.float64, 0.0),  # the part of it that is the stop's
+    "basis_gap": (np.float64, np.inf),  # highest premium of a perpetual over its spot; infinite: pairs count in full
     # concentration, weights
     "max_cluster_weight": (np.float64, np.inf),
     "cluster_correlation": (np.float64, 0.7),  # from here two symbols belong together

@@ -17,6 +17,7 @@ from engine.core.tail import TailMethod, shortfall_table
 from engine.domain import INTERVAL_S, Params, Sleeve
 from engine.limits import risk_limits
 from engine.strategies import BUILT_IN, portfolio
+from engine.underlyings import underlyings
 
 _TAIL_METHODS = {
     "filtered": TailMethod.FILTERED, "student-t": TailMethod.STUDENT_T, "historical": TailMethod.HISTORICAL,
@@ -90,6 +91,9 @@ class SystemConfig(BaseModel):
     kelly_memory_days: float = Field(730.0, ge=30, le=3650, description="Memory of the strategy's record, days")
     gap_pct: float = Field(
         0.30, gt=0, le=1, description="Move against every position between two decisions that the book must survive"
+    )
+    basis_gap_pct: float = Field(
+        0.10, gt=0, le=2, description="Premium of a perpetual over its spot that a pair of the two must survive"
     )
     stop_slippage_pct: float = Field(
         0.01, ge=0, le=0.2, description="What leaving after such a gap costs on top, share of price"
@@ -265,6 +269,7 @@ class SystemConfig(BaseModel):
             rebalance_band=self.rebalance_band,
             risk=self.risk_limits(),
             tail_table=shortfall_table(self.cvar_level),
+            underlying=underlyings(self.symbols),
         )
 
     def risk_limits(self) -> np.ndarray:
@@ -289,6 +294,8 @@ class SystemConfig(BaseModel):
             tail_method=int(_TAIL_METHODS[self.cvar_method]),
             tail_level=self.cvar_level,
             gap=self.gap_pct + self.stop_slippage_pct,
+            slippage=self.stop_slippage_pct,
+            basis_gap=self.basis_gap_pct,
         )
 
 

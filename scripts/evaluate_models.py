@@ -103,7 +103,7 @@ def learnable(bars: BarTable, args: argparse.Namespace) -> Learnable:
 def terms_of(bars: BarTable, funding: np.ndarray | None) -> Terms:
     """Costs and limits of a backtest with default settings, without the two gates that depend on past losses."""
     config = BacktestConfig(bars=bars, params={"use_gate_drawdown": "off", "use_gate_daily_loss": "off"})
-    resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
+    resolved = resolve(config, bars.interval_s, bars.symbols, has_volume(bars))
     return Terms(
         sim_bars(bars, funding), resolved.instruments, resolved.costs, resolved.params, resolved.assumptions, CASH
     )

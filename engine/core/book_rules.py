@@ -14,6 +14,7 @@ import numpy as np
 from engine.core.compiling import kernel, kernel_apart, kernel_part
 from engine.core.drafts import Draft, weight_verdict, write_verdict
 from engine.core.kelly import learn_edge, worth_volatility
+from engine.core.netting import basis_loss, gap_weight, largest_gap_weight, netted_with
 from engine.core.risk import DRIFT_TOLERANCE, Standing, without_growth
 from engine.core.size import portfolio_volatility
 from engine.core.state import CLUSTER, KEPT_PERIODS, PAST_SIGMA, State, Z
@@ -38,6 +39,8 @@ _MARGIN = 1e-9  # relative, far above rounding: a bound that is this near its li
 
 def affordable_gross(equity: float, peak: float, max_drawdown: float, gap: float) -> float:
     """Return the gross weight at which a gap against every position ends at the drawdown floor, not below.
+
+    Of a pair of spot and perpetual less than the gross counts, see ``netting``.
 
     cushion / (gap * (1 + tolerance)), cushion = 1 - (1 - max_drawdown) * peak / equity
 
@@ -180,12 +183,23 @@ def _cap_clusters(n_symbols: int, state: State, draft: Draft, params: Params, ke
 
 
 @kernel_part
+def _shared_with(n_symbols: int, state: State, i: int, params: Params) -> float:
+    """Return the covariance of symbol ``i`` with the sum of those that are known."""
+    shared = 0.0
+    for j in range(n_symbols):
+        if not is_young(state, j, params):
+            shared += state.covariance[i, j]
+    return shared
+
+
+@kernel_part
 def stress_loss(n_symbols: int, state: State, weight: F8, params: Params) -> float:
     """Return the loss in the worse of two shocks of the market, each with every symbol's own move on top, fraction.
 
     Symbol i moves by beta_i times the market's shock, and by ``stress_own`` against the position. The market is the
     mean of the symbols that are known; beta_i = cov(i, market) / var(market). A young symbol moves by the whole shock,
-    always against the position.
+    always against the position. Spot and the short perpetual held against it share beta (the mean of theirs) and own
+    move, so that their net weight counts; the smaller leg pays for the perpetual's highest premium.
     """
     market, known = 0.0, 0.0
     for i in range(n_symbols):
@@ -194,20 +208,30 @@ def stress_loss(n_symbols: int, state: State, weight: F8, params: Params) -> flo
             for j in range(n_symbols):
                 if not is_young(state, j, params):
                     market += state.covariance[i, j]
-    with_market, against, gross = 0.0, 0.0, 0.0
+    with_market, against, gross, basis = 0.0, 0.0, 0.0, 0.0
+    limits = params.risk[0]
     for i in range(n_symbols):
-        gross += abs(weight[i])
+        leg = netted_with(state, i, params) if market > 0.0 else i
         if is_young(state, i, params) or not market > 0.0:
+            gross += abs(weight[i])
             against += abs(weight[i])
-        else:
-            shared = 0.0
-            for j in range(n_symbols):
-                if not is_young(state, j, params):
-                    shared += state.covariance[i, j]
-            with_market += weight[i] * shared * known / market
-    fall = params.risk[0]["stress_fall"] * (against + with_market)
-    rise = params.risk[0]["stress_rise"] * (against - with_market)
-    return max(fall, rise, 0.0) + params.risk[0]["stress_own"] * gross
+        elif leg == i:
+            gross += abs(weight[i])
+            with_market += weight[i] * _shared_with(n_symbols, state, i, params) * known / market
+        elif leg >= 0:
+            net, hedged = weight[i] + weight[leg], 0.0
+            if weight[leg] > 0.0 and weight[i] < 0.0:
+                hedged = min(weight[leg], -weight[i])
+            gross += abs(weight[i]) + abs(weight[leg]) - 2.0 * hedged
+            perpetual_px, spot_px = state.last_px[i], state.last_px[leg]
+            basis += hedged * basis_loss(
+                perpetual_px, spot_px, limits["basis_gap"], limits["stress_rise"], limits["stress_fall"]
+            )
+            shared = _shared_with(n_symbols, state, i, params) + _shared_with(n_symbols, state, leg, params)
+            with_market += net * 0.5 * shared * known / market
+    fall = limits["stress_fall"] * (against + with_market)
+    rise = limits["stress_rise"] * (against - with_market)
+    return max(fall, rise, 0.0) + limits["stress_own"] * gross + basis
 
 
 @kernel_part
@@ -242,9 +266,8 @@ def _measured(
 ) -> tuple[float, float]:
     """Return what a rule measures of the approved weights, and its limit."""
     limits = params.risk[0]
-    gross, net = 0.0, 0.0
+    net = 0.0
     for i in range(n_symbols):
-        gross += abs(draft.approved_weight[i])
         net += draft.approved_weight[i]
     if rule == _NET_CAP:
         return abs(net), limits["max_net_weight"]
@@ -260,7 +283,8 @@ def _measured(
         if not limits["max_stress_loss"] < np.inf:
             return 0.0, np.inf
         return stress_loss(n_symbols, state, draft.approved_weight, params), limits["max_stress_loss"]
-    return gross, _affordable_gross(standing.equity, standing.peak, params.max_drawdown, limits["gap"])
+    affordable = _affordable_gross(standing.equity, standing.peak, params.max_drawdown, limits["gap"])
+    return gap_weight(n_symbols, state, draft.approved_weight, affordable, params), affordable
 
 
 @kernel_apart
@@ -283,8 +307,8 @@ def apply_book_rules(
     Returns
     -------
     float, bool
-        Sum of absolute approved weights; whether the rebalance band may keep no position above its weight, because
-        the book that it could leave would be more than a gap may hit.
+        Sum of absolute approved weights; whether the rebalance band may keep no position above its weight, and no
+        leg of a pair beside its, because the book that it could leave would be more than a gap may hit.
     """
     n_symbols = state.last_px.shape[0]
     gross, limit = 0.0, np.inf
@@ -306,8 +330,10 @@ def apply_book_rules(
         if keep_record or not measured <= limit:
             for i in range(n_symbols):
                 _limit_weight(draft, i, rule, measured, limit, keep_record)
-    gross, largest = 0.0, 0.0
+    gross = 0.0
     for i in range(n_symbols):
         gross += abs(draft.approved_weight[i])
-        largest += max(abs(draft.approved_weight[i]), abs(draft.present_weight[i]))
+    caps = min(params.max_gross_weight, params.max_leverage)
+    left = caps / gross if gross > caps else 1.0
+    largest = largest_gap_weight(n_symbols, state, draft.approved_weight, draft.present_weight, left, limit, params)
     return gross, largest > limit * (1.0 + DRIFT_TOLERANCE)  # the last limit is the cushion's

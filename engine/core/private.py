@@ -176,5 +176,5 @@ def ema_cross_params(params: Params) -> Params:
         _EMA_CROSS, params.bars_per_year, params.trend_horizon_bars, params.vol_horizon_bars, params.vol_target,
         params.ema_fast, params.ema_slow, params.allow_short, params.gate, params.max_symbol_weight,
         params.max_gross_weight, params.max_leverage, params.max_daily_loss, params.max_drawdown, params.max_age_s,
-        params.rebalance_band, 0.0, params.risk, params.tail_table,
+        params.rebalance_band, 0.0, params.risk, params.tail_table, params.underlying,
     )  # fmt: skip

@@ -28,6 +28,7 @@ from engine.core.scanning import FILLS_PER_BAR, SimTrack, close_bar, new_track, 
 from engine.core.state import State, new_state
 from engine.core.step import normal_params
 from engine.domain import F8, InstrumentTable, Params, Sleeve
+from engine.underlyings import check_underlying
 
 __all__ = [
     "CHUNK_BARS",
@@ -130,6 +131,7 @@ class Scan:
         self._costs = Costs(*(float(rate) for rate in costs))
         self._assumptions = exact(assumptions or Assumptions())
         self.params = normal_params(params)
+        check_underlying(self.params.underlying, self.bars.close_px.shape[1])
         self._instruments = instruments
         self.bars = _checked(self.bars, self._costs, self._assumptions)
         self._is_quiet = self.bars.close_px.shape[1] == 1 and self.params.sleeve == Sleeve.EMA_CROSS

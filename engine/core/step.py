@@ -37,6 +37,7 @@ from engine.domain import (
     TradingState,
 )
 from engine.limits import RISK_LIMITS
+from engine.underlyings import check_underlying
 
 __all__ = [
     "Remembered", "State", "adopt_book", "compile_kernels", "new_state", "normal_params", "note_day_loss", "rearm",
@@ -99,6 +100,8 @@ def normal_params(params: Params) -> Params:
             fields[name] = _f8(value)
         elif name == "risk":
             fields[name] = np.ascontiguousarray(value, dtype=RISK_LIMITS)
+        elif name == "underlying":
+            fields[name] = np.ascontiguousarray(value, dtype=np.int64)
         elif name in integers:
             fields[name] = int(value)
         else:
@@ -175,6 +178,7 @@ def step(
     close_px = _f8(market.close_px).reshape(1, -1)
     if close_px.shape[1] != n_symbols:
         raise ValueError(f"market has {close_px.shape[1]} symbols, state has {n_symbols}")
+    check_underlying(params.underlying, n_symbols)
     fresh, equity, gross, volatility = _compiled_step(
         state,
         draft,

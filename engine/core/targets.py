@@ -6,6 +6,7 @@ import math
 
 from engine.core.compiling import kernel, kernel_part
 from engine.core.drafts import Draft, write_verdict
+from engine.core.netting import is_leg
 from engine.core.risk import is_forced
 from engine.core.state import State
 from engine.domain import InstrumentTable, Params, Rule, Sleeve, Verdict
@@ -75,7 +76,7 @@ def write_target(
         Position plus what is in flight.
     equity : float, quote currency
     over : bool
-        The band may keep no position above its weight; see ``apply_book_rules``.
+        The band may keep no position above its weight, and no leg of a pair beside its; see ``apply_book_rules``.
     instruments : InstrumentTable
     params : Params
     keep_record : bool
@@ -98,7 +99,8 @@ def write_target(
     band = params.rebalance_band * min(1.0, BAND_SYMBOLS / n_symbols)
     if moves:
         venue_refuses = params.gate and _venue_refuses(target, present_qty, px, i, instruments)
-        in_band = change < band and target != 0.0 and not forced
+        tight = over and is_leg(i, params)  # a hedge that is left too small is risk as well
+        in_band = change < band and target != 0.0 and not forced and not tight
     if params.gate:
         notional = abs(target - present_qty) * px if moves else 0.0
         verdict = _REFUSE if venue_refuses else _PASS

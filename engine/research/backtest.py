@@ -264,7 +264,7 @@ def run_backtest(
     """
     report = progress or (lambda share: None)
     whole, bars, funding = loaded(config)
-    resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
+    resolved = resolve(config, bars.interval_s, bars.symbols, has_volume(bars))
     sums = checksum(bars)
     result, wish, elapsed_s = _simulate(
         bars, funding, config, resolved, lambda share: report(SIMULATED_SHARE * share), cancelled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from engine.research.loading import BarTable
 from engine.research.run_params import Market, RunParams, market_of
 from engine.settings import SystemConfig
 from engine.strategies import BUILT_IN, built_in, portfolio
+from engine.underlyings import underlyings
 
 ALIASES = {
     "fast": "ema_fast", "slow": "ema_slow", "vol_target": "volatility_target", "max_drawdown": "max_total_drawdown",
@@ -30,7 +32,8 @@ SETTINGS = (
     "ema_fast", "ema_slow", "allow_short", "max_symbol_weight", "max_gross_weight", "max_leverage", "rebalance_band",
     "max_net_weight", "max_cluster_weight", "cluster_correlation", "drawdown_full_share", "daily_throttle_share",
     "daily_reduce_share", "daily_flatten_share", "cvar_method", "cvar_level", "cvar_horizon_hours", "max_cvar",
-    "kelly_fraction", "kelly_prior_sharpe", "kelly_prior_days", "kelly_memory_days", "gap_pct", "stop_slippage_pct",
+    "kelly_fraction", "kelly_prior_sharpe", "kelly_prior_days", "kelly_memory_days", "gap_pct", "basis_gap_pct",
+    "stop_slippage_pct",
     "stress_fall", "stress_rise", "stress_own", "max_stress_loss", "use_gate_daily_loss", "use_gate_drawdown",
     "use_gate_book",
 )  # fmt: skip
@@ -150,7 +153,7 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def resolve(config: BacktestConfig, interval_s: int, n_symbols: int, has_volume: bool = True) -> Resolved:
+def resolve(config: BacktestConfig, interval_s: int, symbols: Sequence[str], has_volume: bool = True) -> Resolved:
     """Return a configuration in the form that the core takes.
 
     ``has_volume`` says whether every symbol has volume, see ``market_of``.
@@ -175,9 +178,10 @@ def resolve(config: BacktestConfig, interval_s: int, n_symbols: int, has_volume:
     market = market_of(own, has_volume)
     side = own.side or ("long" if name == "ema-cross" else None)
     allow_short = system.allow_short if side is None else side == "both"
-    params = system.params()._replace(allow_short=allow_short, gate=own.gate)
+    params = system.params()._replace(allow_short=allow_short, gate=own.gate, underlying=underlyings(symbols))
     if config.is_file:
         params = params._replace(sleeve=int(Sleeve.EXTERNAL))
+    n_symbols = len(symbols)
     instruments = InstrumentTable(
         tick_size=np.zeros(n_symbols),
         lot_size=np.full(n_symbols, own.lot_size),

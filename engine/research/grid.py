@@ -142,7 +142,7 @@ def make_grid(
         chosen = dict(zip(checked, values, strict=True))
         own = config.model_copy(update={"params": config.params | chosen})
         try:
-            resolved = resolve(own, bars.interval_s, len(bars.symbols), volume)
+            resolved = resolve(own, bars.interval_s, bars.symbols, volume)
         except ConfigError as error:
             if "is unknown" in str(error):
                 raise

@@ -41,7 +41,7 @@ def daily_returns(config: BacktestConfig, bars: BarTable, funding: F8 | None) ->
     there = np.isfinite(bars.close_px).sum(axis=0) * bars.interval_s >= MIN_COIN_DAYS * 86_400
     kept = select(bars, tuple(name for name, known in zip(bars.symbols, there, strict=True) if known))
     rates = None if funding is None else np.ascontiguousarray(funding[:, there])
-    resolved = resolve(config, kept.interval_s, len(kept.symbols), has_volume(kept))
+    resolved = resolve(config, kept.interval_s, kept.symbols, has_volume(kept))
     scan = scan_of(kept, rates, resolved, config.cash)
     scan.advance(len(kept.ts_open))
     rows = day_ends(kept.ts_close)

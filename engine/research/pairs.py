@@ -6,9 +6,7 @@ import numpy as np
 
 from engine.domain import F8, I8
 from engine.research.loading import GRID_COLUMNS, BarTable, align, select
-
-SPOT_SUFFIX = ".SPOT"
-"""As in ``engine.strategies.sleeves.state``."""
+from engine.underlyings import SPOT_SUFFIX
 
 
 def _series(bars: BarTable, symbol: str) -> tuple[I8, F8]:

@@ -29,7 +29,6 @@ from engine.research.figures import DAYS_PER_YEAR, btc_column, day_ends
 from engine.research.ledger import Ledger, Trial
 from engine.research.loading import BarTable, load_funding
 from engine.research.montecarlo import block_length, drawn_rows
-from engine.research.pairs import SPOT_SUFFIX
 from engine.research.portfolio_scan import scan_portfolio
 from engine.research.simulation import has_volume, scan_of
 from engine.research.sleeve_evidence import by_day, evidence
@@ -38,6 +37,7 @@ from engine.settings import SystemConfig
 from engine.strategies.portfolio import DEFAULT_SLEEVES, SLEEVES
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
 from engine.strategies.sleeves.state import TAIL
+from engine.underlyings import SPOT_SUFFIX
 
 GOAL_SHARPE, GOAL_DRAWDOWN = 2.0, 0.15
 DRAWS = 1_000
@@ -157,7 +157,7 @@ def row_of(
 
 def simulated(config: BacktestConfig, bars: BarTable, funding: F8 | None) -> SimResult:
     """Return what a built-in strategy does, without judging it: what was tried only has to be counted."""
-    resolved = resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
+    resolved = resolve(config, bars.interval_s, bars.symbols, has_volume(bars))
     scan = scan_of(bars, funding, resolved, config.cash)
     if resolved.params.sleeve == Sleeve.EXTERNAL:
         scan_portfolio(scan, resolved.params, resolved.user_params, bars.symbols)

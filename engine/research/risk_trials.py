@@ -85,7 +85,7 @@ def judged(name: str, symbols: tuple[str, ...], ts_close: I8, equity: F8, weight
 def resolved_for(bars: BarTable, settings: dict[str, Any]) -> Resolved:
     """Return the default configuration with some settings changed, for these bars."""
     config = BacktestConfig(bars=bars, strategy="trend", params=settings)
-    return resolve(config, bars.interval_s, len(bars.symbols), has_volume(bars))
+    return resolve(config, bars.interval_s, bars.symbols, has_volume(bars))
 
 
 def run_window(

@@ -13,6 +13,7 @@ from engine.research.book_risk import Returns, returns_of
 from engine.research.book_stress import Control, HeldBook
 from engine.runtime.gauges import Book
 from engine.settings import SystemConfig
+from engine.underlyings import underlyings
 from storage.database import Database
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def control_of(config: SystemConfig, returns: Returns, symbols: tuple[str, ...])
     columns = [returns.symbols.index(symbol) for symbol in symbols]
     recent = np.nan_to_num(returns.log_return[-MEMORY_HOURS:, columns])
     return Control(
-        config.model_copy(update={"decision_interval": "1h"}).params(),
+        config.model_copy(update={"decision_interval": "1h"}).params()._replace(underlying=underlyings(symbols)),
         np.exp(np.cumsum(recent, axis=0) - recent.sum(axis=0)),
         config.max_daily_loss if config.use_gate_daily_loss else OFF,
         config.max_total_drawdown if config.use_gate_drawdown else OFF,

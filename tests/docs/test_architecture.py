@@ -16,7 +16,7 @@ DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 FOLDERS = ("app", "engine", "storage", "pages", "models")
 REFRESH = "run python scripts/list_modules.py"
 PAGE_MAY_IMPORT = {"app", "engine.domain"}
-CORE_MAY_IMPORT = {"numpy", "numba", "engine.core", "engine.domain", "engine.limits"}
+CORE_MAY_IMPORT = {"numpy", "numba", "engine.core", "engine.domain", "engine.limits", "engine.underlyings"}
 
 
 def listed() -> dict[str, str]:

@@ -10,6 +10,7 @@ from engine.core.state import CLUSTER
 from engine.core.step import new_state, step, warm_up
 from engine.domain import NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
 from engine.settings import SystemConfig
+from engine.underlyings import underlyings
 
 COSTS = Costs(0.0004, 0.0001)
 CASH = 10_000.0
@@ -74,19 +75,22 @@ CASES = [
     ("blend", 3, {}),
     ("trend", 3, {"cvar_horizon_hours": 1.0, "max_cvar": 0.004, "max_net_weight": 0.2, "max_cluster_weight": 0.1}),
     ("external", 3, {"cvar_horizon_hours": 1.0, "cvar_method": "historical", "max_cvar": 0.01, "gap_pct": 0.5}),
+    ("pairs", 4, {"basis_gap_pct": 0.1}),
 ]
 
 
 @pytest.mark.parametrize(("name", "n_symbols", "settings"), CASES)
 def test_scan_equals_repeated_steps(name, n_symbols, settings):
     bars = make_bars(600, n_symbols, seed=n_symbols)
-    strategy = name if name not in ("external", "blend") else "trend"
+    strategy = name if name not in ("external", "blend", "pairs") else "trend"
     params = SystemConfig(
         decision_interval="1h", strategy=strategy, ema_fast=5, ema_slow=20, trend_horizons_hours=(6.0, 24.0),
         volatility_horizon_hours=24.0, **settings,
     ).params()  # fmt: skip
     external = np.full((600, n_symbols), np.nan)
-    if name in ("external", "blend"):
+    if name == "pairs":
+        params = params._replace(underlying=underlyings(("A", "B", "B.SPOT", "A.SPOT")))
+    if name in ("external", "blend", "pairs"):
         given = {"model_share": 0.4} if name == "blend" else {"sleeve": int(Sleeve.EXTERNAL)}
         params = params._replace(**given)
         external = np.random.default_rng(9).normal(0, 0.4, (600, n_symbols))

@@ -21,7 +21,7 @@ BARS = BARS._replace(volume=np.full_like(BARS.close_px, 1e5))
 
 def resolved_of(has_volume=True, **params):
     config = BacktestConfig(bars=BARS, strategy="ema-cross", params={"fast": 5, "slow": 20} | params)
-    return resolve(config, 3600, 2, has_volume)
+    return resolve(config, 3600, ("A", "B"), has_volume)
 
 
 def test_whoever_states_nothing_gets_a_market_that_answers():

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine.core.state import State, new_state
 from engine.domain import F8, I8, Params
+from engine.underlyings import SPOT_SUFFIX, perpetual_of
 
 NAMES = ("trend", "momentum", "carry", "reversal", "models", "tail", "basis")
 """Sleeves in the order of every array over them. ``LEARNED`` of them share the risk; the others have fixed budgets."""
@@ -17,9 +18,6 @@ TREND, MOMENTUM, CARRY, REVERSAL, MODELS, TAIL, BASIS = range(7)
 N_SLEEVES, LEARNED = len(NAMES), 5
 CALM, STORMY = 0, 1
 N_REGIMES = 2
-
-SPOT_SUFFIX = ".SPOT"
-"""Ends the name of the spot leg that belongs to a perpetual: BTCUSDT and BTCUSDT.SPOT."""
 
 # what is kept of the market as a whole: columns of ``Book.market``
 FAST_VARIANCE, SLOW_VARIANCE, SHORT_TRAIL, MARKET_VARIANCE, N_MARKET = range(5)
@@ -122,5 +120,5 @@ def new_book(symbols: tuple[str, ...], params: Params) -> Book:
 def _pair(symbols: tuple[str, ...], name: str) -> int:
     if not name.endswith(SPOT_SUFFIX):
         return -1
-    perp = name.removesuffix(SPOT_SUFFIX)
-    return symbols.index(perp) if perp in symbols else len(symbols)
+    perpetual = perpetual_of(symbols, name)
+    return len(symbols) if perpetual is None else perpetual
