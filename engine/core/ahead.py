@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from engine.core.compiling import kernel_part
 from engine.core.frictions import observe_ranges
-from engine.core.lanes import fetch
+from engine.core.lanes import fetch, first_set
 from engine.core.matching import SimBars
 from engine.core.scanning import SimTrack
 from engine.core.sleeves import ema_after, ema_alpha
@@ -81,8 +81,9 @@ def _write_variance(first: int, end: int, bars: SimBars, ahead: Ahead, venue) ->
 def _write_crossings(first: int, end: int, base: int, bars: SimBars, ahead: Ahead) -> None:
     """Write the bars of [first, end) on which the averages may have crossed, or funding is due: rather too many.
 
-    On those the difference of the averages changes its sign, or is zero. A group of bars is looked at together. What
-    the fill after it will read is fetched from memory meanwhile, because it is far from what was read last.
+    On those the difference of the averages changes its sign, or is zero. A group of bars is looked at together, the
+    lowest byte of its number being the first bar. What the bars and the fills after crossings will read is fetched from
+    memory meanwhile: what is not read on every bar is far from what was read last.
     """
     fast, slow = ahead.fast[first - base : end - base], ahead.slow[first - base : end - base]
     fast_before, slow_before = ahead.fast[first - base - 1 : end - base], ahead.slow[first - base - 1 : end - base]
@@ -96,18 +97,20 @@ def _write_crossings(first: int, end: int, base: int, bars: SimBars, ahead: Ahea
         flags[k] = 0
     ranges, n = ahead.tape.low_px.shape[0] > 0, 0
     for group in range((n_bars + _GROUP - 1) // _GROUP):
-        if ahead.flag_groups[group] != 0:
-            for k in range(_GROUP * group, _GROUP * (group + 1)):
-                if flags[k] != 0:
-                    ahead.crossings[n] = first + k
-                    n += 1
-                    fetch(bars.open_px, first + k + 1)
-                    fetch(ahead.tape.close_px, first + k)
-                    if ranges:
-                        fetch(bars.volume, first + k + 1)
-                        fetch(ahead.tape.low_px, first + k)
-                        if ahead.known:
-                            fetch(ahead.variance, first + k)
+        left = ahead.flag_groups[group]
+        fetch(ahead.tape.close_px, first + _GROUP * group)
+        if ranges:
+            fetch(ahead.tape.low_px, first + _GROUP * group)
+        while left != 0:
+            t = first + _GROUP * group + first_set(left) // _GROUP
+            left &= left - 1
+            ahead.crossings[n] = t
+            n += 1
+            fetch(bars.open_px, t + 1)
+            if ranges:
+                fetch(bars.volume, t + 1)
+                if ahead.known:
+                    fetch(ahead.variance, t)
     ahead.crossings[n] = end
 
 

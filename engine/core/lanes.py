@@ -41,6 +41,18 @@ largest: Any = _of_two("maxnum")
 
 
 @intrinsic
+def _first_set(typing_context, group):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], cgutils.ir.Constant(cgutils.ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+first_set: Any = _first_set
+"""Number of the lowest bit that is set in a number other than 0."""
+
+
+@intrinsic
 def _fetched(typing_context, column, row):  # type: ignore[no-untyped-def]
     """Ask for a row of a column, of one or two dimensions, without waiting for it. Any row may be asked for."""
 
