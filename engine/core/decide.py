@@ -151,7 +151,7 @@ def decide(
     equity = _mark(n_symbols, state, draft, account, cash)
     if equity == equity:
         mark_book(state, equity, ts_close)
-    advance_sleeve(n_symbols, state, close_px, t, params)
+    advance_sleeve(n_symbols, state, close_px, t, params, keep_record)
     standing = _standing(state, equity, account.trading_state, params, keep_record)
     needed = bars_needed(params)
     skippable = params.sleeve == _EMA_CROSS and not keep_record

@@ -97,6 +97,20 @@ def advance_ema_cross(n_symbols: int, state: State, close_px: F8, t: int, params
 
 
 @kernel_part
+def _advance_covariance(n_symbols: int, state: State, alpha: float) -> None:
+    """Do what the end of ``advance_returns`` does where every symbol has a return and has seen enough of them.
+
+    Both halves are worked out, to the same bits: whole rows, several numbers in one instruction, take less time than
+    half of them one by one.
+    """
+    log_return = state.log_return
+    for i in range(n_symbols):
+        row, r_i = state.covariance[i], log_return[i]
+        for j in range(n_symbols):
+            row[j] += alpha * (r_i * log_return[j] - row[j])
+
+
+@kernel_part
 def advance_returns(n_symbols: int, state: State, close_px: F8, t: int, params: Params) -> None:
     """Advance prices, trend trails and the EWMA covariance by bar ``t``, in place.
 
@@ -105,10 +119,12 @@ def advance_returns(n_symbols: int, state: State, close_px: F8, t: int, params: 
     mean zero by assumption. A symbol with NaN keeps all of its state.
     """
     n_horizons = params.trend_horizon_bars.shape[0] if params.sleeve == _TREND else 0
+    alpha_full, even = ema_alpha(params.vol_horizon_bars), True
     for i in range(n_symbols):
         px = close_px[t, i]
         state.log_return[i] = np.nan
         if not px > 0.0:
+            even = False
             continue
         if state.n_bars[i] > 0:
             log_return = math.log(px / state.last_px[i])
@@ -118,7 +134,10 @@ def advance_returns(n_symbols: int, state: State, close_px: F8, t: int, params: 
                 state.trail[i, h] = keep * (state.trail[i, h] + log_return)
         state.n_bars[i] += 1
         state.last_px[i] = px
-    alpha_full = ema_alpha(params.vol_horizon_bars)
+        even = even and state.log_return[i] == state.log_return[i] and 1.0 / (state.n_bars[i] - 1) <= alpha_full
+    if even:
+        _advance_covariance(n_symbols, state, alpha_full)
+        return
     for i in range(n_symbols):
         r_i = state.log_return[i]
         if r_i != r_i:
@@ -163,10 +182,33 @@ def trend_signal(state: State, i: int, params: Params) -> float:
 
 
 @kernel_part
-def advance_sleeve(n_symbols: int, state: State, close_px: F8, t: int, params: Params) -> None:
-    """Advance the configured sleeve, and what the gate remembers of its symbols, by bar ``t``, in place."""
+def _advance_closes(n_symbols: int, state: State, close_px: F8, t: int) -> None:
+    for i in range(n_symbols):
+        if close_px[t, i] > 0.0:
+            state.n_bars[i] += 1
+            state.last_px[i] = close_px[t, i]
+
+
+@kernel_part
+def _limits_book(params: Params) -> bool:
+    """Return whether any rule on the whole book is on that may look at how symbols move, alone or together."""
+    limits = params.risk[0]
+    unlimited = limits["horizon_bars"] == 0 and limits["gap"] == 0.0 and limits["max_net_weight"] == np.inf
+    return not (unlimited and limits["max_cluster_weight"] == np.inf and limits["max_stress_loss"] == np.inf)
+
+
+@kernel_part
+def advance_sleeve(
+    n_symbols: int, state: State, close_px: F8, t: int, params: Params, keep_record: bool
+) -> None:  # fmt: skip
+    """Advance the configured sleeve, and what the gate remembers of its symbols, by bar ``t``, in place.
+
+    Given weights need no covariance where the gate does not, except for the volatility in a decision's record.
+    """
     if params.sleeve == _EMA_CROSS:
         advance_ema_cross(n_symbols, state, close_px, t, params)
+    elif params.sleeve == _EXTERNAL and not keep_record and not (params.gate and _limits_book(params)):
+        _advance_closes(n_symbols, state, close_px, t)
     else:
         advance_returns(n_symbols, state, close_px, t, params)
         if params.risk[0]["horizon_bars"] > 0:

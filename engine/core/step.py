@@ -76,7 +76,7 @@ def _build_warm_up(fingerprint: str) -> Callable[..., Any]:
         _ = fingerprint  # part of the cache key
         fresh = copy_state(state)
         for t in range(close_px.shape[0]):
-            advance_sleeve(fresh.last_px.shape[0], fresh, close_px, t, params)
+            advance_sleeve(fresh.last_px.shape[0], fresh, close_px, t, params, True)
         return fresh
 
     return compiled_warm_up
