@@ -62,12 +62,13 @@ def evidence_of(daily: F8, hold: F8, trend: F8) -> TradingEvidence:
     excess = the intercept of daily on hold and trend, by ordinary least squares; its error allows for days that are
     alike and for volatility that changes (Newey & West, 1987, with the lag 4 (D / 100)^(2/9) of Newey & West, 1994).
 
-    share = m / (m + r), the part of the pair with the largest Sharpe ratio that is not the rule's, where
+    share = shrunk / (aversion * variance of (daily - trend)) is the w that makes (1 - w) trend + w daily the best in
+    mean and variance (Markowitz, 1952), because a position that goes to the models is one that the rule gives up:
 
-    - m = shrunk / v, with shrunk = excess (1 - (1.96 error / excess)^2)+ and v the variance of the part of daily that
-      does not move with the rule: what a thing that adds to a portfolio deserves (Treynor & Black, 1973), its mean
-      shrunk by its error, to zero where it is not sure (the non-negative garrote, Breiman, 1995);
-    - r = mean / variance of the rule - beta m, with no mean below that of ``BAR_SHARPE``.
+    - shrunk = excess (1 - (1.96 error / excess)^2)+, the mean shrunk by its error, to zero where it is not sure (the
+      non-negative garrote, Breiman, 1995);
+    - aversion = mean / variance of the rule, which is what makes the rule's own size the best without models (implied
+      by the position held, as in Black & Litterman, 1992), with no mean below that of ``BAR_SHARPE``.
 
     Examples
     --------
@@ -76,7 +77,7 @@ def evidence_of(daily: F8, hold: F8, trend: F8) -> TradingEvidence:
     >>> evidence_of(0.5 * hold + 0.01 * rng.standard_normal(1000), hold, trend).share
     0.0
     >>> round(evidence_of(0.001 + 0.01 * rng.standard_normal(1000), hold, trend).share, 2)
-    0.49
+    0.06
     """
     n_days = len(daily)
     moved = [bool(n_days) and float(np.std(one)) > 0.0 for one in (daily, hold, trend)]
@@ -109,14 +110,10 @@ def _share(daily: F8, trend: F8, excess: float, error: float) -> float:
     if not (error > 0.0 and excess > SURE_Z * error):
         return 0.0
     variance = float(np.var(trend))
-    beta = float(np.mean((daily - daily.mean()) * (trend - trend.mean()))) / variance
-    own_variance = float(np.var(daily)) - beta * beta * variance
-    if not own_variance > 0.0:
-        return 0.0
-    own = excess * (1.0 - (SURE_Z * error / excess) ** 2) / own_variance
     mean = max(float(trend.mean()), BAR_SHARPE * math.sqrt(variance / DAYS_PER_YEAR))
-    rule = max(mean / variance - beta * own, 0.0)
-    return min(own / (own + rule), MOST_SHARE)
+    shrunk = excess * (1.0 - (SURE_Z * error / excess) ** 2)
+    given_up = mean / variance * float(np.var(daily - trend))
+    return min(shrunk / given_up, MOST_SHARE) if given_up > 0.0 else 0.0
 
 
 def _sharpe(daily: F8) -> float:

@@ -160,7 +160,8 @@ def _shares_section(result: dict[str, Any]) -> list[str]:
         "Excess: the intercept of the daily returns on those of holding every symbol and of the trend rule, in "
         "brackets with Newey and West's error. The share is what `models/earned.py` makes of it, over the whole "
         "walk; nothing that is not surely above zero has one. The row with the share by evidence, above, gives the "
-        "ensemble in each month only what the days before it had earned.",
+        "ensemble in each month only what the days before it had earned. All are means over seeds, so that a single "
+        "seed can give a share.",
         _share_sentence(result),
         _shares(result),
     ]

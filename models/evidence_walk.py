@@ -37,7 +37,7 @@ def usual_terms(panel: Panel) -> Terms:
     interval_s = round(float(np.median(np.diff(panel.ts_close))) / NS_PER_S)
     has_volume = bool((np.nan_to_num(panel.volume) > 0.0).any(axis=0).all())
     config = BacktestConfig(data=Path(), params=GATES_OFF)  # the bars are here already: no path is read
-    found = resolve(config, interval_s, len(panel.symbols), has_volume)
+    found = resolve(config, interval_s, panel.symbols, has_volume)
     bars = SimBars(
         panel.ts_close, panel.open_px, panel.close_px, funding_due(panel), panel.high_px, panel.low_px, panel.volume
     )

@@ -73,11 +73,14 @@ def test_shares_of_given_days_by_hand():
     skilled = evidence_of(0.002 + hold + noise, hold, trend)
     assert skilled.error == pytest.approx(0.01 / np.sqrt(800), rel=0.15)
     assert skilled.excess == pytest.approx(0.002, abs=3 * skilled.error)
-    # by hand: it moves with holding, so the variance is 2e-4; the rule has a Sharpe ratio of 1.6 with 0.01 a day
+    # by hand: daily - trend has a variance of 3e-4, and the rule a Sharpe ratio of 1.6 with 0.01 a day
     shrunk = skilled.excess * (1.0 - (1.96 * skilled.error / skilled.excess) ** 2)
-    own, rule = shrunk / 2e-4, 1.6 / np.sqrt(365.0) / 0.01
-    assert skilled.share == pytest.approx(min(own / (own + rule), MOST_SHARE), abs=0.06)
-    assert 0.2 < skilled.share <= MOST_SHARE
+    aversion = 1.6 / np.sqrt(365.0) / 0.01
+    assert skilled.share == pytest.approx(min(shrunk / (aversion * 3e-4), MOST_SHARE), rel=0.3)
+    small = evidence_of(0.1 * (0.002 + noise), hold, trend)  # as sure, but ten times smaller
+    assert small.share == pytest.approx(0.1 * shrunk / (aversion * 1.01e-4), rel=0.3)
+    tiny = evidence_of(0.01 * (0.002 + noise), hold, trend)  # and a hundred times: it may not halve the rule
+    assert 0.0 < tiny.share < 0.03
     assert evidence_of(0.02 + noise, hold, trend).share == MOST_SHARE
 
 
