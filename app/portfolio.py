@@ -13,6 +13,7 @@ from app.formats import moment, number, percent
 from app.performance import utc_times
 from app.tables import Column
 
+RUNNING = "running"
 SENTENCES = {
     "trend": "follows each coin's own moves over days and weeks",
     "momentum": "holds what rose more than the rest against what rose less",
@@ -81,14 +82,9 @@ def now_caption(answer: dict[str, Any]) -> str:
     )
 
 
-def is_running(run: dict[str, Any] | None) -> bool:
-    """Return whether a comparison is being made."""
-    return run is not None and run["status"] == "running"
-
-
-def progress_line(run: dict[str, Any], every_s: float) -> str:
+def progress_line(run_id: str, run: dict[str, Any], every_s: float) -> str:
     """Return how far a comparison is."""
-    return f"{run['run_id']} · {percent(run['progress'] or 0.0, 0)} done · asked every {every_s:g} s"
+    return f"{run_id} · {percent(run['progress'] or 0.0, 0)} done · asked every {every_s:g} s"
 
 
 def ended_sentence(run: dict[str, Any] | None, report: dict[str, Any] | None) -> str:

@@ -34,8 +34,8 @@ def sleeves(client: EngineClient) -> None:
 def _compared(client: EngineClient, run: dict[str, Any] | None, report: dict[str, Any] | None) -> None:
     title, button = st.columns([4, 1], vertical_alignment="bottom")
     title.subheader("Sleeves and optimisers compared")
-    if portfolio.is_running(run):
-        _progress(client)
+    if run is not None and run["status"] == portfolio.RUNNING:
+        _progress(client, run["run_id"])
     else:
         button.button("Compare now", icon=":material/balance:", on_click=_compare, args=(client,), width="stretch",
                       key="portfolio.compare",
@@ -63,14 +63,14 @@ def _compared(client: EngineClient, run: dict[str, Any] | None, report: dict[str
 
 
 @st.fragment(run_every=POLL_S)
-def _progress(client: EngineClient) -> None:
+def _progress(client: EngineClient, run_id: str) -> None:
     """How far the comparison is, with a button to cancel it; draws the page anew at its end."""
     with widgets.known("Comparison"):
-        run = client.portfolio()["comparison"]
-    if not portfolio.is_running(run):
+        run = client.run_status(run_id)
+    if run["status"] != portfolio.RUNNING:
         st.rerun()
     bar_at, button_at = st.columns([6, 1], vertical_alignment="bottom")
-    bar_at.progress(float(run["progress"] or 0.0), text=portfolio.progress_line(run, POLL_S))
+    bar_at.progress(float(run["progress"] or 0.0), text=portfolio.progress_line(run_id, run, POLL_S))
     button_at.button("Cancel", key="portfolio.cancel", on_click=_cancel, args=(client,), width="stretch",
                      help="The comparison below stays as it is")  # fmt: skip
 

@@ -170,7 +170,7 @@ class FakeBooks:
     def run_state(self, run_id: str) -> dict:
         """Runs take two seconds; a path that does not exist makes one fail."""
         run = self.runs[run_id]
-        progress = min((time.time_ns() - run["ts_started"]) / 2e9, 1.0)
+        progress = min(max((time.time_ns() - run["ts_started"]) / 2e9, 0.0), 1.0)
         if run["cancelled"]:
             return {"status": "cancelled", "progress": progress, "message": "Cancelled by you."}
         if run["config"].get("source") == "path":

@@ -64,15 +64,19 @@ class FakePortfolio:
     def act_portfolio_compare(self, body):
         if self.portfolio_refusal:
             raise refuse(self.portfolio_refusal)
+        self.books.start_run("portfolio-1", {}, "portfolio")
+        self.books.runs["portfolio-1"]["ts_started"] += NS_PER_DAY  # goes on until finish_comparison
         self.comparison = {"run_id": "portfolio-1", "status": "running", "progress": 0.4, "error": None,
                            "ts_started": time.time_ns(), "ts_finished": None}  # fmt: skip
         return {"run_id": "portfolio-1"}
 
     def act_portfolio_cancel(self, body):
+        self.act_run_cancel({"run_id": "portfolio-1"})
         self.comparison |= {"status": "cancelled"}
         return {"status": "cancelling", "progress": 0.4, "message": ""}
 
     def finish_comparison(self):
         """Let the comparison that goes on come to its end."""
+        self.books.runs["portfolio-1"]["ts_started"] = 0
         self.comparison |= {"status": "done", "progress": 1.0}
         self.portfolio_report = report()

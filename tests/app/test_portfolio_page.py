@@ -62,8 +62,10 @@ def test_a_comparison_goes_on_without_its_page_and_can_be_cancelled(running):
     engine.comparison |= {"status": "failed", "error": "the run's process ended without a result"}
     failed = " ".join(each.value for each in page("portfolio").run().warning)
     assert "failed: the run's process ended" in failed
-    running_now = engine.comparison | {"status": "running", "run_id": "portfolio-1"}
-    assert portfolio.progress_line(running_now, 2) == f"portfolio-1 · {percent(0.4, 0)} done · asked every 2 s"
+    assert (
+        portfolio.progress_line("portfolio-1", {"progress": 0.4}, 2)
+        == f"portfolio-1 · {percent(0.4, 0)} done · asked every 2 s"
+    )
 
 
 def test_without_a_decision_of_the_portfolio_the_page_says_what_is_in_force():

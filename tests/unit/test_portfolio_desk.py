@@ -25,6 +25,17 @@ def store(tmp_path):
     made.close()
 
 
+def recorded(store, bars):
+    """Put bars on the record as hourly candles."""
+    rows = [
+        {"symbol": symbol, "interval": "1h", "ts_open": int(bars.ts_open[t]), "open_px": bars.open_px[t, i],
+         "high_px": bars.high_px[t, i], "low_px": bars.low_px[t, i], "close_px": bars.close_px[t, i], "volume": 1.0}
+        for i, symbol in enumerate(bars.symbols) for t in range(len(bars.ts_open))
+    ]  # fmt: skip
+    store.append_durable("bars", rows).result(30)
+    return bars
+
+
 def said(share, net=0.001):
     return {"trend": {"share": share, "net": net, "awake": True, "held": [0.5, -0.25]},
             "tail": {"share": 0.25, "net": -0.0004, "awake": False, "held": [0.0, 0.0]}}  # fmt: skip
@@ -50,13 +61,7 @@ def test_a_record_without_portfolio_or_candles_says_so(store):
 
 
 def test_the_record_gives_candles_and_funding(store):
-    bars = walk(50, symbols=("BTCUSDT", "ETHUSDT"), seed=1)
-    rows = [
-        {"symbol": symbol, "interval": "1h", "ts_open": int(bars.ts_open[t]), "open_px": bars.open_px[t, i],
-         "high_px": bars.high_px[t, i], "low_px": bars.low_px[t, i], "close_px": bars.close_px[t, i], "volume": 1.0}
-        for i, symbol in enumerate(bars.symbols) for t in range(50)
-    ]  # fmt: skip
-    store.append_durable("bars", rows).result(30)
+    bars = recorded(store, walk(50, symbols=("BTCUSDT", "ETHUSDT"), seed=1))
     settled = {"symbol": "ETHUSDT", "ts_funding": int(bars.ts_close[20]), "rate": 0.0003, "mark_px": 1.0}
     store.append_durable("funding", [settled]).result(30)
     found, rates = _hourly(store, ("BTCUSDT", "ETHUSDT", "NEWUSDT"))
@@ -74,13 +79,7 @@ async def test_a_comparison_is_a_job_that_is_watched_cancelled_and_never_run_twi
     assert (await desk.questions["portfolio"]({}))["comparison"] is None
     with pytest.raises(CommandRefused, match="nothing to cancel"):
         await desk.orders["portfolio.cancel"]({})
-    bars = walk(600, symbols=("AUSDT", "BUSDT"), seed=1)
-    rows = [
-        {"symbol": symbol, "interval": "1h", "ts_open": int(bars.ts_open[t]), "open_px": bars.open_px[t, i],
-         "high_px": bars.high_px[t, i], "low_px": bars.low_px[t, i], "close_px": bars.close_px[t, i], "volume": 1.0}
-        for i, symbol in enumerate(bars.symbols) for t in range(600)
-    ]  # fmt: skip
-    store.append_durable("bars", rows).result(30)
+    recorded(store, walk(600, symbols=("AUSDT", "BUSDT"), seed=1))
     first, second = await asyncio.gather(*(desk.orders["portfolio.compare"]({}) for _ in range(2)))
     assert first == second
     assert (await desk.questions["portfolio"]({}))["comparison"]["status"] == "running"
