@@ -24,13 +24,13 @@ def form(sources: dict[str, str]) -> dict[str, Any]:
                                help="The account's own record, or a finished backtest")
     }  # fmt: skip
     with st.form("goal.form", border=True, enter_to_submit=True):
-        first, second = st.columns(2)
-        values["equity"] = first.number_input(
+        values["equity"] = st.number_input(
             "From, USDT", 1.0, MOST_USDT, None, 1_000.0, format="%.0f", key="goal.equity", placeholder="now",
             help="Empty: the account's equity now, or the backtest's opening cash",
         )  # fmt: skip
-        values["target"] = second.number_input("To, USDT", 1.0, MOST_USDT, 1_000_000.0, 10_000.0, format="%.0f",
-                                               key="goal.target")  # fmt: skip
+        values["target"] = st.number_input("To, USDT", 1.0, MOST_USDT, 1_000_000.0, 10_000.0, format="%.0f",
+                                           key="goal.target")  # fmt: skip
+        first, second = st.columns(2)
         values["by"] = first.date_input("By, UTC", goal.first_date(today), min_value=today + timedelta(days=1),
                                         key="goal.by")  # fmt: skip
         values["leverage"] = second.number_input("Leverage, ×", 0.1, 20.0, 1.0, 0.5, format="%g", key="goal.leverage",

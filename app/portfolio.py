@@ -142,7 +142,8 @@ def cost_sentence(report: dict[str, Any]) -> str:
     own = report["costs"].removeprefix("own ")
     if own == report["costs"]:
         return f"{rate}, as assumed: there are too few fills of our own."
-    return f"{rate}, by the fit to our own fills ({own})."
+    kind = " These are fills of the practice exchange: real ones may be dearer." if own.endswith("paper") else ""
+    return f"{rate}, by the fit to our own fills ({own}).{kind}"
 
 
 def shares_figure(ts_ns: Any, shares: dict[str, Any]) -> go.Figure:
