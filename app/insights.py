@@ -287,7 +287,7 @@ def offer_sentence(offer: dict[str, Any]) -> str:
     return (
         f"{offer['why']} Training on {number(offer['symbols'], 0)} symbols and {number(offer['bars'], 0)} bars takes "
         f"about {number(max(offer['minutes'], 1.0), 0)} minutes in a process of its own; trading goes on meanwhile. "
-        "What is learned gets weight only as far as it shows skill out of sample."
+        "What is learned counts in decisions only as far as its positions earned it, net, on bars it had not seen."
     )
 
 

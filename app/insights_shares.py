@@ -37,10 +37,10 @@ def share_rows(overview: dict[str, Any]) -> pd.DataFrame:
 
 
 def share_lines(overview: dict[str, Any]) -> list[str]:
-    """Return a line for all that models count now, then one for each that trades, with the reason."""
+    """Return a line for all that models count now, then one for each that trades and is not in it yet."""
     lines = [f"Of a decision, models have {percent(overview['share'], 0)}. {overview['why']}"]
     return lines + [
         f"**{row['name']}**, {ROLE_WORD.get(row['role'], row['role'])}: {reason(row)}."
         for row in overview["models"]
-        if row["name"] in TRADERS
+        if row["name"] in TRADERS and reason(row) not in overview["why"]
     ]

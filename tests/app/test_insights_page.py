@@ -125,6 +125,8 @@ def test_scoreboard_says_what_positions_earned_of_a_decision_and_why(engine, ove
     said = texts(page("insights", view="Scoreboard").run())
     assert "Of a decision, models have 25" in said
     assert "**ensemble**, in force: trading skill: +9.0 % a year (+2.0 to +16.0)" in said
+    told = overview | {"why": f"Forecasters: {overview['models'][-1]['why_weight']}."}
+    assert len(insights_shares.share_lines(told)) == 1  # nothing is said twice
     (row,) = insights_shares.share_rows(overview).to_dict("records")
     assert (row["name"], row["days"], row["share"]) == ("ensemble", 420, "25\u202f%")
     assert row["excess"].endswith("9.0 (2.0 … 16.0)")
