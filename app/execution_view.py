@@ -36,22 +36,22 @@ def running(client: EngineClient) -> None:
 def _card(client: EngineClient, parent: dict[str, Any], now_ns: int) -> None:
     number = parent["parent_id"]
     with st.container(border=True):
-        title, *places = st.columns([5, 1, 1, 1, 1.2], vertical_alignment="center")
-        title.markdown(f"**{execution.title_of(parent)}**")
         is_paused = parent["status"] == "PAUSED"
-        _button(places[0], client, "pause", parent, parent["status"] == "WORKING", ":material/pause:")
-        _button(places[1], client, "resume", parent, is_paused, ":material/play_arrow:")
-        _button(places[2], client, "cancel", parent, parent["status"] in ("WORKING", "PAUSED"), ":material/close:")
-        with places[3].popover("Change", icon=":material/edit:", width="stretch"):
-            _change_form(client, parent)
+        with st.container(horizontal=True, vertical_alignment="center"):  # the buttons go below where there is no room
+            st.markdown(f"**{execution.title_of(parent)}**", width="stretch")
+            _button(client, "pause", parent, parent["status"] == "WORKING", ":material/pause:")
+            _button(client, "resume", parent, is_paused, ":material/play_arrow:")
+            _button(client, "cancel", parent, parent["status"] in ("WORKING", "PAUSED"), ":material/close:")
+            with st.popover("Change", icon=":material/edit:"):
+                _change_form(client, parent)
         st.progress(execution.share_of(parent), execution.state_of(parent, now_ns))
         widgets.figure(execution_charts.progress_figure(parent, now_ns), key=f"execution.progress.{number}")
 
 
-def _button(place: Any, client: EngineClient, action: str, parent: dict[str, Any], may: bool, icon: str) -> None:
+def _button(client: EngineClient, action: str, parent: dict[str, Any], may: bool, icon: str) -> None:
     number = parent["parent_id"]
-    place.button(
-        action.capitalize(), icon=icon, key=f"execution.{action}.{number}", disabled=not may, width="stretch",
+    st.button(
+        action.capitalize(), icon=icon, key=f"execution.{action}.{number}", disabled=not may,
         on_click=_act, args=(client, action, number),
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _act(client: EngineClient, action: str, number: int, **changes: Any) -> None
 def _change_form(client: EngineClient, parent: dict[str, Any]) -> None:
     number = parent["parent_id"]
     with st.form(f"execution.change.{number}", border=False):
-        st.number_input("Quantity", min_value=0.0, value=None, format="%.6f", key=f"execution.qty.{number}",
+        st.number_input("Quantity, base", min_value=0.0, value=None, format="%.6f", key=f"execution.qty.{number}",
                         placeholder=f"{parent['qty']:g}")  # fmt: skip
         st.number_input("Limit price, USDT", min_value=0.0, value=None, key=f"execution.limit.{number}")
         st.number_input("Minutes from now", min_value=0.0, value=None, key=f"execution.minutes.{number}")
