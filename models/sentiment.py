@@ -62,18 +62,21 @@ class SentimentSkill(NamedTuple):
 
     @property
     def share(self) -> float:
-        """What it earned of a decision: z^2 / (1 + z^2) of a sure correlation above zero, else 0.
+        """What it earned of a decision: its correlation, shrunk by its error, rho (1 - (1.96 error / rho)^2), else 0.
+
+        What a forecast can earn grows with its correlation (Grinold, 1989), so one that is surely there and small gets
+        little. Costs are not in it.
 
         Examples
         --------
-        >>> SentimentSkill(0.12, 0.04, 600).share
-        0.9
+        >>> round(SentimentSkill(0.12, 0.04, 600).share, 4)
+        0.0688
         >>> SentimentSkill(0.04, 0.04, 600).share
         0.0
         """
         z = self.correlation / self.error if self.error > 0.0 else 0.0
         known = self.n_judged >= FEWEST_JUDGED and z >= SURE_Z
-        return round(z * z / (1.0 + z * z), 9) if known else 0.0
+        return self.correlation * (1.0 - (SURE_Z / z) ** 2) if known else 0.0
 
 
 @lru_cache(maxsize=1)

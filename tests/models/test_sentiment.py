@@ -58,7 +58,9 @@ def test_skill_is_by_days_and_none_is_no_share():
     assert "not told apart from chance" in why(chance)
     found = skill_of(scores, scores + 0.5 * rng.standard_normal(n_each), days)
     assert found.error == pytest.approx(1.0 / np.sqrt(148))  # of days, not of headlines
-    assert found.share > 0.9
+    shrunk = found.correlation * (1.0 - (1.96 * found.error / found.correlation) ** 2)
+    assert found.share == pytest.approx(shrunk, rel=0.01)
+    assert 0.5 < found.share < found.correlation
     assert "beyond doubt" in why(found)
     few = skill_of(scores[:100], scores[:100], days[:100])
     assert (few.correlation, few.share) == (pytest.approx(1.0), 0.0)
