@@ -20,6 +20,9 @@ from engine.domain import F8, I8, N_RULES, Params
 BLOCK_BARS = 2048
 """Bars that are looked at together: few enough to stay in the fastest cache."""
 
+FETCHED_AHEAD = 2
+"""Crossings between what is decided and what is fetched from memory for later."""
+
 _GROUP = 8  # flags of a byte each that are looked at as one number
 
 
@@ -35,7 +38,7 @@ class Ahead(NamedTuple):
     variance: F8  # of one bar's log return as the venue knows it after each bar, likewise; (0,) with plain costs
     flags: npt.NDArray[np.uint8]  # (BLOCK_BARS + _GROUP,) scratch: 1 on bars that are not passed over
     flag_groups: I8  # the same memory, _GROUP flags each
-    crossings: I8  # (BLOCK_BARS + 1,) scratch: bars of a block that are not passed over, closed by the block's end
+    crossings: I8  # (BLOCK_BARS + 1 + FETCHED_AHEAD,) scratch: bars that are not passed over, closed by the end
     marks: I8  # (D + 1,) bars whose equity is wanted where not every bar's is, closed by T
     marked: F8  # (D,) that equity, ccy
     next_mark: I8  # (1,) index into ``marks``
@@ -78,12 +81,12 @@ def _write_variance(first: int, end: int, bars: SimBars, ahead: Ahead, venue) ->
 
 
 @kernel_part
-def _write_crossings(first: int, end: int, base: int, bars: SimBars, ahead: Ahead) -> None:
+def _write_crossings(first: int, end: int, base: int, ahead: Ahead) -> None:
     """Write the bars of [first, end) on which the averages may have crossed, or funding is due: rather too many.
 
     On those the difference of the averages changes its sign, or is zero. A group of bars is looked at together, the
-    lowest byte of its number being the first bar. What the bars and the fills after crossings will read is fetched from
-    memory meanwhile: what is not read on every bar is far from what was read last.
+    lowest byte of its number being the first bar. The prices that the bars between crossings are measured with are
+    fetched from memory meanwhile.
     """
     fast, slow = ahead.fast[first - base : end - base], ahead.slow[first - base : end - base]
     fast_before, slow_before = ahead.fast[first - base - 1 : end - base], ahead.slow[first - base - 1 : end - base]
@@ -106,24 +109,35 @@ def _write_crossings(first: int, end: int, base: int, bars: SimBars, ahead: Ahea
             left &= left - 1
             ahead.crossings[n] = t
             n += 1
-            fetch(bars.open_px, t + 1)
-            if ranges:
-                fetch(bars.volume, t + 1)
-                if ahead.known:
-                    fetch(ahead.variance, t)
     ahead.crossings[n] = end
+    for k in range(FETCHED_AHEAD):
+        ahead.crossings[n + 1 + k] = end
+
+
+@kernel_part
+def fetch_for(t: int, bars: SimBars, ahead: Ahead, has_volatility: bool) -> None:
+    """Fetch from memory what the decision on bar ``t`` and a fill on the next one read, far from what was read last.
+
+    For one crossing at a time: asked for together, much of a block's is not there when its turn comes.
+    """
+    fetch(bars.open_px, t + 1)
+    if has_volatility:
+        fetch(bars.volume, t + 1)
+        if ahead.known:
+            fetch(ahead.variance, t - 1)
+            fetch(ahead.variance, t)
 
 
 @kernel_part
 def look_at(first, end, bars, ahead, state, venue, params, has_volatility):  # type: ignore[no-untyped-def]
     """Write averages, variance and crossings of a block; return the bar that index 0 of the former stands for."""
     if ahead.known:
-        _write_crossings(first, end, 0, bars, ahead)
+        _write_crossings(first, end, 0, ahead)
         return 0
     _write_averages(first, end, ahead, state, params)
     if has_volatility:
         _write_variance(first, end, bars, ahead, venue)
-    _write_crossings(first, end, first - 1, bars, ahead)
+    _write_crossings(first, end, first - 1, ahead)
     return first - 1
 
 
@@ -149,6 +163,6 @@ def new_ahead(bars: SimBars, track: SimTrack, skips: bool, ranges: bool) -> Ahea
     tape = Tape(flat_column(bars.close_px), low_px, high_px, True, track.equity, track.weight.reshape(-1))
     return Ahead(
         skips, False, tape, flat_column(bars.funding_rate), np.empty(block), np.empty(block), np.empty(block), flags,
-        flags.view(np.int64), np.empty(block, dtype=np.int64), np.zeros(1, dtype=np.int64), nothing,
+        flags.view(np.int64), np.empty(block + FETCHED_AHEAD, dtype=np.int64), np.zeros(1, dtype=np.int64), nothing,
         np.zeros(1, dtype=np.int64), np.zeros((N_RULES, 3), dtype=np.int64), new_tally(0.0),
     )  # fmt: skip

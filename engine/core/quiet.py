@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from engine.core.ahead import BLOCK_BARS, has_prices, look_at
+from engine.core.ahead import BLOCK_BARS, FETCHED_AHEAD, fetch_for, has_prices, look_at
 from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
 from engine.core.frictions import Assumptions
 from engine.core.private import (
@@ -230,6 +230,8 @@ def _scan_with_skips(  # type: ignore[no-untyped-def]
                 n += 1
             crossing = ahead.crossings[n]
         decides = (t == crossing) | (t == noisy)
+        if looked and t == crossing and opened != t:
+            fetch_for(ahead.crossings[n + FETCHED_AHEAD], bars, ahead, has_volatility)
         if opened != t and (decides or _waits(venue)):
             if account.money[0]["n_fills"] > last_fill:
                 return t
