@@ -299,6 +299,9 @@ class Loop:
             memory |= self.decider.memory()
         if all(math.isfinite(value) for value in (decision.peak_equity, day_open)):
             self.store.remember(self.session.risk_key, memory)
+        learned = None if self.decider is None or self.decider.portfolio is None else self.decider.portfolio.learned()
+        if learned is not None:
+            self.store.remember(self.session.sleeves_key, learned)
 
     # upkeep ------------------------------------------------------------------------------------------------------
 

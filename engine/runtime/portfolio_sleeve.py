@@ -2,7 +2,8 @@
 
 A backtest is told each settlement at the close at or after it. Live, the same is put together from what the venue
 announces: a rate counts as settled at the first close at or after its moment, as it was announced at the close before.
-Settlements of earlier hours come from the record, so a restart does not forget them.
+Settlements of earlier hours come from the record, so a restart does not forget them, and neither does it forget what
+each sleeve has earned: that is put back at the bar after which it was recorded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from engine.domain import F8, I8, MarkPrice, Params
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
+from engine.strategies.sleeves.memory import is_learned, learned_of, take_up
 from engine.strategies.sleeves.state import NAMES
 
 _NEVER = 2**62
@@ -43,6 +45,8 @@ class PortfolioSleeve:
         self._announced: dict[str, tuple[int, float]] = {}
         self._answer: tuple[int, F8] | None = None
         self._told: Told | None = None
+        self._ts_seen = 0  # ns, close of the newest bar
+        self._kept: Mapping[str, Any] | None = None  # what was learned before a restart, until its bar is reached
 
     @property
     def history(self) -> int:
@@ -54,6 +58,47 @@ class PortfolioSleeve:
         self.runner.book, self.runner.n_bars = other.runner.book, other.runner.n_bars
         self._settled, self._announced = other._settled, other._announced
         self._answer, self._told = None, other._told
+        self._ts_seen, self._kept = other._ts_seen, other._kept
+
+    def learned(self) -> dict[str, Any] | None:
+        """Return what ``resume`` takes back after a restart; None before there is anything to keep.
+
+        Known at: the close of the newest bar seen.
+        """
+        if self._ts_seen == 0 or self._kept is not None:
+            return None
+        return {"ts": self._ts_seen, "of": self._identity(), **learned_of(self.runner.book)}
+
+    def resume(self, kept: Mapping[str, Any] | None) -> None:
+        """Take up what ``learned`` gave before a restart, at the bar after which it was given.
+
+        Bars up to that one bring back the memories of prices only; those after it are learned from as usual. A record
+        of other sleeves, parameters, symbols or bars, or one that is damaged, is left alone: the history decides then.
+        """
+        fits = kept is not None and kept.get("of") == self._identity() and is_learned(kept)
+        self._kept = kept if fits and isinstance(kept.get("ts"), int) else None  # type: ignore[union-attr]
+
+    def _identity(self) -> dict[str, Any]:
+        runner = self.runner
+        return {
+            "symbols": list(runner.symbols), "bars_per_year": runner.bars_per_year,
+            "parameters": runner.own.model_dump(mode="json"),
+        }  # fmt: skip
+
+    def _advance(self, ts_close: I8, close_px: F8, due: F8, given: F8 | None = None) -> Told:
+        """Advance over bars; where the record from before a restart ends among them, take it up there."""
+        kept, self._ts_seen = self._kept, int(ts_close[-1])
+        if kept is None or int(kept["ts"]) > ts_close[-1]:
+            return self.runner.advance(ts_close, close_px, due, given)
+        at = int(np.searchsorted(ts_close, kept["ts"], side="right"))
+        before, after = (
+            (ts_close[part], close_px[part], due[part], None if given is None else given[part])
+            for part in (slice(0, at), slice(at, None))
+        )
+        told = self.runner.advance(*before)
+        take_up(self.runner.book, kept)
+        self._kept = None
+        return self.runner.advance(*after) if at < len(ts_close) else told
 
     def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take settlements from the record: ``symbol``, ``ts_funding`` (ns) and ``rate`` (fraction)."""
@@ -66,7 +111,7 @@ class PortfolioSleeve:
     def see(self, ts_close: I8, close_px: F8) -> None:
         """Take closed bars (T, N) from before the next decision."""
         if len(ts_close):
-            self._told = self.runner.advance(ts_close, close_px, self._due(ts_close))
+            self._told = self._advance(ts_close, close_px, self._due(ts_close))
 
     def _due(self, ts_close: I8) -> F8:
         """Return remembered rates due at each close (T, N), NaN for a symbol of which none is known."""
@@ -109,7 +154,9 @@ class PortfolioSleeve:
             mark = marks.get(symbol)
             if mark is not None and mark.ts_next_funding > ts_close and np.isfinite(mark.funding_rate):
                 self._announced[symbol] = (mark.ts_next_funding, mark.funding_rate)
-        self._told = self.runner.advance(
+        if self._kept is not None and int(self._kept["ts"]) > ts_close:
+            self._kept = None  # of a clock that is ahead of this one
+        self._told = self._advance(
             times, np.asarray(close_px)[None, :], due, None if given is None else given[None, :]
         )  # fmt: skip
         self._answer = ts_close, self._told.weight[0] * self._share

@@ -35,6 +35,12 @@ class Session:
         """Key of the risk memory in table ``settings``."""
         return f"risk:{self.account_key}"
 
+    @property
+    def sleeves_key(self) -> str:
+        """Key of what the portfolio's sleeves have earned: it belongs to a market, and made-up ones begin anew."""
+        made_up = self.market_source in ("simulated", "replay")
+        return f"sleeves:{self.account_key if made_up else self.market_source}"
+
 
 def open_session(
     store: Database, mode: Mode, market_source: str, speed: float, account: str, started_ns: int

@@ -37,6 +37,7 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
             history = {s: [bar for bar in bars if bar.ts_open < newest_ts] for s, bars in history.items()}
         if decider.portfolio is not None:
             decider.portfolio.remember(engine.store.rows("SELECT symbol, ts_funding, rate FROM funding"))
+            decider.portfolio.resume(engine.store.recall(engine.session.sleeves_key))
         decider.warm_up(history)
         remember_filters(engine.store, engine.instruments, config.symbols)
         await asyncio.to_thread(decider.catch_up)

@@ -119,6 +119,11 @@ class PortfolioRunner:
         """Volatility of a day at the target, fraction: what a sleeve's daily return is measured in."""
         return self._rules.day_volatility
 
+    @property
+    def bars_per_year(self) -> float:
+        """Bars a year of the run: what tells a decision every minute from one every hour."""
+        return self._params.bars_per_year
+
     def takes_part(self, name: str) -> bool:
         """Return whether a sleeve is among those that were asked for."""
         return name in self.own.sleeves

@@ -71,6 +71,71 @@ def test_live_is_told_the_same_settlements_as_a_backtest_and_says_the_same_bit_f
     json.dumps(sleeve.record(), allow_nan=False)
 
 
+def restarted(kept, seen, first=0, own=OWN):
+    """A sleeve that begins again on the newest bars before ``seen``."""
+    sleeve, _ = a_sleeve(own=own)
+    ts_close, closes, _ = tape(400)
+    sleeve.resume(kept)
+    sleeve.see(ts_close[first:seen], closes[first:seen])
+    return sleeve
+
+
+def learned(sleeve):
+    book = sleeve.runner.book
+    return [book.loss.copy(), book.gap.copy(), book.share.copy(), book.regime.copy(), book.day.copy()]
+
+
+def test_a_restart_gives_the_shares_of_a_run_that_was_never_interrupted():
+    own = {"sleeves": "trend+momentum", "momentum_hours": 4.0}
+    ts_close, closes, _ = tape(400)
+    at = 24 * 14 + 7  # in the middle of a day
+    whole = restarted(None, at, own=own)
+    kept = json.loads(json.dumps(whole.learned(), allow_nan=False))
+    again, forgetful = restarted(kept, at, 200, own), restarted(None, at, 200, own)
+    for mine, theirs in zip(learned(again), learned(whole), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert not np.allclose(forgetful.runner.book.share, whole.runner.book.share, atol=0.01)
+    assert again.learned() == whole.learned()
+    for t in range(at, 400):  # and goes on like it: the sleeves' own books have forgotten where they began
+        for sleeve in (whole, again):
+            sleeve.decide(int(ts_close[t]), closes[t], {})
+    for mine, theirs in zip(learned(again), learned(whole), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0.02)
+
+
+def test_a_restart_learns_from_the_hours_that_it_was_away_and_not_twice_from_the_others():
+    own = {"sleeves": "trend+momentum", "momentum_hours": 4.0}
+    ts_close, closes, _ = tape(400)
+    before = restarted(None, 300, own=own)
+    kept = before.learned()
+    whole, away = restarted(None, 380, own=own), restarted(kept, 380, 150, own)
+    for mine, theirs in zip(learned(away), learned(whole), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0.02)
+    again = restarted(kept, 299, 150, own)  # the bar that was decided on last is decided on again
+    assert again.learned() is None  # nothing to keep yet: what there is would be older
+    again.decide(int(ts_close[299]), closes[299], {})
+    assert again.learned() == before.learned()
+
+
+@pytest.mark.parametrize("change", [
+    {"of": {}}, {"loss": [[1.0]]}, {"gap": [float("nan"), 1.0]}, {"share": "x"}, {"ts": None}, {"day": None},
+])  # fmt: skip
+def test_a_record_of_something_else_or_damaged_is_left_alone(change):
+    kept = restarted(None, 300).learned()
+    for given in (kept | change, None, {}):
+        fresh = restarted(given, 350, 100)
+        for mine, theirs in zip(learned(fresh), learned(restarted(None, 350, 100)), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_record_of_a_later_clock_is_dropped():
+    ts_close, closes, _ = tape(400)
+    kept = restarted(None, 390).learned()
+    early = restarted(kept, 200)
+    early.decide(int(ts_close[200]), closes[200], {})
+    assert early.learned()["ts"] == ts_close[200]
+
+
 def test_the_capital_ladder_scales_wishes_and_not_what_is_learned():
     (whole, _), (half, _) = a_sleeve(), a_sleeve(0.5)
     ts_close, closes, _ = tape()
