@@ -14,7 +14,7 @@ import numpy as np
 from engine.core.compiling import kernel, kernel_apart, kernel_part
 from engine.core.drafts import Draft, weight_verdict, write_verdict
 from engine.core.kelly import learn_edge, worth_volatility
-from engine.core.netting import basis_loss, gap_weight, largest_gap_weight, netted_with
+from engine.core.netting import basis_loss, gap_weight, largest_gap_weight, netted_with, write_open_pairs
 from engine.core.risk import DRIFT_TOLERANCE, Standing, without_growth
 from engine.core.size import portfolio_volatility
 from engine.core.state import CLUSTER, KEPT_PERIODS, PAST_SIGMA, State, Z
@@ -29,6 +29,7 @@ from engine.core.tail_days import (
     unit_tail_of,
     uses_student_t,
 )
+from engine.core.targets import band_of
 from engine.domain import F8, Params, Rule
 
 _KELLY, _CVAR, _CUSHION = int(Rule.KELLY), int(Rule.CVAR), int(Rule.CUSHION)
@@ -298,7 +299,8 @@ def apply_book_rules(
     state : State
         After the newest bar. Its scratch is used.
     draft : Draft
-        ``present_weight`` is read, ``approved_weight`` changed; ``shares`` is scratch.
+        ``present_weight`` is read, ``approved_weight`` changed; ``shares`` is 1 afterwards for the legs of pairs whose
+        weights the band may not leave, as far as it is read: where the second answer is true.
     standing : Standing
     params : Params
     keep_record : bool
@@ -307,8 +309,8 @@ def apply_book_rules(
     Returns
     -------
     float, bool
-        Sum of absolute approved weights; whether the rebalance band may keep no position above its weight, and no
-        leg of a pair beside its, because the book that it could leave would be more than a gap may hit.
+        Sum of absolute approved weights; whether the rebalance band may keep no position above its weight, because
+        the book that it could leave would be more than a gap may hit.
     """
     n_symbols = state.last_px.shape[0]
     gross, limit = 0.0, np.inf
@@ -336,4 +338,10 @@ def apply_book_rules(
     caps = min(params.max_gross_weight, params.max_leverage)
     left = caps / gross if gross > caps else 1.0
     largest = largest_gap_weight(n_symbols, state, draft.approved_weight, draft.present_weight, left, limit, params)
-    return gross, largest > limit * (1.0 + DRIFT_TOLERANCE)  # the last limit is the cushion's
+    over = largest > limit * (1.0 + DRIFT_TOLERANCE)  # the last limit is the cushion's
+    if over:
+        band = band_of(n_symbols, params)
+        write_open_pairs(
+            n_symbols, state, draft.approved_weight, draft.present_weight, left, band, draft.shares, params
+        )  # fmt: skip
+    return gross, over

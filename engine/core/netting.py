@@ -84,15 +84,6 @@ def _per_hedged(state: State, i: int, j: int, params: Params) -> float:
 
 
 @kernel_part
-def is_leg(i: int, params: Params) -> bool:
-    """Return whether symbol ``i`` is one leg of a pair."""
-    paired = False
-    for j in range(params.underlying.shape[0]):
-        paired = paired or (j != i and params.underlying[j] == params.underlying[i])
-    return paired
-
-
-@kernel_part
 def netted_with(state: State, i: int, params: Params) -> int:
     """Return the column of the spot leg that perpetual ``i`` is netted with; ``i`` when it counts alone.
 
@@ -183,3 +174,42 @@ def largest_gap_weight(
     if params.underlying.shape[0] > 0 and affordable < _OFF:
         return max(hit, affordable * _margin_weight(n_symbols, approved, present, params))
     return hit
+
+
+@kernel_part
+def _left_by_band(approved: float, present: float, band: float) -> float:
+    """Return the weight that a symbol ends at when the band keeps what is neither too large nor far from approved."""
+    small = abs(approved - present) < band and approved != 0.0
+    return present if small and not abs(present) > abs(approved) * (1.0 + DRIFT_TOLERANCE) else approved
+
+
+@kernel_part
+def write_open_pairs(
+    n_symbols: int, state: State, approved: F8, present: F8, left: float, band: float, out: F8, params: Params
+) -> None:
+    """Write 1 for both legs of every pair that the band would leave to a gap with more than approved, else 0.
+
+    Neither leg need be too large for that: a hedge that is too small is risk as well.
+
+    Parameters
+    ----------
+    n_symbols : int
+    state : State
+    approved, present : (N,) float64
+    left : float
+        Share that the later caps leave of the approved weights.
+    band : float
+        Smaller changes of weight are not made.
+    out : (N,) float64, changed
+    params : Params
+    """
+    for i in range(n_symbols):
+        out[i] = 0.0
+    for i in range(n_symbols):
+        j = netted_with(state, i, params)
+        if j != i and j >= 0:
+            per_hedged = _per_hedged(state, i, j, params)
+            one, other = approved[i] * left, approved[j] * left
+            kept = pair_weight(_left_by_band(one, present[i], band), _left_by_band(other, present[j], band), per_hedged)
+            if kept > pair_weight(one, other, per_hedged) * (1.0 + DRIFT_TOLERANCE):
+                out[i] = out[j] = 1.0

@@ -6,7 +6,6 @@ import math
 
 from engine.core.compiling import kernel, kernel_part
 from engine.core.drafts import Draft, write_verdict
-from engine.core.netting import is_leg
 from engine.core.risk import is_forced
 from engine.core.state import State
 from engine.domain import InstrumentTable, Params, Rule, Sleeve, Verdict
@@ -47,6 +46,12 @@ def _venue_refuses(target: float, present: float, px: float, i: int, instruments
 
 
 @kernel_part
+def band_of(n_symbols: int, params: Params) -> float:
+    """Return the rebalance band of a book of ``n_symbols``, weight."""
+    return params.rebalance_band * min(1.0, BAND_SYMBOLS / n_symbols)
+
+
+@kernel_part
 def write_target(
     n_symbols: int,
     state: State,
@@ -76,7 +81,7 @@ def write_target(
         Position plus what is in flight.
     equity : float, quote currency
     over : bool
-        The band may keep no position above its weight, and no leg of a pair beside its; see ``apply_book_rules``.
+        The band may keep no position above its weight, and no pair too open; see ``apply_book_rules``.
     instruments : InstrumentTable
     params : Params
     keep_record : bool
@@ -96,10 +101,10 @@ def write_target(
     venue_refuses = False
     in_band = False
     change = abs(approved - present)
-    band = params.rebalance_band * min(1.0, BAND_SYMBOLS / n_symbols)
+    band = band_of(n_symbols, params)
     if moves:
         venue_refuses = params.gate and _venue_refuses(target, present_qty, px, i, instruments)
-        tight = over and is_leg(i, params)  # a hedge that is left too small is risk as well
+        tight = over and draft.shares[i] == 1.0  # a hedge that is left too small is risk as well
         in_band = change < band and target != 0.0 and not forced and not tight
     if params.gate:
         notional = abs(target - present_qty) * px if moves else 0.0
