@@ -31,7 +31,13 @@ class SimTrack(NamedTuple):
 
 def new_track(n_bars: int, n_symbols: int) -> SimTrack:
     """Return memory for the record of a scan."""
-    return SimTrack(np.empty(n_bars), np.empty((n_bars, n_symbols)), np.zeros((N_RULES, 3), dtype=np.int64))
+    counts = np.zeros((N_RULES, 3), dtype=np.int64)
+    if n_symbols != 1:
+        return SimTrack(np.empty(n_bars), np.empty((n_bars, n_symbols)), counts)
+    # in one piece: memory as large as this run's is kept for the next one, two halves of it are given back and come
+    # anew page by page, which takes longer than the scan
+    both = np.empty(2 * n_bars)
+    return SimTrack(both[:n_bars], both[n_bars:].reshape(n_bars, 1), counts)
 
 
 @kernel_part
