@@ -39,7 +39,7 @@ from engine.settings import SystemConfig
 
 SYMBOLS = SystemConfig().symbols
 HELD = SYMBOLS[:4]
-NOTIONAL = 300.0  # quote currency, of each opened position and of each resting order
+NOTIONAL = 200.0  # quote currency, of each opened position and each resting order: together what a gap may hit
 RESTING_EACH = 3
 FLATTEN = 3
 FLAT_TIMEOUT_S = 60.0

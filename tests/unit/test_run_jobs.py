@@ -107,8 +107,9 @@ def test_the_worker_of_a_walk_forward_sends_one_outcome(
     receiver, sender = mp.Pipe(duplex=False)
     request = SWEEP | {
         "path": str(bars_file), "funding": None, "params": {}, "start": None, "end": None, "cash": 10_000.0,
-        "costs": "assumed", "n_random": None, "seed": 0, "choose_by": None, "train_days": train_days, "test_days": 5.0, "anchored": False,
-        "purge_days": 1.0, "embargo_days": 0.0, "folder": str(tmp_path / "done"), "backend": "local", "address": "",
+        "costs": "assumed", "n_random": None, "seed": 0, "choose_by": None, "train_days": train_days,
+        "test_days": 5.0, "anchored": False, "purge_days": 1.0, "embargo_days": 0.0,
+        "folder": str(tmp_path / "done"), "backend": "local", "address": "",
     }  # fmt: skip
     work("walkforward", request, sender, mp.Event())
     sent = []
