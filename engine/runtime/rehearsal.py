@@ -37,7 +37,7 @@ from storage.database import Database
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 HELD = SYMBOLS[:2]
-NOTIONAL = 300.0  # USDT, of each opened position and of each resting order; all of them stay below what a gap allows
+NOTIONAL = 200.0  # USDT, of each opened position and resting order; with what decisions hold still below what a gap allows
 RESTING_EACH = 2
 AWAY = 0.01  # resting orders wait this far below the price
 START_S, ARM_S, EFFECT_S = 180.0, 60.0, 60.0
