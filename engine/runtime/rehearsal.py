@@ -37,7 +37,8 @@ from storage.database import Database
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 HELD = SYMBOLS[:2]
-NOTIONAL = 200.0  # USDT, of each opened position and resting order; with what decisions hold still below what a gap allows
+NOTIONAL = 200.0  # USDT, of each opened position and of each resting order
+VOLATILITY = 0.02  # a year: decisions may hold so little that all of it stays below what a gap allows
 RESTING_EACH = 2
 AWAY = 0.01  # resting orders wait this far below the price
 START_S, ARM_S, EFFECT_S = 180.0, 60.0, 60.0
@@ -270,7 +271,7 @@ async def rehearse(level: KillLevel, folder: Path) -> dict[str, Any]:
     sandbox = await start_sandbox(choice, folder / "sandbox.log")
     home = folder / "home"
     store = Database(home / "paper.duckdb")
-    store.remember("config", {"symbols": SYMBOLS}).result(10)
+    store.remember("config", {"symbols": SYMBOLS, "volatility_target": VOLATILITY}).result(10)
     store.close()
     rig = Rig(home, sandbox.hello)
     engine = _start_engine(home, sandbox.hello, folder / "engine.log")
