@@ -14,10 +14,17 @@ from app.components.market import MarketView
 _blotter = declare("blotter")
 KEY = "desk_blotter"
 STATE = "desk_blotter_notice"
+SPENT = "desk_blotter_spent"
 
 
-def act(state: MutableMapping[str, Any], command: Callable[[], dict[str, Any]], done: str) -> None:
-    """Carry out a command and keep the sentence to show; ``n`` makes each sentence a new one."""
+def act(state: MutableMapping[str, Any], command: Callable[[], dict[str, Any]], done: str, key: str = "") -> None:
+    """Carry out a command and keep the sentence to show; ``n`` makes each sentence a new one.
+
+    A click whose ``key`` is spent does nothing: Streamlit may deliver one twice when a rerun overtakes another.
+    """
+    if key and state.get(SPENT) == key:
+        return
+    state[SPENT] = key
     try:
         command()
     except CommandRefused as error:
@@ -47,6 +54,7 @@ def blotter(view: MarketView, client: EngineClient) -> None:
             st.session_state,
             lambda: client.close_position(wish["symbol"], wish["key"]),
             f"Closing {wish['symbol']}, reduce-only.",
+            wish["key"],
         )
 
     def cancel() -> None:
@@ -55,6 +63,7 @@ def blotter(view: MarketView, client: EngineClient) -> None:
             st.session_state,
             lambda: client.cancel_order(wish["client_id"], wish["key"]),
             f"Cancel sent for {wish['client_id']}.",
+            wish["key"],
         )
 
     def lookup() -> None:
@@ -63,7 +72,8 @@ def blotter(view: MarketView, client: EngineClient) -> None:
 
     def cancel_all() -> None:
         wish = st.session_state[KEY].cancel_all
-        act(st.session_state, lambda: client.cancel_all_orders(wish["key"]), "Cancel sent for all open orders.")
+        done = "Cancel sent for all open orders."
+        act(st.session_state, lambda: client.cancel_all_orders(wish["key"]), done, wish["key"])
 
     props = {**view.as_props(), "notice": st.session_state.get(STATE)}
     _blotter(

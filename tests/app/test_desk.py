@@ -146,6 +146,14 @@ def test_the_sidebar_says_what_todays_loss_still_allows(engine, worst, sentence)
     assert f"{100 * worst:.2f}\u202f% of 5.00\u202f% allowed" in said(script)
 
 
+def test_a_click_that_is_delivered_twice_acts_once():
+    state, closed = {}, []
+    for key in ("first", "first", "second"):
+        blotter.act(state, lambda key=key: closed.append(key) or {}, "Closing.", key)
+    assert closed == ["first", "second"]
+    assert state[blotter.STATE]["n"] == 2
+
+
 def test_a_halt_is_released_only_by_the_typed_word(engine):
     script = shell()
     button(script, "Halt now").click().run()
