@@ -118,10 +118,13 @@ def test_cancel_all_in_the_sidebar_reaches_the_exchange_within_a_second(page, sa
     _until(resting, 5, "the order does not rest")
     button = page.get_by_role("button", name="Cancel all")
     button.wait_for()
-    began = time.monotonic()
+    # From the click itself: before it the driver waits for the button to stand still, which no trader does.
+    once = "{ capture: true, once: true }"
+    page.evaluate(f"document.addEventListener('click', () => {{ window.__clicked = Date.now(); }}, {once})")
     button.click()
     _until(lambda: not resting(), 5, "the order is not cancelled")
-    assert time.monotonic() - began < 1.0
+    gone = time.time()
+    assert gone - page.evaluate("window.__clicked") / 1000.0 < 1.0
     page.get_by_text("Kill switch 2: ").wait_for()
 
 
