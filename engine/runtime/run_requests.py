@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import CommandRefused, ConfigError
-from engine.research.own_costs import chosen_costs
+from engine.research.own_costs import ASSUMED, OWN, chosen_costs
 
 
 class SourceRequest(BaseModel):
@@ -40,7 +40,7 @@ class BacktestRequest(SourceRequest):
     strategy: str = "trend"
     params: dict[str, Any] = Field(default_factory=dict)
     cash: float = Field(10_000.0, gt=0)
-    costs: str = Field("assumed", max_length=80, description="assumed, own, or the fit of our own that was taken")
+    costs: str = Field(ASSUMED, max_length=80, description="assumed or own; kept as the fit that was taken")
 
     def with_costs(self, home: Path) -> BacktestRequest:
         """Return the request with the costs it asked for among its parameters; a later resume finds the same ones.
@@ -48,8 +48,11 @@ class BacktestRequest(SourceRequest):
         Raises
         ------
         CommandRefused
-            Our own costs are asked for and cannot be had.
+            Our own costs are asked for and cannot be had, or it is neither assumed nor own: a result would name a fit
+            that nobody made.
         """
+        if self.costs not in (ASSUMED, OWN):
+            raise CommandRefused(f"Costs: {self.costs!r} is neither {ASSUMED} nor {OWN}.")
         try:
             params, origin = chosen_costs(home, self.costs, self.params, getattr(self, "grid", {}))
         except ConfigError as error:

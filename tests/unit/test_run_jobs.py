@@ -90,6 +90,8 @@ async def test_what_cannot_be_run_or_resumed_is_refused(tmp_path: Path, bars_fil
             await jobs.start("walkforward", SWEEP | {"path": str(bars_file), "train_days": -1})
         with pytest.raises(CommandRefused, match="Costs: there are no costs of our own"):
             await jobs.start("sweep", SWEEP | {"path": str(bars_file), "costs": "own"})
+        with pytest.raises(CommandRefused, match="'own 1, 99 orders, live' is neither assumed nor own"):
+            await jobs.start("sweep", SWEEP | {"path": str(bars_file), "costs": "own 1, 99 orders, live"})
         with pytest.raises(CommandRefused, match="no run 'nothing'"):
             await jobs.resume("nothing")
         row = {"run_id": "bt-1", "kind": "backtest", "status": "failed", "config": "{}"}
