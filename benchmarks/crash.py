@@ -9,6 +9,7 @@ and hold what the gate lets them; ``long-bare`` and ``short-bare`` hold all of t
 the whole book switched off, so that only the day's limit is left. The move is against all but ``trend``. Equity is read
 from the exchange's own books five times a second. Bound: the loss if nobody had done anything, from the weights.
 
+A run whose book was empty when the fall began shows nothing: it is listed, and counted neither as held nor at all.
 The worst day's loss is held against 5 %, the worst fall from the peak against 15 %. ``over`` says by how much a limit
 was gone through. ``--screens`` also opens the Risk, Desk and Execution pages in a browser meanwhile and keeps pictures.
 """
@@ -44,6 +45,7 @@ from storage.database import Database
 HELD = SystemConfig().symbols[:4]
 POLL_S = 0.2
 BUILD_S = 100.0  # how long a book may take to stand
+LEAST_GROSS = 0.02  # of the equity: below it there is no book
 FLAT_S = 20.0  # a book that stays flat this long has nothing left to lose
 STRATEGY = '''"""Always {word}, at the caps."""
 
@@ -155,6 +157,7 @@ def run(book: str, seed: int, seconds: float, screens: Path | None) -> dict[str,
         wait_trading(door, 180)
         books = stand(exchange, book)
         row = {"book": book, "seed": seed, "move": move, "gross_before": round(gross_of(books), 3),
+               "stood": gross_of(books) >= LEAST_GROSS,
                "loss_if_held": round(if_held(books, move), 4)}  # fmt: skip
         viewer = stack.enter_context(watching(home, screens)) if screens is not None else None
         watch = stack.enter_context(ThreadPoolExecutor(1))
@@ -204,10 +207,11 @@ def main() -> None:
             except Missing as reason:
                 raise SystemExit(str(reason)) from None
             print(json.dumps({key: value for key, value in rows[-1].items() if key != "course"}), flush=True)
+    stood = [row for row in rows if row["stood"]]
     result = {
-        "runs": rows, "held": sum(row["held"] for row in rows), "of": len(rows),
-        "worst_day_loss": max(row["worst_day_loss"] for row in rows),
-        "worst_drawdown": max(row["worst_drawdown"] for row in rows),
+        "runs": rows, "held": sum(row["held"] for row in stood), "of": len(stood), "empty": len(rows) - len(stood),
+        "worst_day_loss": max((row["worst_day_loss"] for row in stood), default=None),
+        "worst_drawdown": max((row["worst_drawdown"] for row in stood), default=None),
         "target": "worst day loss <= 0.05 and worst drawdown <= 0.15 in every run",
     }  # fmt: skip
     report(result, chosen.json)
