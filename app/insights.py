@@ -90,13 +90,15 @@ def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
     trusted = [row for row in models if row["weight"] and row["weight"][at] > 0]
     right = figure_of(best, "accuracy", at) if best else None
     held = figure_of(best, "issued_80", at) if best else None
-    expires = min((row["ts_expires"] for row in trusted if is_known(row["ts_expires"])), default=None)
+    in_force = [row["ts_expires"] for row in models if row["role"] == "champion" and is_known(row["ts_expires"])]
+    expires = min(in_force, default=None)
     left = UNKNOWN if expires is None else age((expires - now_ns) / NS_PER_S) if expires > now_ns else "expired"
     return [
         Figure("Models count in decisions", percent(overview["share"], 0), overview["why"]),
         Figure("Models in the forecast", f"{len(trusted)} of {len(models)}", "At the chosen horizon"),
         Figure("Direction called right", _share(right),
-               f"By {best['name']}, which counts most, out of sample" if best else "Out of sample",
+               f"By {best['name']}, {'which counts most' if trusted else 'though none counts'}, out of sample"
+               if best else "Out of sample",
                _share_range(right)),
         Figure("80 % interval held", _share(held), "Share of outcomes inside it", _share_range(held)),
         Figure("First to expire, in", left, "Older models are no longer acted on"),

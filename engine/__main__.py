@@ -70,7 +70,8 @@ def _pairs(title: str) -> Callable[[dict[str, Any]], None]:
 def _status(result: dict[str, Any]) -> None:
     from engine.model_commands import status_lines
 
-    _pairs("Engine")({name: value for name, value in result.items() if name != "models"})
+    none = {name: result.get(name) or "none" for name in ("kill_reason", "storage_trouble")}  # known: there is none
+    _pairs("Engine")({name: value for name, value in (result | none).items() if name != "models"})
     _pairs("Models")(status_lines(result.get("models")))
 
 

@@ -299,9 +299,10 @@ def _traded(metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
         unknown = dict.fromkeys(("excess", "sharpe", "trend_sharpe"))
         return row | {"traded": {"share": 0.0, "days": int(metrics["share"]["n"]), **unknown}}
     year = {name: 365.0 * metrics["excess"][name] for name in ("mean", "spread")}
-    sharpe = _estimate(metrics["sharpe"])
+    held = metrics["excess"]["spread"] > 0.0  # what never held anything has no record, good or bad
+    sharpe = _estimate(metrics["sharpe"]) if held else None
     return row | {"sharpe": sharpe, "traded": {
-        "share": metrics["share"]["mean"], "excess": _estimate(year), "sharpe": sharpe,
+        "share": metrics["share"]["mean"], "excess": _estimate(year) if held else None, "sharpe": sharpe,
         "trend_sharpe": _estimate(metrics["trend_sharpe"]), "days": int(metrics["share"]["n"]),
     }}  # fmt: skip
 

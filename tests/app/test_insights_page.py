@@ -171,6 +171,11 @@ def test_headline_is_of_the_model_that_counts_most_and_dashes_without_one(overvi
     assert [figure.value for figure in bare] == ["—", "0 of 0", "—", "—", "—"]
     expired = insights.headline(overview, SAID_AT, overview["models"][0]["ts_expires"] + 1)
     assert expired[-1].value == "expired"
+    for row in overview["models"]:
+        row["weight"] = [0.0] * len(overview["horizons"])
+    unweighted = insights.headline(overview, SAID_AT, overview["models"][0]["ts_expires"] - 2 * HOUR_NS)
+    assert unweighted[-1].value == figures[-1].value  # a set expires whether or not it counts
+    assert "though none counts" in unweighted[2].meaning
 
 
 def test_fan_is_the_engines_quantiles_in_prices(overview, said):

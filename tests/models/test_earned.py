@@ -7,6 +7,7 @@ import pytest
 from learnables import made_up
 
 from engine.core.costs import Costs
+from models import book
 from models.earned import MOST_SHARE, evidence_of
 from models.ensemble import daily_sums, gains, skill_of, weights_from
 from models.evidence_walk import BLOCK_DAYS, traded_evidence, usual_terms, walked
@@ -94,6 +95,14 @@ def test_too_few_days_or_a_rule_that_never_held_give_nothing():
     assert evidence_of(rich, hold, np.zeros(400)).share == 0.0
     assert evidence_of(np.zeros(400), hold, trend).share == 0.0
     assert evidence_of(rich[:0], hold[:0], trend[:0]).n_days == 0
+
+
+def test_what_never_held_anything_has_no_record_to_show():
+    hold, trend = 0.01 * np.random.default_rng(5).standard_normal((2, 400))
+    row = book._traded(evidence_of(np.zeros(400), hold, trend).metrics())
+    assert (row["sharpe"], row["traded"]["excess"], row["traded"]["share"]) == (None, None, 0.0)
+    assert row["traded"]["trend_sharpe"]["low"] < row["traded"]["trend_sharpe"]["value"]
+    assert book._traded(evidence_of(trend, hold, -trend).metrics())["sharpe"]["value"] != 0.0
 
 
 def test_an_excess_that_lasts_for_days_is_less_sure():
