@@ -4,13 +4,16 @@
 
 Prints a table to stderr and JSON to stdout. The repetitions of all contestants alternate, so that whatever else the
 machine does meets all of them; ratios are of the fastest repetition of each, the one that was disturbed least. The
-slowest peers run once warm. The peers of ``peers.txt`` are installed once into an environment
-of their own. Without a network, or with ``--no-peers``, the bare kernels are what is compared with.
+slowest peers run once warm. Kernels are compiled beforehand in a process of their own, as ``make`` and the engine do
+it; what memory that takes is reported apart. The peers of ``peers.txt`` are installed once into an environment of
+their own. Without a network, or with ``--no-peers``, the bare kernels are what is compared with.
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from bare import bare_kernel, bare_rebalance, bare_sweep
-from measuring import Missing, options, report
+from measuring import ROOT, Missing, options, report
 from peers import LEFT_OUT, Peers
 from rich.console import Console
 from rich.table import Table
@@ -134,9 +137,13 @@ def _peer(peers: Peers, run: str, arrays: Any) -> tuple[float, float]:
 
 
 def own_peak_mb() -> float:
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def compile_apart() -> float:
+    """Compile what is not compiled yet in a process of its own and return that process's peak memory, MB."""
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "compile_kernels.py")], check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def rebalance(repeats: int, peers: Peers | None) -> dict[str, Any]:
@@ -261,6 +268,7 @@ def main() -> None:
         ("--no-peers", {"action": "store_true"}),
     )  # fmt: skip
     why_no_peers = "not asked for" if asked.no_peers else None
+    compiling_mb = compile_apart()
     peers = None
     try:
         peers = None if asked.no_peers else Peers()
@@ -294,6 +302,7 @@ def main() -> None:
             },
             "largest_equity_difference_gate_off": one["difference_from_bare"],
             "peak_rss_mb": one["peak_rss_mb"],
+            "compiling_peak_rss_mb": compiling_mb,
             "single": one,
             "rebalance": many,
             "sweep": swept,

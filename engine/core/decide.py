@@ -17,13 +17,14 @@ from engine.core.risk import (
     write_symbol_limits,
 )
 from engine.core.size import write_sized_weights
-from engine.core.sleeves import advance_sleeve, bars_needed
+from engine.core.sleeves import advance_sleeve, bars_needed, limits_book
 from engine.core.state import State
 from engine.core.targets import write_target
-from engine.domain import F8, AccountView, InstrumentTable, Params, Sleeve, TradingState
+from engine.domain import F8, AccountView, InstrumentTable, Params, Rule, Sleeve, TradingState, Verdict
 
 _RUNNING, _HALTED = int(TradingState.RUNNING), int(TradingState.HALTED)
-_EMA_CROSS = int(Sleeve.EMA_CROSS)
+_EMA_CROSS, _EXTERNAL = int(Sleeve.EMA_CROSS), int(Sleeve.EXTERNAL)
+_WARM_UP, _REFUSE = int(Rule.WARM_UP), int(Verdict.REFUSE)
 _MARGIN = 1e-9
 
 
@@ -106,6 +107,40 @@ def _is_calm(
 
 
 @kernel_part
+def _asks_nothing(
+    n_symbols: int, draft: Draft, account: AccountView, external_weight: F8, t: int, standing: Standing, params: Params
+) -> bool:
+    """Return whether given weights ask for nothing and every rule leaves the book alone: most bars of a daily book.
+
+    True only when the whole gate would approve the present weights of all symbols, none of them for anything.
+    """
+    if not (params.gate and standing.equity > 0.0 and standing.trading_state == _RUNNING) or limits_book(params):
+        return False
+    limits = params.risk[0]
+    until = min(limits["reduce_share"], limits["flatten_share"]) * params.max_daily_loss
+    if standing.day_locked or standing.drawdown_locked or not standing.day_worst < until:
+        return False
+    gross, quiet = 0.0, True
+    for i in range(n_symbols):
+        wish, weight = external_weight[t, i], abs(draft.present_weight[i])
+        gross += weight
+        known = weight > 0.0 or account.position_qty[i] + account.in_flight_qty[i] == 0.0
+        quiet = quiet and wish != wish and known and weight <= params.max_symbol_weight
+    return quiet and gross <= params.max_gross_weight and gross <= params.max_leverage
+
+
+@kernel_part
+def _keep_present(n_symbols: int, draft: Draft, account: AccountView) -> None:
+    for i in range(n_symbols):
+        present = draft.present_weight[i]
+        draft.raw_weight[i] = np.nan
+        draft.sized_weight[i] = present
+        draft.approved_weight[i] = present
+    draft.objections[_WARM_UP, _REFUSE] += n_symbols  # as the whole gate counts a symbol without an opinion
+    _hold(n_symbols, draft, account)
+
+
+@kernel_part
 def decide(
     n_symbols: int,
     state: State,
@@ -161,6 +196,10 @@ def decide(
     gross = _write_present(n_symbols, draft, account, equity)
     if params.sleeve != _EMA_CROSS:
         note_period(state, draft, equity, params)
+    can_keep = params.sleeve == _EXTERNAL and not keep_record
+    if can_keep and _asks_nothing(n_symbols, draft, account, external_weight, t, standing, params):
+        _keep_present(n_symbols, draft, account)
+        return equity, gross, np.nan
     volatility = write_sized_weights(n_symbols, state, draft, external_weight, t, needed, params, keep_record)
 
     halted = params.gate and account.trading_state == _HALTED

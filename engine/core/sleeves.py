@@ -190,7 +190,7 @@ def _advance_closes(n_symbols: int, state: State, close_px: F8, t: int) -> None:
 
 
 @kernel_part
-def _limits_book(params: Params) -> bool:
+def limits_book(params: Params) -> bool:
     """Return whether any rule on the whole book is on that may look at how symbols move, alone or together."""
     limits = params.risk[0]
     unlimited = limits["horizon_bars"] == 0 and limits["gap"] == 0.0 and limits["max_net_weight"] == np.inf
@@ -207,7 +207,7 @@ def advance_sleeve(
     """
     if params.sleeve == _EMA_CROSS:
         advance_ema_cross(n_symbols, state, close_px, t, params)
-    elif params.sleeve == _EXTERNAL and not keep_record and not (params.gate and _limits_book(params)):
+    elif params.sleeve == _EXTERNAL and not keep_record and not (params.gate and limits_book(params)):
         _advance_closes(n_symbols, state, close_px, t)
     else:
         advance_returns(n_symbols, state, close_px, t, params)
