@@ -288,7 +288,8 @@ def markdown(result: dict[str, Any]) -> str:
         BEGIN,
         "## Models",
         f"Written by `python scripts/evaluate_models.py --data DATA --from {config['from']} --to {config['to']}"
-        f"{' --funding FUNDING' if config['funding'] else ''} --seeds {config['seeds']} --write`. Walk-forward over {config['months']} months of {len(config['symbols'])} symbols "
+        f"{' --funding FUNDING' if config['funding'] else ''} --seeds {config['seeds']} --write`. "
+        f"Walk-forward over {config['months']} months of {len(config['symbols'])} symbols "
         f"({', '.join(config['symbols'])}): each month is forecast by models fitted to what was known before it, "
         f"with {config['seeds']} seeds where something is random, fewer where the table says so. In brackets: 95 % "
         "intervals from redrawn blocks of 7 days, symbols together. After ±: the standard deviation over seeds. Every "

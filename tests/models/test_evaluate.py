@@ -67,7 +67,7 @@ def result(plan: Plan, market: Learnable) -> dict:
     found = evidence(plan, judge_all(plan, failed), failed, terms)
     found["config"] = {
         "from": "1970-07-01", "to": "1970-09-28", "symbols": list(panel.symbols), "months": len(plan.steps), "seeds": 2,
-        "costs": "free",
+        "costs": "free", "funding": True,
     }  # fmt: skip
     found |= {"cpu": {"kept_s": 120.0, "now_s": 60.0}, "elapsed_s": 90.0}
     return found
