@@ -150,24 +150,26 @@ def backtest(
     panel: Annotated[str, typer.Option(help="Honesty panel: full, fast or off")] = "full",
     costs: CostsOption = "assumed",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here")] = None,
+    data_dir: HomeOption = None,
 ) -> None:
     """Backtest with the same decision code that trades."""
     from engine.datasets.store import located
     from engine.research.backtest import BacktestConfig, run_backtest
+    from engine.research.export import write_json
     from engine.research.own_costs import chosen_costs
     from engine.research.report import print_table
 
-    params, origin = chosen_costs(data_folder(None), checked_costs(costs), dict(named_values(param or [])))
+    home = data_folder(data_dir)
+    params, origin = chosen_costs(home, checked_costs(costs), dict(named_values(param or [])))
     config = BacktestConfig(
-        data=located(data_folder(None), data), strategy=strategy, params=params, costs=origin,
+        data=located(home, data), home=home, strategy=strategy, params=params, costs=origin,
         start=start, end=end, cash=cash, symbols=tuple(symbols.upper().split(",")) if symbols else (),
-        funding=None if funding is None else located(data_folder(None), funding), panel=panel,
+        funding=None if funding is None else located(home, funding), panel=panel,
     )  # fmt: skip
     result = run_backtest(config)
     print_table(result)
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(result.to_json(), allow_nan=False))
+        write_json(result.to_json(), json_path)
         console.print(f"Written to {json_path}")
 
 

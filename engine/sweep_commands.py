@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,9 +72,10 @@ def _follow(what: str, run_id: str, work: Callable[[Callable[[float], None]], An
 
 
 def _write(answer: dict[str, Any], path: Path | None, run_id: str) -> None:
+    from engine.research.export import write_json
+
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(answer, allow_nan=False))
+        write_json(answer, path)
         console.print(f"Written to {path}")
     errors.print(f"Run {run_id}")
 

@@ -33,7 +33,7 @@ from engine.research.trades import RoundTrip, round_trips
 from engine.research.user_scan import repaints, scan_user
 from engine.settings import Environment
 
-__all__ = ["BacktestConfig", "BacktestResult", "main", "run_backtest"]
+__all__ = ["BacktestConfig", "BacktestResult", "run_backtest"]
 
 CANARY_BARS = 50_000
 CANARY_BARS_USER = 2_000
@@ -350,15 +350,3 @@ def _rules(result: SimResult) -> dict[str, dict[str, Any]]:
         }
         for rule in range(N_RULES)
     }  # fmt: skip
-
-
-def main(config: BacktestConfig) -> BacktestResult:
-    """Run, write the JSON where the configuration says, print the table, and return the result."""
-    from engine.research.export import write_json
-    from engine.research.report import print_table
-
-    result = run_backtest(config)
-    if config.json_out is not None:
-        write_json(result, config.json_out)
-    print_table(result)
-    return result

@@ -67,7 +67,6 @@ class BacktestConfig(BaseModel):
     end: datetime | None = Field(None, description="Bars open before this, UTC")
     cash: float = Field(10_000.0, gt=0, le=1e12)
     funding: Path | None = Field(None, description="Folder of SYMBOL.parquet with timestamp and rate")
-    json_out: Path | None = None
     home: Path | None = Field(None, description="Data folder for the ledger of trials; default ASTROLABE_HOME")
     keep_ledger: bool = Field(True, description="Count this run as a trial")
     panel: Literal["full", "fast", "off"] = Field("full", description="How much of the honesty panel is computed")

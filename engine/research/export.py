@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pyarrow as pa
-import pyarrow.parquet as pa_parquet
-
-if TYPE_CHECKING:
-    from engine.research.backtest import BacktestResult
+from typing import Any
 
 
-def write_json(result: BacktestResult, path: Path) -> None:
-    """Write the whole result as JSON; the file appears complete or not at all."""
+def write_json(answer: dict[str, Any], path: Path) -> None:
+    """Write a result as JSON; the file appears complete or not at all, and what was there before stays until then.
+
+    Parameters
+    ----------
+    answer : dict
+        Plain JSON types: of a backtest, a sweep or a walk-forward, as their ``to_json`` return them.
+    path : Path
+        Folders that are missing are made.
+
+    Raises
+    ------
+    OSError
+        It cannot be written there.
+    ValueError
+        It holds NaN or infinity, which JSON has no word for.
+    """
+    text = json.dumps(answer, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(result.to_json(), allow_nan=False), encoding="utf-8")
-    temporary.replace(path)
-
-
-def write_equity_parquet(result: BacktestResult, path: Path) -> None:
-    """Write ts_close (ns), equity and the weight of each symbol, one row a bar."""
-    columns = {"ts_close": result.bars.ts_close, "equity": result.simulation.track.equity}
-    for i, symbol in enumerate(result.bars.symbols):
-        columns[f"weight_{symbol}"] = result.simulation.track.weight[:, i].copy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pa_parquet.write_table(pa.table(columns), path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

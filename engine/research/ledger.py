@@ -140,8 +140,19 @@ class Ledger:
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         if rows:
-            with (self._folder / name).open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(row) + "\n" for row in rows))  # one write: lines of two runs do not mix
+            path = self._folder / name
+            # a run that was killed while writing, or a full disk, leaves half a line: it must not swallow the next one
+            begin = "" if _ends_with_its_line(path) else "\n"
+            with path.open("a", encoding="utf-8") as file:
+                file.write(begin + "".join(json.dumps(row) + "\n" for row in rows))  # one write: two runs do not mix
+
+
+def _ends_with_its_line(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def same_periods(trials: list[Trial], moments: I8, returns: F8, coverage: float = 0.9) -> F8:

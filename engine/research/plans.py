@@ -49,6 +49,7 @@ def resumed(kind: type[Config], home: Path, run_id: str) -> Config:
     if not re.fullmatch(r"[\w-]+", run_id) or not path.is_file():
         raise ConfigError(f"there is no run {run_id!r} to resume in {runs_folder(home)}")
     given = json.loads(path.read_text(encoding="utf-8"))
+    given.pop("json_out", None)  # a field of earlier versions; it was always empty
     if set(given) - set(kind.model_fields):
         raise ConfigError(f"run {run_id!r} is a walk-forward: resume it with python -m engine walkforward")
     if {"train_days"} & set(kind.model_fields) - set(given):

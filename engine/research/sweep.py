@@ -114,7 +114,9 @@ class SweepResult(NamedTuple):
 def _prepared(config: SweepConfig) -> tuple[BarTable, Stage, Grid]:
     """Return all bars, the stage that members run on, and the members."""
     whole, bars, funding = loaded(config)
-    plain = BacktestConfig.model_construct(strategy=config.strategy, params=config.params, cash=config.cash)
+    plain = BacktestConfig.model_construct(
+        strategy=config.strategy, params=config.params, cash=config.cash, funding=config.funding
+    )
     return whole, Stage(bars, funding, plain, None), make_grid(plain, config.grid, bars, config.n_random, config.seed)
 
 
@@ -245,7 +247,7 @@ def checked_settings(config: SweepConfig) -> None:
 
 def described(config: SweepConfig, bars: BarTable) -> dict[str, Any]:
     """Return what all members share, for the report."""
-    return config.model_dump(mode="json", exclude={"home", "grid", "folder", "json_out"}) | {
+    return config.model_dump(mode="json", exclude={"home", "grid", "folder"}) | {
         "symbols": list(bars.symbols), "interval_s": bars.interval_s, "bars": len(bars.ts_open),
         "first_ts_ms": int(bars.ts_open[0]) // 1_000_000, "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000,
         "dataset": bars.fingerprint,

@@ -255,7 +255,7 @@ def _trials_of(
     config: WalkForwardConfig, bars: BarTable, whole: BarTable, keys: list[str], returns: F8, rows: Any, per_year: float
 ) -> tuple[list[Trial], int]:
     """Count every parameter set once and the stitched curve as one more; return all trials on this data."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"home", "folder", "json_out", "backend", "address"}))
+    text = json.dumps(config.model_dump(mode="json", exclude={"home", "folder", "backend", "address"}))
     key = hashlib.sha256(f"{text}{bars.ts_open[0]}{bars.ts_open[-1]}".encode()).hexdigest()[:24]
     own = Trial(key, sharpe_ratio(returns, 1.0), returns, bars.ts_close[rows], per_year)
     tried = [Trial(f"wf-{name}", math.nan, np.empty(0), per_year=per_year) for name in keys]
@@ -308,7 +308,9 @@ def run_walk_forward(
     checked_settings(config)
     whole, bars, funding = loaded(config)
     folds = plan_folds(len(bars.ts_open), bars.interval_s, config)
-    plain = BacktestConfig.model_construct(strategy=config.strategy, params=config.params, cash=config.cash)
+    plain = BacktestConfig.model_construct(
+        strategy=config.strategy, params=config.params, cash=config.cash, funding=config.funding
+    )
     members = make_grid(plain, config.grid, bars, config.n_random, config.seed)
     trader = Trader(bars, funding, config.strategy, config.cash)
     traded, reused = [], 0

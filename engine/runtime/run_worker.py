@@ -35,6 +35,7 @@ Note = Callable[[dict[str, Any]], None]
 def _fields(kind: str, request: dict[str, Any]) -> dict[str, Any]:
     wanted = {name: request[name] for name in (*COMMON, *MORE.get(kind, ())) if request[name] is not None}
     found = wanted | {"data": request["path"], "symbols": tuple(request["symbols"])}
+    found |= {"home": Path(request["home"])}  # the engine's own: one count of trials, and its certificates
     if kind in MORE:
         found |= {"folder": Path(request["folder"]), "backend": request["backend"], "address": request["address"]}
     return found

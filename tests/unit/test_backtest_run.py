@@ -14,7 +14,7 @@ from engine.core.matching import FillLog
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused, ConfigError, DataError
 from engine.research.backtest import BacktestConfig, run_backtest
-from engine.research.export import write_equity_parquet, write_json
+from engine.research.export import write_json
 from engine.research.ledger import Ledger
 from engine.research.loading import align
 from engine.research.overfitting import overfitting_probability
@@ -59,10 +59,23 @@ def test_json_has_the_contract_keys_and_no_nan(tmp_path):
     assert set(written["canaries"]) == {"lookahead", "future_shift", "fills", "shuffled", "outside_knowledge"}
     assert set(written["canaries"].values()) == {"pass"}
     path = tmp_path / "out" / "result.json"
-    write_json(result, path)
+    write_json(written, path)
     assert json.loads(path.read_text()) == json.loads(json.dumps(written, allow_nan=False))
-    write_equity_parquet(result, tmp_path / "equity.parquet")
     assert len(result.to_json(max_points=100)["equity"]) <= 102
+
+
+def test_a_result_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_json({"trials": 1}, path)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json({"trials": 2}, path)
+    assert json.loads(path.read_text()) == {"trials": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_figures_agree_with_the_curve_and_the_fills(tmp_path):

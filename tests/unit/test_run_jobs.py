@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 from sweep_builders import hourly
+from typer.testing import CliRunner
 
+from engine.__main__ import app
 from engine.errors import CommandRefused
 from engine.runtime.jobs import Jobs
 from engine.runtime.run_worker import work
@@ -24,8 +26,9 @@ SWEEP = {"source": "path", "strategy": "ema-cross", "symbols": [], "grid": {"fas
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))
+def _other_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment name a folder that is not the engine's: nothing may come to lie there."""
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path / "elsewhere"))
 
 
 @pytest.fixture
@@ -63,6 +66,9 @@ async def test_a_sweep_is_a_run_and_one_that_was_lost_with_the_engine_is_resumed
         rows = store.rows("SELECT kind, status, metrics FROM runs WHERE run_id = ?", [run_id])
         assert (rows[0]["kind"], rows[0]["status"], json.loads(rows[0]["metrics"])["n_trials"]) == ("sweep", "done", 3)
         assert not (tmp_path / "runs" / run_id).exists()
+        # counted in the folder of this engine, whatever the environment says
+        assert len((tmp_path / "research" / "trials.jsonl").read_text().splitlines()) == 3
+        assert not (tmp_path / "elsewhere").exists()
         with pytest.raises(CommandRefused, match="is done: there is nothing to resume"):
             await jobs.resume(run_id)
 
@@ -111,7 +117,7 @@ def test_the_worker_of_a_walk_forward_sends_one_outcome(
         "path": str(bars_file), "funding": None, "params": {}, "start": None, "end": None, "cash": 10_000.0,
         "costs": "assumed", "n_random": None, "seed": 0, "choose_by": None, "train_days": train_days,
         "test_days": 5.0, "anchored": False, "purge_days": 1.0, "embargo_days": 0.0,
-        "folder": str(tmp_path / "done"), "backend": "local", "address": "",
+        "home": str(tmp_path), "folder": str(tmp_path / "done"), "backend": "local", "address": "",
     }  # fmt: skip
     work("walkforward", request, sender, mp.Event())
     sent = []
@@ -124,3 +130,13 @@ def test_the_worker_of_a_walk_forward_sends_one_outcome(
         assert json.loads(value["metrics"])["n_folds"] == 4
     else:
         assert "the data holds 30 days; one fold takes 90 of training" in value["error"]
+
+
+def test_the_command_line_counts_in_the_folder_that_it_is_told(tmp_path: Path, bars_file: Path) -> None:
+    home, out = tmp_path / "own", tmp_path / "out" / "result.json"
+    words = ["backtest", "--data", str(bars_file), "--strategy", "ema-cross", "--param", "fast=3", "--param", "slow=20",
+             "--panel", "off", "--json", str(out), "--data-dir", str(home)]  # fmt: skip
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert json.loads(out.read_text())["trials"] == 1
+    assert len((home / "research" / "trials.jsonl").read_text().splitlines()) == 1
+    assert not (tmp_path / "elsewhere").exists()

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
 import pytest
 from sweep_builders import USER_FILE, hourly
 
@@ -16,6 +18,7 @@ from engine.research.grid import axis_values
 from engine.research.ledger import Ledger
 from engine.research.members import COLUMNS
 from engine.research.sweep import SweepConfig, run_sweep
+from engine.research.walkforward import WalkForwardConfig, run_walk_forward
 
 BARS = hourly()
 
@@ -118,6 +121,28 @@ def test_every_member_is_a_trial_and_a_single_run_of_it_is_not_another(tmp_path:
     more = run_sweep(config(tmp_path, grid={"fast": [3, 5], "slow": [20]})).to_json()
     assert more["trials"] == 5
     assert len(Ledger(tmp_path).trials(BARS.fingerprint)) == 5
+
+
+def test_a_run_with_funding_is_another_trial_than_one_without(tmp_path: Path) -> None:
+    (tmp_path / "rates").mkdir()
+    rates = {"timestamp": pa.array(BARS.ts_open[::8].copy(), pa.timestamp("ns", tz="UTC")), "rate": [1e-4] * 450}
+    pa_parquet.write_table(pa.table(rates), tmp_path / "rates" / "BTCUSDT.parquet")
+    assert run_sweep(config(tmp_path)).trials == 4
+    paid = config(tmp_path, funding=tmp_path / "rates")
+    assert run_sweep(paid).trials == 8
+    row = BacktestConfig(
+        bars=BARS,
+        strategy="ema-cross",
+        params={"fast": 3, "slow": 20},
+        funding=paid.funding,
+        home=tmp_path,
+        panel="off",
+    )
+    assert run_backtest(row).trials == 8  # the sweep's own row
+    cut = WalkForwardConfig(**{name: getattr(paid, name) for name in ("bars", "strategy", "grid", "home", "funding")})
+    with_it = run_walk_forward(cut.model_copy(update={"train_days": 60.0, "test_days": 60.0}))
+    without = run_walk_forward(cut.model_copy(update={"train_days": 60.0, "test_days": 60.0, "funding": None}))
+    assert (with_it.trials, without.trials) == (13, 18)  # four sets and a curve each
 
 
 def test_impossible_combinations_are_left_out_and_named(tmp_path: Path) -> None:
