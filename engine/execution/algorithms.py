@@ -17,7 +17,7 @@ from engine.execution.curves import VolumeCurve
 from engine.execution.orders import QTY_EPSILON, Order
 from engine.execution.parents import Algorithm, Parent, ParentStatus, Tally, tally
 from engine.execution.planner import CANCEL_RETRY_S, IN_DOUBT, REQUOTE_AFTER_S, crossing_px
-from engine.execution.schedule import GRACE_S, WITHOUT_SPRINT, Flow, due_qty, slice_qty
+from engine.execution.schedule import WITHOUT_SPRINT, Flow, due_qty, given_up_ns, slice_qty
 
 CROSS_BEHIND = 2.0  # slices behind schedule at which a scheduled algorithm stops waiting for its post-only child
 ADAPTIVE_BEHIND = 4.0  # the same for adaptive, which is given more rope
@@ -69,22 +69,30 @@ def next_step(parent: Parent, children: Sequence[Order], view: View, now: int) -
         return WAIT  # looked up elsewhere; until then its quantity is spent
     if parent.status == ParentStatus.STOPPING and not live:
         return Step(stop=ParentStatus(parent.ending))
+    done = tally(children)
+    if parent.status == ParentStatus.PAUSED and (ending := _over(parent, done, now)) is not None:
+        return ending
     if parent.status != ParentStatus.WORKING:
         return Step(_cancellable(live, now))
-    done = tally(children)
-    if (ending := _over(parent, done, view, now)) is not None:
+    if (ending := _over(parent, done, now) or _pointless(parent, done, view)) is not None:
         return ending
     return _work(parent, live, done, view, now)
 
 
-def _over(parent: Parent, done: Tally, view: View, now: int) -> Step | None:
+def _over(parent: Parent, done: Tally, now: int) -> Step | None:
+    """Return the end of a parent that is done or late. It needs no price, so that nothing can put it off."""
     spec = parent.spec
     left = spec.qty - done.filled - done.written_off
     if left <= QTY_EPSILON and done.working == 0.0:
         return Step(stop=ParentStatus.DONE)
-    end = spec.ts_end if spec.algorithm in WITHOUT_SPRINT else spec.ts_end + int(GRACE_S * NS_PER_S)
-    if now >= end:
+    if now >= given_up_ns(spec):
         return Step(stop=ParentStatus.EXPIRED, why=f"its time was over with {left:g} of {spec.qty:g} to do")
+    return None
+
+
+def _pointless(parent: Parent, done: Tally, view: View) -> Step | None:
+    spec = parent.spec
+    left = spec.qty - done.filled - done.written_off
     if spec.reduce_only and view.position_qty * spec.side >= 0.0:
         return Step(stop=ParentStatus.CANCELED, why="it may only reduce, and there is nothing left to reduce")
     if done.working == 0.0 and not _takes(whole_lots(left, view.instrument), view, spec.reduce_only):

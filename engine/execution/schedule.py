@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from engine.domain import NS_PER_S
 from engine.execution.almgren import share_left
 from engine.execution.curves import VolumeCurve, volume_between
-from engine.execution.parents import Algorithm, Parent
+from engine.execution.parents import Algorithm, Parent, ParentSpec
 
 N_SLICES = 40  # a schedule is worked in about so many children
 SHORTEST_SLICE_S = 3.0
@@ -32,6 +33,11 @@ class Flow(NamedTuple):
 
     market_volume: float  # base units, everybody's, ours included
     curve: VolumeCurve | None
+
+
+def given_up_ns(spec: ParentSpec) -> int:
+    """Return the time, ns, from which a parent does nothing more, whatever is left: its end, and the grace to cross."""
+    return spec.ts_end if spec.algorithm in WITHOUT_SPRINT else spec.ts_end + int(GRACE_S * NS_PER_S)
 
 
 def due_qty(parent: Parent, flow: Flow, now: int) -> float:

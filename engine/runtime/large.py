@@ -16,7 +16,8 @@ async def by_algorithm(executor: Executor, parents: ParentBook, target: Target) 
     """Let a parent order work a target where it should; return whether one does, so that nobody else may.
 
     A parent follows its target: it may do no more than the target still wants, and is cancelled when the target turns
-    round, is reached, or has become urgent. Only when it has ended, the target is worked in the plain way again.
+    round, is reached, or has become urgent, or when nothing may grow. Only when it has ended, the target is worked
+    again: by another one, or in the plain way. One that a person has paused holds its target back until its end.
     """
     symbol, position_qty = target.symbol, executor.account.position(target.symbol).qty
     leg = next_leg(target.target_qty - position_qty, position_qty)
@@ -39,10 +40,13 @@ async def _begun(executor: Executor, parents: ParentBook, target: Target, leg: f
     if bar is None or not bar.volume > 0.0 or abs(leg) <= config.execution_over_share * bar.volume:
         return False
     now, position_qty = executor.now(), executor.account.position(symbol).qty
+    reduces = position_qty * leg < 0
+    if not reduces and parents.why_not_grow(symbol) is not None:
+        return True  # none begins only to be ended at once; the next look asks again
     spec = ParentSpec(
         symbol, int(Side.BUY if leg > 0 else Side.SELL), _whole(abs(leg), executor, symbol),
         Algorithm(config.execution_algorithm), now, now + int(config.execution_minutes * 60 * NS_PER_S),
-        reduce_only=position_qty * leg < 0, purpose=Purpose.TARGET.value, urgency=config.execution_urgency,
+        reduce_only=reduces, purpose=Purpose.TARGET.value, urgency=config.execution_urgency,
         participation=config.execution_participation, passive=config.use_maker_orders,
     )  # fmt: skip
     parent = await parents.start(spec, actor="strategy", decision_id=target.decision_id, decision_px=target.decision_px)

@@ -24,7 +24,7 @@ from engine.execution.curves import VolumeCurve, learned_curve
 from engine.execution.ids import CHILD, base36, order_prefix
 from engine.execution.orders import Order, from_row
 from engine.execution.parents import Algorithm, Parent, ParentSpec, ParentStatus, tally
-from engine.execution.schedule import Flow
+from engine.execution.schedule import Flow, given_up_ns
 from engine.runtime.executor import Executor
 from storage.database import Database, StorageError
 
@@ -109,12 +109,24 @@ class ParentBook:
         return Flow(volume - since, self.curves.get(parent.spec.symbol))
 
     def unsent_qty(self, symbol: str) -> float:
-        """Return the signed quantity that a symbol's parents have not sent yet, base units."""
+        """Return the signed quantity that a symbol's parents may still send, base units.
+
+        One that works a target sends no more than the target still wants, and nothing while none is known.
+        """
         rest = 0.0
         for parent in self.active(symbol):
             if parent.status in (ParentStatus.WORKING, ParentStatus.PAUSED):
-                rest += parent.spec.side * max(parent.spec.qty - tally(self.children(parent.parent_id)).committed, 0.0)
+                counted = tally(self.children(parent.parent_id))
+                unsent = parent.spec.qty - counted.committed
+                if parent.spec.purpose == Purpose.TARGET:
+                    unsent = min(unsent, self.ceiling.get(parent.parent_id, 0.0) - counted.working)
+                rest += parent.spec.side * max(unsent, 0.0)
         return rest
+
+    def why_not_grow(self, symbol: str) -> str | None:
+        """Return why no parent may make a symbol's position larger now, in a sentence, or None."""
+        state = self._executor.trading_state()
+        return self.may_grow(symbol) if state == TradingState.RUNNING else f"the trading state is {state.name}"
 
     # commands ----------------------------------------------------------------------------------------------------
 
@@ -180,10 +192,17 @@ class ParentBook:
                 self._keep(ended, str(ended.status), reason)
 
     def pause_all(self, reason: str) -> None:
-        """Pause every parent that works and may open risk."""
+        """Hold back every parent that works and may open risk."""
         for parent in self.active():
             if parent.status == ParentStatus.WORKING and not parent.spec.reduce_only:
-                self._keep(replace(states.paused(parent), reason=reason), "PAUSED", reason)
+                self._hold_back(parent, reason)
+
+    def _hold_back(self, parent: Parent, reason: str) -> None:
+        """Pause a person's parent, who may resume it. One of a target ends: nobody would, and it bars its symbol."""
+        if parent.spec.purpose == Purpose.TARGET:
+            self.stop(parent, reason)
+        else:
+            self._keep(replace(states.paused(parent), reason=reason), "PAUSED", reason)
 
     def stop(self, parent: Parent, reason: str) -> None:
         """End one parent now."""
@@ -207,10 +226,12 @@ class ParentBook:
                 await self._look(self.parents[parent.parent_id])
 
     def _may_look(self, parent: Parent) -> bool:
-        """Return whether a parent can be decided on now; one that only winds down always can."""
+        """Return whether a parent can be decided on now; one that only winds down always can, and one that is late."""
         executor, symbol = self._executor, parent.spec.symbol
         if parent.status != ParentStatus.WORKING:
             return True
+        if executor.now() >= given_up_ns(parent.spec):
+            return not executor.awaits_fill(symbol)  # it ends with all its fills known; nothing else may put that off
         too_old = executor.market.age_s(symbol, executor.now()) > executor.config.max_price_age_s
         if too_old or executor.awaits_fill(symbol) or executor.backing_off(symbol, Purpose(parent.spec.purpose)):
             return False
@@ -220,7 +241,7 @@ class ParentBook:
         if parent.spec.purpose == Purpose.TARGET and parent.parent_id not in self.ceiling:
             return False  # after a restart it waits until a decision wants it again
         if not parent.spec.reduce_only and (why := self.may_grow(symbol)) is not None:
-            self._keep(replace(states.paused(parent), reason=why), "PAUSED", why)
+            self._hold_back(parent, why)
         return True
 
     async def _look(self, parent: Parent) -> None:

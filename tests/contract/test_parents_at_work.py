@@ -145,6 +145,78 @@ async def test_large_target_goes_through_an_algorithm_and_a_turn_ends_it(tmp_pat
         assert rig.account.position(BTC).manual_qty == 0.0
 
 
+LARGE = {"execution_algorithm": "twap", "execution_minutes": 10.0, "use_maker_orders": False}
+
+
+def thin_hour(rig):
+    """Let 7 BTC have traded in the last hour: a target of 0.5 is large."""
+    rig.loop.market.on_bar(Bar(BTC, "1h", 0, MID, MID, MID, MID, 7.0))
+
+
+async def begun(rig, n=1):
+    """Return the n-th parent of a target once it is at work."""
+    found = rig.worker.parents.parents
+    await eventually(lambda: len(found) == n, what=f"parent {n}")
+    return list(found.values())[-1]
+
+
+async def test_kill_switch_ends_a_targets_parent_and_resume_works_the_target_again(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **LARGE) as rig:
+        thin_hour(rig)
+        rig.aim(0.5)
+        first = await begun(rig)
+        await rig.kill.press(KillLevel.PAUSE, "drill", "test")
+        await eventually(lambda: status(rig, first) == ParentStatus.CANCELED, what="its end")
+        await asyncio.sleep(0.2)
+        assert len(rig.worker.parents.parents) == 1  # none begins while nothing may grow
+        await rig.kill.resume("", "test")
+        second = await begun(rig, 2)
+        assert (second.spec.purpose, status(rig, second)) == ("target", ParentStatus.WORKING)
+        assert on_record(rig)[0]["reason"] == "kill switch: drill"
+
+
+async def test_limits_end_a_targets_parent_and_none_begins_until_they_allow_it(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **LARGE) as rig:
+        book = rig.worker.parents
+        thin_hour(rig)
+        rig.aim(0.5)
+        first = await begun(rig)
+        book.may_grow = lambda symbol: "today's loss is 6 % of 5 % allowed"
+        await eventually(lambda: status(rig, first) == ParentStatus.CANCELED, what="its end")
+        await asyncio.sleep(0.2)
+        assert len(book.parents) == 1
+        rig.aim(0.0, decision_id=2)  # and what reduces is never held back
+        await eventually(lambda: rig.position() == 0.0)
+        rig.aim(0.5, decision_id=3)
+        book.may_grow = lambda symbol: None
+        assert (await begun(rig, 2)).decision_id == 3
+
+
+async def test_targets_parent_without_a_decision_after_a_restart_counts_nothing_and_ends(tmp_path):
+    async with practice_exchange() as server:
+        async with rig_on(server, tmp_path) as rig:
+            parent = await rig.worker.parents.start(wanted(rig, 0.3, 1.0, purpose="target"), actor="strategy")
+            assert rig.worker.working_notional() == 0.0
+            rig.worker.parents.ceiling[parent.parent_id] = 0.2
+            assert rig.worker.working_notional() == pytest.approx(0.2 * MID)
+        async with rig_on(server, tmp_path) as rig:
+            restore(rig)
+            assert rig.worker.working_notional() == 0.0
+            rig.executor.now = lambda: parent.spec.ts_end + 30 * NS_PER_S  # nobody decides until then
+            rig.worker.tick()
+            await eventually(lambda: status(rig, parent) == ParentStatus.EXPIRED, what="its end")
+            assert not books(server)["orders"]
+
+
+async def test_late_parent_ends_although_trading_is_halted_and_prices_are_old(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        parent = await rig.worker.parents.start(wanted(rig, 0.3, 1.0), actor="test")
+        rig.kill.level = KillLevel.HALT
+        rig.executor.now = lambda: parent.spec.ts_end + 30 * NS_PER_S
+        rig.worker.tick()
+        await eventually(lambda: status(rig, parent) == ParentStatus.EXPIRED, what="its end")
+
+
 async def test_limits_that_stop_growth_pause_a_parent_and_a_reducing_one_goes_on(tmp_path):
     async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
         book = rig.worker.parents

@@ -161,6 +161,16 @@ def test_paused_parent_cancels_and_sends_nothing():
     assert next_step(waiting, [], VIEW, after(100)).place is None
 
 
+@pytest.mark.parametrize(("algorithm", "seconds"), [(Algorithm.TWAP, 430), (Algorithm.ICEBERG, 400)])
+def test_paused_parent_expires_like_one_at_work_and_needs_no_price_for_it(algorithm, seconds):
+    waiting = replace(parent(algorithm), status=ParentStatus.PAUSED)
+    blind = VIEW._replace(top=TOP._replace(bid_px=math.nan, ask_px=math.nan))
+    assert next_step(waiting, [], blind, after(seconds - 1)).stop is None
+    assert next_step(waiting, [], blind, after(seconds)).stop == ParentStatus.EXPIRED
+    assert next_step(waiting, [child(4.0, 4.0, OrderStatus.FILLED)], blind, after(1)).stop == ParentStatus.DONE
+    assert next_step(waiting, [child(status=OrderStatus.UNKNOWN)], blind, after(seconds)).stop is None
+
+
 def test_crossing_child_never_pays_more_than_the_limit():
     limited = parent(limit_px=50_010.0, passive=False)
     assert next_step(limited, [], VIEW, after(10)).place.limit_px == 50_010.0
