@@ -52,6 +52,8 @@ class LocalFacts:
         Fraction of the configured limits that this rung allows, 0 to 1.
     kill_level : int
         Kill switch level kept on record.
+    missing : tuple of str
+        Conditions that the next rung still lacks, by name.
     """
 
     free_disk_bytes: int | None
@@ -61,6 +63,7 @@ class LocalFacts:
     rung: str
     capital_share: float
     kill_level: int
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class VenueFacts:
 
 def local_items(facts: LocalFacts, config: SystemConfig) -> list[Item]:
     """Judge this machine, its record and the settings."""
+    lacking = f"; the next rung lacks {', '.join(facts.missing)}" if facts.missing else ""
     return [
         _disk(facts.free_disk_bytes),
         Item(
@@ -116,7 +120,8 @@ def local_items(facts: LocalFacts, config: SystemConfig) -> list[Item]:
         ),
         Item(
             "Capital ladder", facts.capital_share > 0,
-            f"rung {facts.rung}: {facts.capital_share:.0%} of the configured limits", "a rung that allows live trading",
+            f"rung {facts.rung}: {facts.capital_share:.0%} of the configured limits{lacking}",
+            "a rung that allows live trading",
             "Meet the rung's conditions on the Health page, or override there with a reason.",
         ),
         _kill_switch(facts.kill_level),

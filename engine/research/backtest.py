@@ -16,7 +16,8 @@ import numpy as np
 from engine.core.matching import FillKind
 from engine.core.simulate import Scan, SimResult, stretches
 from engine.domain import F8, N_RULES, NS_PER_S, RULE_SENTENCE, Rule, Sleeve
-from engine.errors import CommandRefused, InvariantBroken
+from engine.errors import CommandRefused, DataError, InvariantBroken
+from engine.research import verdicts
 from engine.research.audit import audited, checksum
 from engine.research.canaries import Subject, run_canaries
 from engine.research.certificate import block, version_of_run
@@ -32,11 +33,10 @@ from engine.research.simulation import harsher, has_volume, in_market, scan_of
 from engine.research.trades import RoundTrip, round_trips
 from engine.research.user_scan import repaints, scan_user
 from engine.settings import Environment
+from engine.strategies.user import load_strategy
 
 __all__ = ["BacktestConfig", "BacktestResult", "run_backtest"]
 
-CANARY_BARS = 50_000
-CANARY_BARS_USER = 2_000
 EXPOSURE_POINTS = 2_000
 SIMULATED_SHARE, CHECKED_SHARE = 0.6, 0.75
 """Progress after the simulation and after the canaries; the panel is the rest."""
@@ -265,6 +265,9 @@ def run_backtest(
     report = progress or (lambda share: None)
     whole, bars, funding = loaded(config)
     resolved = resolve(config, bars.interval_s, bars.symbols, has_volume(bars))
+    path = Path(config.strategy) if config.is_file else None
+    history = 0 if path is None else load_strategy(path, resolved.user_params).history
+    version = version_of_run(config.strategy, resolved.listed, resolved.user_params)
     sums = checksum(bars)
     result, wish, elapsed_s = _simulate(
         bars, funding, config, resolved, lambda share: report(SIMULATED_SHARE * share), cancelled
@@ -278,11 +281,10 @@ def run_backtest(
         rates = None if funding is None else _funding_on(table, bars, funding)
         return _simulate(table, rates, config, resolved, lambda share: None, cancelled)[:2]
 
-    longest = CANARY_BARS_USER if config.is_file else CANARY_BARS
-    canaries = run_canaries(Subject(bars, (result, wish), rerun, config.is_file, longest, unchanged), config.panel)
-    if config.is_file:
-        path = Path(config.strategy)
-        changed = repaints(path, resolved.user_params, bars, wish, longest)
+    subject = Subject(bars, (result, wish), rerun, config.is_file, unchanged, history)
+    canaries = run_canaries(subject, config.panel)
+    if path is not None:
+        changed = repaints(path, resolved.user_params, bars, wish, subject.longest)
         canaries |= {} if changed is None else {"repaint": "fail" if changed else "pass"}
         run = run._replace(conduct=conduct(path))
     run = run._replace(canaries=canaries)
@@ -297,13 +299,15 @@ def run_backtest(
     hangs_on = []
     if config.panel == "full":
         hangs_on = sensitivity(bars, funding, resolved, config.cash, wish, lambda: _stop_if(cancelled))
+    home = config.home or Environment().astrolabe_home
+    if version_of_run(config.strategy, resolved.listed, resolved.user_params) != version:
+        raise DataError(f"{config.strategy} was changed while its backtest ran: run it again")
+    if config.panel == "full" and config.keep_ledger:
+        verdicts.keep(home, version, _shown(run))
     return BacktestResult(
         _described(run), run.metrics, run.in_sample, run.out_of_sample, run.canaries, _rules(result), honesty, hangs_on,
         trials.n, elapsed_s, bars, result, run.trips, origin_of(config.data, config.funding, whole),
-        block(
-            config.home or Environment().astrolabe_home,
-            version_of_run(config.strategy, resolved.listed, resolved.user_params),
-        ),
+        block(home, version),
     )  # fmt: skip
 
 
@@ -340,6 +344,13 @@ def _described(run: Run) -> dict[str, Any]:
         "returns": periods.name if periods is not None else None,
         "dataset": bars.fingerprint,
     }
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    """Return what the capital ladder wants to know of a run."""
+    told = _described(run)
+    kept = {name: told[name] for name in ("bars", "symbols", "first_ts_ms", "last_ts_ms", "dataset", "strategy")}
+    return kept | {"canaries": run.canaries, "conduct": list(run.conduct)}
 
 
 def _rules(result: SimResult) -> dict[str, dict[str, Any]]:

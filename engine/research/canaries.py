@@ -11,8 +11,10 @@ from engine.core.matching import FillLog
 from engine.core.simulate import SimResult
 from engine.domain import F8
 from engine.errors import DataError
+from engine.research.critique import FAIL, PASS, UNTESTED
 from engine.research.loading import BarTable
 from engine.research.made_up import (
+    MIN_COINS,
     N_WORLDS,
     common_part,
     keeps_its_edge,
@@ -26,8 +28,12 @@ from engine.research.made_up import (
 N_CUTS = 3
 N_CUTS_USER = 2
 TAIL_BARS = 200
+CANARY_BARS = 50_000
+CANARY_BARS_USER = 2_000
 MADE_UP_BARS = 20_000
 MADE_UP_BARS_USER = 1_500
+"""Bars that are looked at in one go, to bound the cost; a user's rule gets those on top for which it waits."""
+
 BAR_COLUMNS = ("ts_open", "open_px", "high_px", "low_px", "close_px", "volume")
 
 Rerun = Callable[[BarTable], tuple[SimResult, F8]]
@@ -41,13 +47,29 @@ class Subject(NamedTuple):
     run: tuple[SimResult, F8]  # its result and the user's wishes
     rerun: Rerun
     is_file: bool  # a user's rule, which is slower and less known than a built-in one
-    longest: int  # bars that are looked at in one go, to bound the cost
     audited: bool  # whether its fills and equity came out again
+    history: int = 0  # bars that a user's rule looks back at
 
     @property
     def n_cuts(self) -> int:
         """How often the future is cut off at the start of the run."""
         return N_CUTS_USER if self.is_file else N_CUTS
+
+    @property
+    def waits(self) -> int:
+        """Bars that may pass before a user's rule acts; looking at fewer would test nothing."""
+        return max(self.history, acts_from(self.run)) if self.is_file else 0
+
+    @property
+    def longest(self) -> int:
+        """Bars that are looked at in one go."""
+        return CANARY_BARS_USER + self.waits if self.is_file else CANARY_BARS
+
+
+def acts_from(run: tuple[SimResult, F8]) -> int:
+    """Return the first bar at whose close a run wanted a position, the number of its bars where it never did."""
+    bars = np.flatnonzero(np.nan_to_num(world_of(run).wish).any(axis=1))
+    return int(bars[0]) if len(bars) else len(run[0].track.equity)
 
 
 def rows_of(bars: BarTable, first: int, last: int) -> BarTable:
@@ -97,38 +119,47 @@ def _same_until(cut_at: int, bars: BarTable, one: tuple[SimResult, F8], other: t
 
 def _past_is_fixed(subject: Subject, rng: np.random.Generator, verdicts: dict[str, str]) -> None:
     """Cut the future off and change it, first at the start of the run, for a user's rule also further on."""
-    n_bars = len(subject.bars.ts_open)
+    n_bars, longest = len(subject.bars.ts_open), subject.longest
     starts = [0]
-    if subject.is_file and n_bars > subject.longest + 4:
-        starts.append(int(rng.integers(1, n_bars - subject.longest)))  # nobody can know where it looks
+    if subject.is_file and n_bars > longest + 4:
+        starts.append(int(rng.integers(1, n_bars - longest)))  # nobody can know where it looks
     for start in starts:
-        n_seen = min(n_bars - start, subject.longest)
+        n_seen = min(n_bars - start, longest)
         if n_seen < 4:
             return
         part = subject.bars if start == 0 else rows_of(subject.bars, start, start + n_seen)
         run = subject.run if start == 0 else subject.rerun(part)
-        for cut_at in sorted(rng.integers(n_seen // 2, n_seen, subject.n_cuts if start == 0 else 1).tolist()):
+        first = max(n_seen // 2, acts_from(run) + 2)  # cut where there is something decided before
+        if first >= n_seen:
+            continue
+        for cut_at in sorted(rng.integers(first, n_seen, subject.n_cuts if start == 0 else 1).tolist()):
             trials = {"lookahead": head(part, cut_at), "future_shift": with_other_future(part, cut_at, rng)}
             for name, table in trials.items():
-                if verdicts[name] == "pass" and not _same_until(cut_at, part, run, subject.rerun(table)):
-                    verdicts[name] = "fail"
+                if verdicts[name] != FAIL:
+                    same = _same_until(cut_at, part, run, subject.rerun(table))
+                    verdicts[name] = PASS if same else FAIL
 
 
-def _in_made_up_worlds(subject: Subject, rng: np.random.Generator) -> dict[str, str]:
+def _in_made_up_worlds(subject: Subject, rng: np.random.Generator, verdicts: dict[str, str]) -> None:
     """Let the rule trade where nothing can be foretold, on the real clock with the real names."""
-    real = common_part(subject.bars, MADE_UP_BARS_USER if subject.is_file else MADE_UP_BARS, rng)
+    longest = MADE_UP_BARS_USER + subject.waits if subject.is_file else MADE_UP_BARS
+    real = common_part(subject.bars, longest, rng, acts_from(subject.run) if subject.is_file else 0)
     if real is None:
-        return {}
+        return
     worlds = [world_of(subject.rerun(made_up(real, rng))) for _ in range(N_WORLDS)]
-    failed = {"shuffled": keeps_its_edge(worlds), "outside_knowledge": knows_the_real_prices(worlds, real, rng)}
-    if subject.is_file:
-        there = np.asarray(np.isfinite(real.close_px[0]))
+    if not any(np.nan_to_num(world.wish).any() for world in worlds):
+        return
+    failed = {"outside_knowledge": knows_the_real_prices(worlds, real, rng)}
+    if any(np.ptp(world.equity) > 0.0 for world in worlds):  # it wanted something and got it
+        failed = {"shuffled": keeps_its_edge(worlds)} | failed
+    there = np.asarray(np.isfinite(real.close_px[0]))
+    if subject.is_file and there.sum() >= MIN_COINS:
         failed["survivorship"] = picks_with_hindsight(worlds, there, total_gain(subject.bars), rng)
-    return {name: "fail" if wrong else "pass" for name, wrong in failed.items()}
+    verdicts |= {name: FAIL if wrong else PASS for name, wrong in failed.items()}
 
 
 def run_canaries(subject: Subject, level: str = "full") -> dict[str, str]:
-    """Return ``pass`` or ``fail`` for each canary.
+    """Return ``pass``, ``fail`` or ``not tested`` for each canary.
 
     lookahead: the run is repeated on prefixes; decisions and equity up to each cut must be the same to the bit.
     future_shift: the run is repeated with other prices after each cut; nothing up to the cut may change.
@@ -147,21 +178,23 @@ def run_canaries(subject: Subject, level: str = "full") -> dict[str, str]:
     Returns
     -------
     dict
-        A canary that needs more bars than there are is left out.
+        A canary for which there are too few bars or coins, or under which the rule held nothing, is ``not tested``.
 
     Notes
     -----
     A rule that breaks off with an error where the real run did not, fails.
     """
     rng = np.random.default_rng(int(subject.bars.fingerprint[:8], 16))
-    verdicts = {"lookahead": "pass", "future_shift": "pass", "fills": "pass" if subject.audited else "fail"}
+    verdicts = {"lookahead": UNTESTED, "future_shift": UNTESTED, "fills": PASS if subject.audited else FAIL}
     try:
         _past_is_fixed(subject, rng, verdicts)
     except DataError:
-        verdicts["lookahead"] = "fail"
+        verdicts["lookahead"] = FAIL
     if level == "full":
+        verdicts |= {"shuffled": UNTESTED, "outside_knowledge": UNTESTED}
+        verdicts |= {"survivorship": UNTESTED} if subject.is_file else {}
         try:
-            verdicts |= _in_made_up_worlds(subject, rng)
+            _in_made_up_worlds(subject, rng, verdicts)
         except DataError:
-            verdicts["shuffled"] = "fail"
+            verdicts["shuffled"] = FAIL
     return verdicts

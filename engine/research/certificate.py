@@ -7,6 +7,7 @@ folder: a signature shows that this installation issued the statement and that n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -117,16 +118,18 @@ def _private_key(home: Path, *, make: bool) -> Any:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     path = home / FOLDER / KEY_FILE
-    if path.is_file():
-        return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
-    if not make:
-        raise ConfigError(f"the signing key {path} is not there, so no certificate can be checked: issue it again")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    key = Ed25519PrivateKey.generate()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key.private_bytes_raw())
-    return key
+    if not path.is_file():
+        if not make:
+            raise ConfigError(f"the signing key {path} is not there, so nothing that was signed can be checked")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Ed25519PrivateKey.generate().private_bytes_raw())
+        with contextlib.suppress(FileExistsError):  # another process was first: its key is the one
+            os.link(part, path)
+        part.unlink()
+    return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
 
 
 def _message(certificate: Mapping[str, Any]) -> bytes:
@@ -144,14 +147,7 @@ def issue(home: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     content : mapping
         Plain JSON; ``version``, ``status``, ``ts``, ``decisions``, ``differences`` and whatever explains them.
     """
-    key = _private_key(home, make=True)
-    certificate = dict(content) | {"public_key": key.public_key().public_bytes_raw().hex()}
-    certificate["signature"] = key.sign(_message(certificate)).hex()
-    target = home / FOLDER / f"{certificate['version']}.json"
-    part = target.with_suffix(".part")
-    part.write_text(json.dumps(certificate, indent=1, sort_keys=True))
-    os.replace(part, target)
-    return certificate
+    return write_signed(home, home / FOLDER / f"{content['version']}.json", content)
 
 
 def read(home: Path, version: str) -> dict[str, Any] | None:
@@ -162,28 +158,73 @@ def read(home: Path, version: str) -> dict[str, Any] | None:
     ConfigError
         It cannot be read, is another version's, or was changed after it was issued.
     """
+    return read_signed(home, home / FOLDER / f"{version}.json", version, "issue it again: python -m engine certify")
+
+
+def write_signed(home: Path, path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Sign a statement about a version with this folder's key, keep it whole or not at all, and return it.
+
+    Parameters
+    ----------
+    home : Path
+        Data folder; the key is made there at the first time.
+    path : Path
+        Its folder is made.
+    content : mapping
+        Plain JSON with ``version``.
+    """
+    key = _private_key(home, make=True)
+    statement = dict(content) | {"public_key": key.public_key().public_bytes_raw().hex()}
+    statement["signature"] = key.sign(_message(statement)).hex()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(statement, indent=1, sort_keys=True))
+    os.replace(part, path)
+    return statement
+
+
+def read_signed(home: Path, path: Path, version: str, again: str, kind: str | None = None) -> dict[str, Any] | None:
+    """Return a statement about a version that this folder's key signed; None when there is none.
+
+    Parameters
+    ----------
+    home : Path
+        Data folder.
+    path : Path
+        Where ``write_signed`` kept it.
+    version : str
+        The version that it must be about.
+    again : str
+        What a person does where it cannot be trusted.
+    kind : str, optional
+        What ``kind`` it must state: one signed statement does not pass for another. Certificates state none.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, is another version's, or was changed after it was signed.
+    """
     from cryptography.exceptions import InvalidSignature
 
-    path = home / FOLDER / f"{version}.json"
     if not path.is_file():
         return None
-    again = "issue it again: python -m engine certify"
     try:
-        certificate = dict(json.loads(path.read_text()))
-        signature = bytes.fromhex(certificate["signature"])
+        statement = dict(json.loads(path.read_text()))
+        signature = bytes.fromhex(statement["signature"])
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{path.name} cannot be read as a certificate: {again}") from None
+        raise ConfigError(f"{path.name} in {path.parent} cannot be read: {again}") from None
     key = _private_key(home, make=False).public_key()
     try:
-        key.verify(signature, _message(certificate))
+        key.verify(signature, _message(statement))
     except InvalidSignature:
         raise ConfigError(
-            f"the signature of certificate {path.name} does not fit: it was changed after it was issued, or issued "
-            f"elsewhere; {again}"
+            f"the signature of {path.name} in {path.parent} does not fit: it was changed after it was issued, or "
+            f"issued elsewhere; {again}"
         ) from None
-    if certificate.get("version") != version:
-        raise ConfigError(f"{path.name} is the certificate of version {certificate.get('version')}: {again}")
-    return certificate
+    if statement.get("version") != version or statement.get("kind") != kind:
+        what = statement.get("kind") or "certificate"
+        raise ConfigError(f"{path.name} in {path.parent} is the {what} of version {statement.get('version')}: {again}")
+    return statement
 
 
 def block(home: Path, version: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 ENOUGH = 0.95
@@ -11,6 +11,21 @@ ENOUGH = 0.95
 
 FADED = 1 / 3
 """A last part with less than this share of the whole run's Sharpe ratio stands in the way of promotion."""
+
+PASS, FAIL, UNTESTED = "pass", "fail", "not tested"
+"""What a canary says."""
+
+UNTESTED_SENTENCES = {
+    "lookahead": "the run holds nothing early enough to compare what was decided before and after a cut: give it more "
+    "bars",
+    "future_shift": "the run holds nothing early enough to compare what was decided before and after a change: give it "
+    "more bars",
+    "shuffled": "on made-up bars it held nothing, or there are too few bars to make some up: give it more bars",
+    "outside_knowledge": "on made-up bars it wanted nothing, or there are too few bars to make some up: give it more "
+    "bars",
+    "survivorship": "that takes five coins with a common history in which it holds something: give it more coins, or "
+    "more bars",
+}
 
 CANARY_SENTENCES = {
     "lookahead": "cutting later bars off changes what was decided before: the strategy sees the future, or its answers "
@@ -55,13 +70,33 @@ def known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def untested_sentence(name: str) -> str:
+    """Return why a canary could not be tested and what to do, as a sentence."""
+    return f"Canary {name} was not tested: {UNTESTED_SENTENCES.get(name, 'give the run more bars')}."
+
+
+def barred(canaries: Mapping[str, str], told: Sequence[str]) -> list[str]:
+    """Return for what the capital ladder gives a version no real money: red and untested canaries, open doors.
+
+    Parameters
+    ----------
+    canaries : mapping
+        Name to verdict.
+    told : sequence of str
+        What was seen in the source of a user's strategy.
+    """
+    return [*(_canary_sentence(name, verdict) for name, verdict in canaries.items() if verdict != PASS), *told]
+
+
+def _canary_sentence(name: str, verdict: str) -> str:
+    if verdict == UNTESTED:
+        return untested_sentence(name)
+    return f"Canary {name} is red: {CANARY_SENTENCES.get(name, 'it failed')}."
+
+
 def blockers(evidence: Evidence) -> list[str]:
     """Return why a strategy with this result may not be promoted to trading; empty when it may."""
-    found = [
-        f"Canary {name} is red: {CANARY_SENTENCES.get(name, 'it failed')}."
-        for name, verdict in evidence.canaries.items() if verdict != "pass"
-    ]  # fmt: skip
-    found += list(evidence.conduct)
+    found = barred(evidence.canaries, evidence.conduct)
     if not evidence.counted:
         found.append("The run was kept out of the ledger, so nobody knows how many were tried before it.")
     if evidence.cost_rate <= 0:
@@ -113,8 +148,8 @@ def _trials(trials: int) -> str:
 
 def _from_canaries(evidence: Evidence) -> Weighted:
     for name, verdict in evidence.canaries.items():
-        if verdict != "pass":
-            yield 100.0, f"Canary {name} is red: {CANARY_SENTENCES.get(name, 'it failed')}."
+        if verdict != PASS:
+            yield 70.0 if verdict == UNTESTED else 100.0, _canary_sentence(name, verdict)
     for sentence in evidence.conduct:
         yield 95.0, sentence
 

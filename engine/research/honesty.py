@@ -12,7 +12,7 @@ from engine.core.metrics import expected_best_sharpe, probabilistic_sharpe, shar
 from engine.core.simulate import SimResult
 from engine.domain import F8, I8
 from engine.research.config import BacktestConfig, Resolved
-from engine.research.critique import Evidence, blockers, critique
+from engine.research.critique import Evidence, barred, blockers, critique
 from engine.research.figures import DAYS_PER_YEAR, Periods, Stretch, ratios, span_days
 from engine.research.ledger import Ledger, Trial, same_periods
 from engine.research.loading import BarTable
@@ -222,4 +222,5 @@ def panel_of(run: Run, trials: Trials, rerun: Rerun, level: str, report: Report)
     found = blockers(evidence)
     if level != "full":
         found.append(f"The honesty panel was {'left out' if level == 'off' else 'cut short'}: run it in full.")
-    return panel | {"critique": critique(evidence), "blockers": found, "promotable": not found}
+    held_back = barred(run.canaries, run.conduct)
+    return panel | {"critique": critique(evidence), "barred": held_back, "blockers": found, "promotable": not found}

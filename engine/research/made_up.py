@@ -14,6 +14,7 @@ from engine.research.loading import GRID_COLUMNS, BarTable
 
 N_WORLDS = 3
 MIN_BARS = 300
+MIN_COINS = 5  # from which a preference for some of them can be told from chance
 EDGE_LIMIT = 3.5
 """Standard errors above zero at which an edge on unforeseeable returns is no accident (1 in 4,000)."""
 
@@ -30,14 +31,16 @@ class World(NamedTuple):
     wish: F8  # (T, N) weights that it wanted, or had where it is built in
 
 
-def common_part(bars: BarTable, longest: int, rng: np.random.Generator) -> BarTable | None:
+def common_part(bars: BarTable, longest: int, rng: np.random.Generator, waits: int = 0) -> BarTable | None:
     """Return up to ``longest`` bars at which every kept symbol trades; None when there are too few.
 
-    Symbols with the least history are blanked, not removed, until enough bars are left: a rule may name its coins.
+    Symbols with the least history are blanked, not removed, until enough bars are left: a rule may name its coins. What
+    is enough grows by the ``waits`` bars that the rule lets pass before it acts.
     """
     there = np.isfinite(bars.close_px) & np.isfinite(bars.open_px)
     order = np.argsort(-there.sum(axis=0), kind="stable")
-    enough = max(MIN_BARS, min(longest, 4 * MIN_BARS, int(there.sum(axis=0).max()) // 2))
+    most = int(there.sum(axis=0).max())
+    enough = max(MIN_BARS, min(longest, waits + 4 * MIN_BARS, max(most // 2, min(most, waits + MIN_BARS))))
     for n_kept in range(len(order), 0, -1):
         columns = np.sort(order[:n_kept])
         rows = np.flatnonzero(there[:, columns].all(axis=1))
@@ -131,7 +134,7 @@ def picks_with_hindsight(worlds: list[World], there: npt.NDArray[np.bool_], gain
     rng : Generator
     """
     chosen = [np.abs(world.wish[:, there]).max(axis=0) > 0 for world in worlds]
-    if there.sum() < 5 or chosen[0].all() or not chosen[0].any():
+    if there.sum() < MIN_COINS or chosen[0].all() or not chosen[0].any():
         return False
     if not all(np.array_equal(names, chosen[0]) for names in chosen):
         return False

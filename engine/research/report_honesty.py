@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.research import wording
+from engine.research.critique import UNTESTED
 from engine.research.report_parts import Badge, Cell, Section, Table, missing
 from engine.research.wording import UNKNOWN, known, number, percent, probability, signed_percent
 
@@ -18,7 +19,7 @@ CANARY_MEANING = {
     "outside_knowledge": "On made-up prices it must not trade as if it knew the real ones.",
     "survivorship": "On made-up prices it must not pick the coins that did best in the end.",
     "fills": "Every fill and the equity must come out again from the bars.",
-    "past": "The past that the strategy was handed must stay as it was.",
+    "repaint": "What signals says of earlier bars must stay the same once later bars are known.",
 }
 _HONEST: tuple[tuple[str, str, str], ...] = (
     ("total_return", "Return", "signed_percent"), ("cagr", "Growth a year", "signed_percent"),
@@ -28,7 +29,7 @@ _HONEST: tuple[tuple[str, str, str], ...] = (
 
 
 def badges(result: dict[str, Any]) -> list[Badge]:
-    """Return what must be seen first: canaries, certificate, and whether the result may be promoted."""
+    """Return what must be seen first: canaries, certificate, and whether anything speaks against trading the result."""
     found = []
     for name, verdict in (result.get("canaries") or {}).items():
         word, tone = {"pass": ("pass", "gain"), "fail": ("FAIL", "loss")}.get(verdict, (str(verdict), "warn"))
@@ -44,7 +45,8 @@ def badges(result: dict[str, Any]) -> list[Badge]:
     honesty = result.get("honesty")
     if isinstance(honesty, dict) and "promotable" in honesty:
         ready = bool(honesty["promotable"])
-        found.append(Badge("may be promoted" if ready else "not to be promoted", "gain" if ready else "loss"))
+        meaning = "The capital ladder enforces canaries and source; the other reasons are for a person to weigh."
+        found.append(Badge("may be promoted" if ready else "not to be promoted", "gain" if ready else "loss", meaning))
     return found
 
 
@@ -54,6 +56,9 @@ def summary(result: dict[str, Any]) -> Section:
     honesty, words = result.get("honesty") or {}, []
     if failed:
         words.append(f"Do not believe this result: {', '.join(failed)} failed.")
+    open_ones = [name.replace("_", " ") for name, word in (result.get("canaries") or {}).items() if word == UNTESTED]
+    if open_ones:
+        words.append(f"Not tested, so unknown: {', '.join(open_ones)}.")
     outside = result.get("out_of_sample") or {}
     late = outside.get("metrics", outside)
     if known(late.get("sharpe")) or known(late.get("total_return")):
@@ -65,7 +70,7 @@ def summary(result: dict[str, Any]) -> Section:
     drawdown = honesty.get("drawdown") or {}
     if known(drawdown.get("p95")):
         words.append(
-            "Had its days come in another order, one time in twenty the drawdown would have been "
+            "Redrawn from its own days, one time in twenty the drawdown would have been "
             f"{percent(drawdown['p95'])} or more; {percent(drawdown.get('p_over_15'), 0)} of the redraws pass 15 %."
         )
     whole = (result.get("metrics") or {}).get("sharpe")
@@ -246,7 +251,10 @@ def canaries(result: dict[str, Any]) -> Section:
          CANARY_MEANING.get(name, "")]
         for name, verdict in found.items()
     ]  # fmt: skip
-    words = ["Each is a trap for a way of cheating, also by mistake. Red blocks promotion."]
+    words = [
+        "Each is a trap for a way of cheating, also by mistake. While one is red or was not tested, the capital ladder "
+        "gives this version no real money without an override."
+    ]
     return Section("canaries", "Canaries", words,
                    [Table("", ["Canary", "Verdict", "What must hold"], rows, "", (0, 2))])  # fmt: skip
 
@@ -260,9 +268,15 @@ def critique(result: dict[str, Any]) -> Section:
     found, blockers = honesty.get("critique") or [], honesty.get("blockers") or []
     sentences = [str(item) for item in found]
     tables = []
-    if blockers:
-        rows: list[list[Cell]] = [[(str(sentence), "loss")] for sentence in blockers]
-        tables.append(Table("Before it may trade", ["In the way"], rows))
+    held_back = honesty.get("barred") or []
+    others = [sentence for sentence in blockers if sentence not in held_back]
+    for heading, column, sentences_of in (
+        ("Before it may trade with real money", "The capital ladder asks for this", held_back),
+        ("Before anybody should trade it", "Speaks against it, and is left to you", others),
+    ):
+        if sentences_of:
+            rows: list[list[Cell]] = [[(str(sentence), "loss")] for sentence in sentences_of]
+            tables.append(Table(heading, [column], rows))
     return Section("critique", title, sentences or ["Nothing was found, which is no proof."], tables)
 
 

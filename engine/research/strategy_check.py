@@ -17,6 +17,9 @@ from engine.strategies.user import UserRunner
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 OPENING_PX = (60_000.0, 3_000.0, 150.0)
 EXTRA_BARS = 300
+FIRST_BARS = 1_500
+"""Of its history, what a strategy is shown at first; all of it only where it has no opinion until then."""
+
 SLOW_MS = 50.0
 
 
@@ -52,10 +55,14 @@ def check_strategy(path: Path, params: dict[str, Any], symbols: tuple[str, ...] 
     except WorkstationError as error:
         return [_check("Loads", False, str(error))]
     checks = [_check("Loads", True, f"class Strategy with {runner.method}; looks back at most {runner.history} bars")]
-    n_bars = min(runner.history, 1_500) + EXTRA_BARS
+    n_bars = min(runner.history, FIRST_BARS) + EXTRA_BARS
     bars = made_up_bars(n_bars, symbols)
     try:
         weights, elapsed_ms = _run(runner, bars, n_bars)
+        if runner.history > FIRST_BARS and not np.nan_to_num(weights).any():
+            n_bars = runner.history + EXTRA_BARS
+            bars = made_up_bars(n_bars, symbols)
+            weights, elapsed_ms = _run(UserRunner(path, params, symbols), bars, n_bars)
     except WorkstationError as error:
         return [*checks, _check("Runs", False, str(error))]
     checks.append(_check("Runs", True, f"{n_bars} made-up bars of {', '.join(symbols)}"))
@@ -81,13 +88,16 @@ def _opinion(weights: np.ndarray) -> dict[str, Any]:
     known = np.isfinite(weights)
     if not known.any():
         return _check(
-            "Has an opinion", False, "every answer was None or NaN: it would never trade. Is history too short?"
-        )
+            "Has an opinion", False,
+            f"every answer over {len(weights):,d} bars was None or NaN: it would never trade. Is history too short?",
+        )  # fmt: skip
     first = int(np.argmax(known.any(axis=1)))
     largest, gross = float(np.nanmax(np.abs(weights))), float(np.nanmax(np.nansum(np.abs(weights), axis=1)))
     said = f"first at bar {first}, largest weight {largest:.3g}, largest gross {gross:.3g}"
     if largest == 0.0:
-        return _check("Has an opinion", False, f"{said}: every weight is 0, so it would never trade")
+        return _check(
+            "Has an opinion", False, f"{said}: every weight over {len(weights):,d} bars is 0, so it would never trade"
+        )
     return _check("Has an opinion", True, f"{said}; the gate caps a symbol at 0.5 and the book at 2.0 by default")
 
 

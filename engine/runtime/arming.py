@@ -152,9 +152,11 @@ async def local_facts(home: Path, store: Database) -> LocalFacts:
     trouble = await _write_trouble(store)
     drill_ok, drill_detail = await asyncio.to_thread(drill_verdict, store, now_ns)
     capital = await asyncio.to_thread(ladder, store, now_ns)
-    title = next(row["title"] for row in capital["rungs"] if row["name"] == capital["rung"])
-    kept = store.recall("kill", {})
-    return LocalFacts(free, trouble, drill_ok, drill_detail, title, capital["share"], int(kept.get("level", 0)))
+    at = next(index for index, row in enumerate(capital["rungs"]) if row["name"] == capital["rung"])
+    above = capital["rungs"][at + 1 : at + 2]
+    missing = tuple(item["name"] for row in above for item in row["conditions"] if not item["ok"])
+    level, title = int(store.recall("kill", {}).get("level", 0)), capital["rungs"][at]["title"]
+    return LocalFacts(free, trouble, drill_ok, drill_detail, title, capital["share"], level, missing)
 
 
 async def _write_trouble(store: Database) -> str | None:

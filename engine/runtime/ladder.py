@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from engine.domain import NS_PER_DAY, Mode
 from engine.errors import CommandRefused, ConfigError
-from engine.research import certificate
+from engine.research import certificate, verdicts
 from engine.runtime.drift import drift_verdict
 from engine.runtime.drills import drill_verdict
 from engine.runtime.evidence import both, of_mode
@@ -62,6 +62,8 @@ class Evidence(NamedTuple):
     drill_detail: str
     parity_ok: bool
     parity_detail: str
+    backtest_ok: bool
+    backtest_detail: str
     drift_ok: bool
     drift_detail: str
 
@@ -80,6 +82,7 @@ def evidence(store: Database, now_ns: int) -> Evidence:
     known_falls = [fall for fall in falls if fall is not None]
     drill_ok, drill_detail = drill_verdict(store, now_ns)
     parity_ok, parity_detail = parity(store.path.parent, config)
+    backtest_ok, backtest_detail = verdicts.standing(store.path.parent, config)
     drift_ok, drift_detail = drift_verdict(store, config.strategy, now_ns)
     return Evidence(
         config.strategy,
@@ -89,7 +92,7 @@ def evidence(store: Database, now_ns: int) -> Evidence:
         sum(row["bad"] for row in compared),
         max(known_falls, default=math.nan),
         config.max_total_drawdown,
-        drill_ok, drill_detail, parity_ok, parity_detail, drift_ok, drift_detail,
+        drill_ok, drill_detail, parity_ok, parity_detail, backtest_ok, backtest_detail, drift_ok, drift_detail,
     )  # fmt: skip
 
 
@@ -137,6 +140,7 @@ def conditions(rung: Rung, found: Evidence) -> list[dict[str, Any]]:
         ),
         _check("Drill", found.drill_ok, found.drill_detail),
         _check("Parity", found.parity_ok, found.parity_detail),
+        _check("Backtest", found.backtest_ok, found.backtest_detail),
     ]  # fmt: skip
     if rung.live_days:
         detail = f"{found.live_days} of {rung.live_days} days with live decisions."

@@ -133,14 +133,19 @@ class FakeHealth:
             "ok": False,
             "detail": "0 of 5 days measured in the last 14.",
         }
+        tested = {
+            "name": "Backtest",
+            "ok": False,
+            "detail": "No backtest of this version of trend (0123abcd) with the whole honesty panel is on record here.",
+        }
         good = [{"name": name, "ok": True, "detail": "Shown."} for name in ("Paper days", "Books agree", "Drill")]
         order = ("paper", "minimum", "tenth", "full")
         allowed = order.index(self.override_rows[0]["rung"]) if self.override_rows else 0
         rungs = [
             ("paper", "Paper", 0.0, []),
-            ("minimum", "Minimum size", 0.01, [*good, missing]),
-            ("tenth", "10 %", 0.1, [*good, missing, drift]),
-            ("full", "Full", 1.0, [*good, missing, drift]),
+            ("minimum", "Minimum size", 0.01, [*good, missing, tested]),
+            ("tenth", "10 %", 0.1, [*good, missing, tested, drift]),
+            ("full", "Full", 1.0, [*good, missing, tested, drift]),
         ]
         rows = [{"name": name, "title": title, "share": share, "conditions": checks, "reached": i <= allowed,
                  "by_override": 0 < i <= allowed} for i, (name, title, share, checks) in enumerate(rungs)]  # fmt: skip

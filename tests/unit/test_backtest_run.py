@@ -178,6 +178,7 @@ def test_user_strategy_is_traded_through_the_gate(tmp_path):
     assert result.rules["symbol_cap"]["clip"] > 2000
     assert result.simulation.track.weight[2, 0] == pytest.approx(0.5, rel=0.02)
     assert (result.simulation.track.weight[:, 1] == 0).all()
+    assert result.canaries.pop("survivorship") == "not tested"  # two coins cannot show a preference
     assert set(result.canaries.values()) == {"pass"}
 
 
@@ -196,7 +197,8 @@ def test_user_strategy_sees_the_past_and_only_the_past(tmp_path):
 
 
 def test_unrepeatable_strategy_fails_the_canary(tmp_path):
-    path = strategy_file(tmp_path, "        return {'BTCUSDT': float(np.random.default_rng().normal()) * 0.2}")
+    body = "        return {'BTCUSDT': float(np.random.default_rng().normal()) * 0.2}"
+    path = strategy_file(tmp_path, body, "    history = 50")
     assert run(tmp_path, path).canaries["lookahead"] == "fail"
 
 

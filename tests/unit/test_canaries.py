@@ -82,6 +82,24 @@ def test_examples_open_no_door(path):
         ("import pandas as pd; pd.read_csv('x')", "opens a file (pd.read_csv)"),
         ("import datetime; datetime.datetime.now()", "asks the clock"),
         ("def f():\n    global x", "line 2 of the strategy keeps x outside itself"),
+        ("from numpy import load\nload('x.npy')", "line 1 of the strategy opens a file (load)"),
+        ("from numpy import load as get\nget('x.npy')", "line 1 of the strategy opens a file (load)"),
+        ("import numpy as np\ngrab = np.load", "line 2 of the strategy opens a file (np.load)"),
+        ("import numpy as np\nn = np\nm = n\nx = m.load", "line 4 of the strategy opens a file (m.load)"),
+        ("import numpy as np\nget = [np]", "line 2 of the strategy hands np on as a value"),
+        ("import numpy as np\nget = getattr(np.lib, 'npyio')", "looks np.lib through by name"),
+        ("import numpy as np\nnp.lib.npyio.os.listdir()", "reaches npyio through np.lib.npyio"),
+        ("from numpy import *", "imports every name of numpy"),
+        ("from engine.domain import np\nnp.load('x')", "line 2 of the strategy opens a file (np.load)"),
+        ("from engine.strategies.user import importlib", "reaches importlib through importlib, a way into the"),
+        ("import helper", "imports helper, which is not among the modules that only compute"),
+        ("from .helper import rule", "imports .helper, a file that is no part of this version"),
+        ("from scipy.io import loadmat", "line 1 of the strategy opens a file (loadmat)"),
+        ("look = open", "line 1 of the strategy opens a file (open)"),
+        ("run = __import__", "runs code that is not in the file (__import__)"),
+        ("from time import time as t\nt()", "line 2 of the strategy asks the clock (t)"),
+        ("import random as r\nr.random()", "without a fixed seed (r.random)"),
+        ("().__class__.__base__.__subclasses__()", "a way into the engine that runs it"),
     ],
 )
 def test_doors_are_named_with_their_line(tmp_path, line, words):
@@ -96,8 +114,44 @@ def test_what_has_a_seed_or_is_only_described_is_no_door(tmp_path):
         '"""Reads no file; open() is only a word here."""\nimport numpy as np\n'
         "from engine.strategies.user import Past\n"
         "dice = np.random.default_rng(7)\nbet = dice.normal()\nnp.random.seed(1)\nx = np.random.rand()\n"
+        "def on_bar(past, input=1):\n    open = past.open\n    return open[-1] + self.read_weights() + input\n"
+        "from datetime import datetime\nwhen = datetime.fromtimestamp(0)\nrng: np.random.Generator = dice\n"
     )
     assert conduct(path) == ()
+
+
+def verdicts_of(tmp_path, body, bars):
+    path = tmp_path / "mine.py"
+    path.write_text(f"class Strategy:\n    n = 0\n    def on_bar(self, past):\n        self.n += 1\n        {body}\n")
+    return run_backtest(BacktestConfig(bars=bars, strategy=str(path), home=tmp_path, keep_ledger=False))
+
+
+SIX = walk(500, symbols=tuple("ABCDEF"))
+
+
+@pytest.mark.parametrize(
+    ("body", "bars", "untested"),
+    [
+        ("return None", SIX, {"lookahead", "future_shift", "shuffled", "outside_knowledge", "survivorship"}),
+        ("return 0.1 if self.n >= 499 else None", SIX, {"lookahead", "future_shift"}),
+        ("return 0.05 * (self.n % 3)", walk(500), {"survivorship"}),
+        ("return 0.05 * (self.n % 3)", SIX, set()),
+        (
+            "return 0.05 * (self.n % 3)",
+            walk(250, symbols=SIX.symbols),
+            {"shuffled", "outside_knowledge", "survivorship"},
+        ),
+    ],
+    ids=["holds nothing", "holds at the end only", "two coins", "everything tested", "short"],
+)
+def test_what_was_not_tested_is_not_called_a_pass(tmp_path, body, bars, untested):
+    result = verdicts_of(tmp_path, body, bars)
+    assert {name for name, verdict in result.canaries.items() if verdict == "not tested"} == untested
+    assert "fail" not in result.canaries.values()
+    told = [sentence for sentence in result.honesty["blockers"] if "was not tested" in sentence]
+    assert len(told) == len(untested)
+    assert result.honesty["barred"] == told
+    assert not untested or result.honesty["promotable"] is False
 
 
 def test_made_up_bars_have_no_drift_and_are_bars():

@@ -9,7 +9,7 @@ import pytest
 
 from engine.domain import NS_PER_DAY, Mode
 from engine.errors import CommandRefused
-from engine.research import certificate
+from engine.research import certificate, verdicts
 from engine.runtime.drills import drill_verdict, record_drill, stalest_level
 from engine.runtime.ladder import Capital, at_share, capital_share, ladder, override
 from engine.settings import SystemConfig
@@ -52,6 +52,11 @@ def certify(folder, status="pass", config=None, **changes) -> None:
         path.write_text(json.dumps(issued | changes))
 
 
+def backtested(folder, verdict="pass", config=None, bars=5_000) -> None:
+    found = {"canaries": {"lookahead": verdict, "fills": "pass"}, "conduct": [], "bars": bars, "symbols": ["A", "B"]}
+    verdicts.keep(folder, certificate.version_now(folder, config or SystemConfig()), found)
+
+
 def drifted(store, days, drift_bps=4.0, newest_days_ago=1) -> None:
     newest = datetime.fromtimestamp(NOW / 1e9, UTC).date() - timedelta(days=newest_days_ago)
     rows = [
@@ -68,6 +73,7 @@ def earn_minimum(store) -> None:
     store.append_durable("equity", [{"ts": NOW - 5, "equity": 1e4, "drawdown": 0.02}]).result(10)
     drill(store)
     certify(store.path.parent)
+    backtested(store.path.parent)
 
 
 def red(store, rung: str = "minimum") -> dict[str, str]:
@@ -78,7 +84,7 @@ def red(store, rung: str = "minimum") -> dict[str, str]:
 def test_an_empty_record_earns_no_capital_and_says_what_to_do(store):
     assert capital_share(store, NOW) == 0.0
     details = red(store)
-    assert set(details) == {"Paper days", "Books agree", "Drawdown", "Drill", "Parity"}
+    assert set(details) == {"Paper days", "Books agree", "Drawdown", "Drill", "Parity", "Backtest"}
     assert "Start the drill on the Health page" in details["Drill"]
     assert "python -m engine certify" in details["Parity"]
 
@@ -129,10 +135,22 @@ def test_too_few_too_large_or_too_old_drift_holds_the_rung_back(store, days, dri
         (lambda store: certify(store.path.parent, "fail"), "Parity"),
         (lambda store: certify(store.path.parent, "fail", decisions=83), "Parity"),
         (lambda store: store.remember("config", {"trend_horizons_hours": [10.0]}).result(10), "Parity"),
+        (lambda store: backtested(store.path.parent, "fail"), "Backtest"),
+        (lambda store: store.remember("config", {"trend_horizons_hours": [10.0]}).result(10), "Backtest"),
         (lambda store: store.append_durable("equity", [{"ts": NOW - 4, "drawdown": 0.1}]).result(10), "Drawdown"),
         (lambda store: store.remember("config", {"strategy": "ema-cross"}).result(10), "Paper days"),
     ],
-    ids=["books", "drill failed", "not equal", "tampered", "other parameters", "drawdown", "other strategy"],
+    ids=[
+        "books",
+        "drill failed",
+        "not equal",
+        "tampered",
+        "other parameters",
+        "canary red",
+        "not tested",
+        "drawdown",
+        "other strategy",
+    ],
 )
 def test_each_condition_alone_takes_the_rung_away(store, spoil, condition):
     earn_minimum(store)

@@ -35,6 +35,7 @@ def test_all_green():
     ({"write_trouble": "disk full"}, "Record writable", "Found: disk full"),
     ({"drill_ok": False, "drill_detail": "Never rehearsed."}, "Kill switch rehearsed", "Never rehearsed. Expected"),
     ({"capital_share": 0.0, "rung": "Paper"}, "Capital ladder", "rung Paper: 0% of the configured limits"),
+    ({"capital_share": 0.0, "missing": ("Backtest", "Drill")}, "Capital ladder", "the next rung lacks Backtest, Drill"),
 ])  # fmt: skip
 def test_this_machine(change, name, words):
     found = red(local_items(dataclasses.replace(LOCAL, **change), CONFIG))

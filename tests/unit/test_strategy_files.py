@@ -128,6 +128,13 @@ def test_a_check_names_what_is_wrong(file_of, body, name, sentence):
     assert sentence in found["detail"]
 
 
+def test_a_strategy_that_waits_for_long_is_waited_for(file_of):
+    slow = "history = 1_700\n    def on_bar(self, past):\n        return 0.1 if len(past.close) == 1_700 else None"
+    checks = check_strategy(file_of(f"class Strategy:\n    {slow}\n"), {}, SYMBOLS)
+    assert all(item["ok"] for item in checks), checks
+    assert "first at bar 1699" in next(item["detail"] for item in checks if item["name"] == "Has an opinion")
+
+
 def test_templates_and_examples_pass_every_check(tmp_path):
     runner = CliRunner()
     for options in ([], ["--vectorised"]):

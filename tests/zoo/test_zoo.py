@@ -10,7 +10,7 @@ import pytest
 from zoo_world import BEST, COINS, write_files, zoo_bars
 
 from engine.domain import NS_PER_DAY, NS_PER_S
-from engine.research import montecarlo
+from engine.research import canaries, montecarlo
 from engine.research.backtest import BacktestConfig, BacktestResult, run_backtest
 from engine.research.critique import CANARY_SENTENCES
 from engine.research.ledger import Ledger, Trial
@@ -37,6 +37,7 @@ FLAGGED = {
     "clock": {"asks the clock"},
     "rewrites_the_past": {"changes the flags"},
     "known_days": {"outside_knowledge"},
+    "known_days_late": {"outside_knowledge"},
     "churner": {"No costs were charged"},
     "best_of_a_thousand": {"Skill is not established after 1,000 trials"},
 }
@@ -66,10 +67,9 @@ def cheat(name: str, tmp_path: Path) -> BacktestResult:
         params = {"folder": str(history(tmp_path) / "data")}
     elif name in ("centred_window", "leaked_scaler"):
         params = {"history_file": str(history(tmp_path) / "history.npz")}
-    elif name == "known_days":
+    elif name in ("known_days", "known_days_late"):
         up = np.diff(BARS.close_px[:, 0], append=0.0) > 0
-        path = tmp_path / "known_days.py"
-        text = (HERE / "cheaters" / "known_days.py").read_text()
+        text, path = path.read_text(), tmp_path / path.name
         signs = "".join("+" if later else "-" for later in np.append(True, up)[: len(up) + 1])
         path.write_text(text.replace("@SIGNS@", signs))
     elif name == "churner":
@@ -105,7 +105,10 @@ def test_every_cheater_has_its_line():
 
 
 @pytest.mark.parametrize("name", CHEATERS)
-def test_cheaters_and_broken_ones_are_flagged(name, tmp_path):
+def test_cheaters_and_broken_ones_are_flagged(name, tmp_path, monkeypatch):
+    if name.endswith("_late"):  # as if they waited for longer than any canary looks
+        monkeypatch.setattr(canaries, "CANARY_BARS_USER", 200)
+        monkeypatch.setattr(canaries, "MADE_UP_BARS_USER", 300)
     result = cheat(name, tmp_path)
     found = told(result)
     for expected in FLAGGED[name]:
