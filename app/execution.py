@@ -78,15 +78,19 @@ def share_of(parent: dict[str, Any]) -> float:
 
 def headline(answer: dict[str, Any], costs: dict[str, Any] | None) -> list[Figure]:
     """Return the headline numbers of the page."""
-    running, ended = answer["running"], [row for row in answer["ended"] if row["quality"]]
-    notional = sum(row["quality"]["notional"] or 0.0 for row in ended)
-    paid = [row["quality"]["total"] for row in ended if is_known(row["quality"]["total"])]
-    mean = sum(paid) / notional * 1e4 if notional > 0 else None
+    running, ended = answer["running"], [row["quality"] for row in answer["ended"] if row["quality"]]
+    known = [cost for cost in ended if is_known(cost["total"]) and is_known(cost["notional"])]
+    notional = sum(cost["notional"] for cost in known)  # an order whose cost is unknown did not cost nothing
+    mean = sum(cost["total"] for cost in known) / notional * 1e4 if notional > 0 else None
     maker = None if costs is None or costs["version"] is None else costs["model"]["maker_share"]
     return [
         Figure("At work", number(len(running), 0), "Parent orders that have not ended"),
         Figure("Ended", number(len(ended), 0), "The newest, with their cost measured"),
-        Figure("Shortfall, bp", number(mean, 2), "Of all notional, fees included; positive is a cost"),
+        Figure(
+            "Shortfall, bp",
+            number(mean, 2),
+            f"Of the notional of the {len(known)} of these whose cost is known, fees included; positive is a cost",
+        ),
         Figure("Filled as maker", percent(maker), "Share of our notional that added liquidity, by the newest fit"),
     ]
 

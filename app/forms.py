@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Any
 
 import streamlit as st
 
 from app.client import CommandRefused, EngineClient, EngineUnavailable, new_key
+from app.loosening import change_lines, loosened
 from app.settings_form import Field, changes, refused_fields, resets, shown, written
+
+PAGE = "settings"
+PENDING_S = 120.0  # a confirmation that nobody gives is forgotten
 
 # Which groups of settings stand in which column of the form.
 FORM_COLUMNS = (
@@ -29,6 +34,7 @@ def settings_form(client: EngineClient, groups: dict[str, list[Field]], symbols:
     stamp = stamp_of(fields)
     refused = st.session_state.get("settings.refused_fields", [])
     outcome()
+    confirmation(client, PAGE, fields)
     with st.form("settings.form", border=False, enter_to_submit=False):
         columns = st.columns(3)
         for i, part in enumerate(FORM_COLUMNS):
@@ -53,9 +59,8 @@ def reset_button(client: EngineClient, fields: list[Field]) -> None:
     """Offer to put every setting back to its default, after saying which ones would change."""
     wanted = resets(fields)
     with st.popover("Reset to defaults", icon=":material/restart_alt:", disabled=not wanted):
-        for field in fields:
-            if field.changed:
-                st.markdown(f"{field.label}: {written(field, field.value)} → **{written(field, field.default)}**")
+        for line in change_lines(fields, wanted):
+            st.markdown(line)
         label = f"Reset {len(wanted)} setting{'' if len(wanted) == 1 else 's'}"
         names = [field.name for field in fields]
         st.button(label, type="primary", key="settings.reset", on_click=send, args=(client, wanted, names))
@@ -111,7 +116,40 @@ def _meaning(field: Field) -> str:
 
 def _apply(client: EngineClient, fields: list[Field], stamp: str) -> None:
     entered = {field.name: st.session_state[f"settings.{stamp}.{field.name}"] for field in fields}
-    send(client, changes(fields, entered), [field.name for field in fields])
+    ask_or_send(client, PAGE, fields, changes(fields, entered))
+
+
+def ask_or_send(client: EngineClient, page: str, fields: list[Field], values: dict[str, Any]) -> None:
+    """Apply a change, or keep it for ``confirmation`` when it allows more risk. Only from a callback."""
+    if loosened(fields, values):
+        st.session_state[f"{page}.pending"] = (values, time.monotonic())
+        return
+    _forget(page)
+    send(client, values, [field.name for field in fields])
+
+
+def confirmation(client: EngineClient, page: str, fields: list[Field]) -> None:
+    """Show the change of a page that waits for its second click, line by line, if there is one."""
+    values, asked_s = st.session_state.get(f"{page}.pending", ({}, -PENDING_S))
+    if not values or time.monotonic() - asked_s >= PENDING_S:
+        return
+    with st.container(border=True):
+        st.warning("This allows more risk than before. It is applied only when you confirm it.",
+                   icon=":material/lock_open:")  # fmt: skip
+        st.markdown("  \n".join(change_lines(fields, values)))
+        yes, no, _ = st.columns([2, 1, 4])
+        yes.button("Loosen these limits", type="primary", key=f"{page}.confirm", on_click=_confirm,
+                   args=(client, page, fields), width="stretch")  # fmt: skip
+        no.button("Keep as they are", key=f"{page}.keep", on_click=_forget, args=(page,), width="stretch")
+
+
+def _confirm(client: EngineClient, page: str, fields: list[Field]) -> None:
+    values, _ = st.session_state.pop(f"{page}.pending", ({}, 0.0))
+    send(client, values, [field.name for field in fields])
+
+
+def _forget(page: str) -> None:
+    st.session_state.pop(f"{page}.pending", None)
 
 
 def send(client: EngineClient, values: dict[str, Any], names: list[str]) -> None:

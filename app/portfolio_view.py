@@ -1,16 +1,54 @@
-"""The part of the Portfolio page that shows the sleeves: now, through time, and compared."""
+"""Parts of the Portfolio page: the account through a period, and the sleeves now, through time, and compared."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from app import health_view, portfolio, widgets
+from app import charts, health_view, performance, portfolio, tables, widgets
 from app.client import EngineClient, new_key
 
 POLL_S = 2
 NOTICE = "portfolio.notice"
+
+
+def account(
+    client: EngineClient, status: dict[str, Any], equity: pd.DataFrame, measured: dict[str, Any], benchmark: str
+) -> None:
+    """Show equity, exposure and ratios of a period; without a row of equity there is nothing to show of these.
+
+    Parameters
+    ----------
+    equity : DataFrame
+        The period's rows of equity.
+    measured : dict
+        The engine's answer about performance.
+    benchmark : str
+        A symbol to compare with, or "nothing".
+    """
+    if equity.empty:
+        widgets.empty("No equity recorded in this period yet. The engine writes one row a minute while it runs.")
+        return
+    widgets.figures(tables.portfolio_figures(status, equity, measured["ratios"]))
+    holding = None
+    if benchmark != "nothing":
+        with widgets.known(f"Candles of {benchmark}"):
+            bars = client.bars(benchmark, performance.interval_over(equity), limit=1500)
+        holding = performance.buy_and_hold(bars, equity)
+    widgets.figure(charts.equity_figure(equity, holding, f"Holding {benchmark}"), key="portfolio.equity")
+    if holding is not None:
+        st.caption(
+            tables.comparison_sentence(benchmark, performance.total_return(equity), performance.total_return(holding))
+        )
+    exposure_at, ratios_at = st.columns([4, 5])
+    with exposure_at:
+        st.subheader("Exposure")
+        widgets.figure(charts.exposure_figure(performance.exposure(equity)), key="portfolio.exposure")
+    with ratios_at:
+        st.subheader("Ratios")
+        widgets.table(tables.ratio_rows(measured), tables.RATIO_COLUMNS, key="portfolio.ratios")
 
 
 def sleeves(client: EngineClient) -> None:

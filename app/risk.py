@@ -57,7 +57,8 @@ REFUSED_COLUMNS = (
     Column("ts", "When, UTC", "time", "", 160),
     Column("symbol", "Symbol", "text", "", 95),
     Column("side", "Side", "text", "", 60),
-    Column("reason", "Why the ticket was refused", "text", "", "large"),
+    Column("order", "Order", "text", "A ticket, an order worked by an algorithm, or a change of one", 130),
+    Column("reason", "Why it was refused", "text", "", "large"),
 )
 TAIL_COLUMNS = (
     Column("method", "Method", "text", "", 190),
@@ -269,7 +270,7 @@ def objection_sentence(answer: dict[str, Any]) -> str:
 
 
 def refused_rows(answer: dict[str, Any]) -> pd.DataFrame:
-    """Return a person's tickets that were refused today."""
+    """Return a person's orders that were refused today."""
     return pd.DataFrame(answer["refused"], columns=[column.name for column in REFUSED_COLUMNS])
 
 

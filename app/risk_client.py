@@ -23,9 +23,9 @@ class RiskCalls:
         ``clustering``: ``threshold, memory_hours, young, why``.
         ``correlation``: ``symbols, matrix`` (null while unknown, with ``why``), ``hours, missing``. ``objections``:
         ``day`` ns, ``decisions``, ``economy``, and ``rows`` of ``rule, symbol, verdict, count, measured, limit, ts,
-        sentence``. ``refused``: a person's tickets, rows of ``ts, symbol, side, reason``. ``tail``: rows of ``method``
-        (HISTORICAL, STUDENT_T, FILTERED), ``level``, ``value_at_risk, expected_shortfall`` (of the next day, fractions
-        of equity, positive is a loss) and ``n_days``.
+        sentence``. ``refused``: a person's orders, rows of ``ts, order, symbol, side, reason``. ``tail``: rows of
+        ``method`` (HISTORICAL, STUDENT_T, FILTERED), ``level``, ``value_at_risk, expected_shortfall`` (of the next day,
+        fractions of equity, positive is a loss) and ``n_days``.
         """
         return self._ask("risk", timeout_s=ASK_TIMEOUT_S)
 
@@ -34,7 +34,8 @@ class RiskCalls:
 
         ``rows``: a scenario each with ``key, title, kind, hours, by_beta, note, quote_value`` and ``modes``, by mode
         (held, stops, control) ``loss, loss_money, end, end_dollars, drawdown, worst_day, liquidation_distance,
-        liquidated, costs, broken``. ``limits``: ``max_daily_loss, max_drawdown``. ``source`` of the past moves.
+        liquidated, costs, broken``. ``limits``: ``max_daily_loss, max_drawdown`` (None: off).
+        ``source`` of the past moves.
         """
         return self._ask("stress", timeout_s=ASK_TIMEOUT_S)
 

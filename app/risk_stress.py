@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from app.formats import age, is_known, moment, money, percent, signed_percent
+from app.formats import age, is_known, moment, money, percent, plural, signed_percent
 from app.tables import Column
 
 STRESS_COLUMNS = (
@@ -26,17 +26,21 @@ STRESS_COLUMNS = (
 
 def stress_rows(found: dict[str, Any]) -> pd.DataFrame:
     """Return a row a scenario, in the engine's order: past ones first."""
-    rows = []
+    rows, none_on = [], not any(found["limits"].values())
     for row in found["rows"]:
         held, control = row["modes"]["held"], row["modes"]["control"]
         rows.append({
-            "state": "▲ hold" if not control["broken"] else f"▼ {', '.join(control['broken'])}",
+            "state": _state(control["broken"], none_on),
             "title": row["title"], "held": held["loss"], "stops": row["modes"]["stops"]["loss"],
             "control": control["loss"], "money": control["loss_money"], "worst_day": control["worst_day"],
             "drawdown": control["drawdown"], "end": signed_percent(control["end"]),
             "liquidation": _distance(held),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[column.name for column in STRESS_COLUMNS]).replace({None: np.nan})
+
+
+def _state(broken: list[str], none_on: bool) -> str:
+    return f"▼ {', '.join(broken)}" if broken else "— none on" if none_on else "▲ hold"
 
 
 def _distance(held: dict[str, Any]) -> str:
@@ -49,18 +53,28 @@ def _distance(held: dict[str, Any]) -> str:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """Say in one sentence whether the limits hold, and where they do not."""
+    """Say whether the limits hold, where they do not, and which of them is switched off and so held against nothing."""
     broken = [row["title"] for row in found["rows"] if row["modes"]["control"]["broken"]]
-    limits = found["limits"]
-    told = f"a day's loss of {percent(limits['max_daily_loss'])} and a drawdown of {percent(limits['max_drawdown'])}"
+    told = " and ".join(f"{name} of {percent(limit)}" for name, limit in _limits(found) if limit is not None)
     if not any(found["weight"].values()):
         return "The book was flat, so nothing could be lost. Replay again when something is held."
+    off = "".join(f" **No limit on {name} is in force**: it is switched off." for name, limit in _limits(found)
+                  if limit is None)  # fmt: skip
+    if not told:
+        worst = percent(found["worst"]["loss"])
+        gone = f" In {plural(len(broken), 'scenario')} the account would be liquidated." if broken else ""
+        return f"With the control reacting, the worst scenario loses {worst} of equity.{gone}{off}"
     if not broken:
-        return f"With the control reacting, the limits ({told}) hold in all {len(found['rows'])} scenarios."
+        return f"With the control reacting, the limits ({told}) hold in all {len(found['rows'])} scenarios.{off}"
     return (
         f"With the control reacting, a limit ({told}) does **not** hold in {len(broken)} of {len(found['rows'])} "
-        "scenarios, marked below."
+        f"scenarios, marked below.{off}"
     )
+
+
+def _limits(found: dict[str, Any]) -> list[tuple[str, float | None]]:
+    limits = found["limits"]
+    return [("a day's loss", limits["max_daily_loss"]), ("a drawdown", limits["max_drawdown"])]
 
 
 def stress_caption(found: dict[str, Any]) -> str:

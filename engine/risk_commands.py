@@ -88,12 +88,17 @@ def show(found: dict[str, Any]) -> None:
         named = f" ({len(row['by_beta'])} by beta)" if row["by_beta"] else ""
         table.add_row(
             row["key"] + named, *(f"{modes[mode]['loss']:.1%}" for mode in ("held", "stops", "control")),
-            f"{control['worst_day']:.1%}", f"{control['drawdown']:.1%}", ", ".join(control["broken"]) or "hold",
+            f"{control['worst_day']:.1%}", f"{control['drawdown']:.1%}",
+            ", ".join(control["broken"]) or ("hold" if any(limits.values()) else "none on"),
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"Largest loss from {found['equity']:,.2f} USDT. Limits: {limits['max_daily_loss']:.1%} a day, "
-        f"{limits['max_drawdown']:.1%} drawdown. {found['source']}",
+        f"Largest loss from {found['equity']:,.2f} USDT. Limits: a day's loss {_limit(limits['max_daily_loss'])}, "
+        f"drawdown {_limit(limits['max_drawdown'])}. {found['source']}",
         highlight=False,
         markup=False,
     )
+
+
+def _limit(fraction: float | None) -> str:
+    return "not limited (switched off)" if fraction is None else f"{fraction:.1%}"

@@ -18,30 +18,7 @@ benchmark = right.selectbox("Compare with holding", ["nothing", *status["symbols
 with widgets.known("Equity"):
     equity = client.equity(since_ns=since_ns)
     measured = client.performance(since_ns=since_ns)
-if equity.empty:
-    widgets.empty("No equity recorded in this period yet. The engine writes one row a minute while it runs.")
-    st.stop()
-
-widgets.figures(tables.portfolio_figures(status, equity, measured["ratios"]))
-
-holding = None
-if benchmark != "nothing":
-    with widgets.known(f"Candles of {benchmark}"):
-        bars = client.bars(benchmark, performance.interval_over(equity), limit=1500)
-    holding = performance.buy_and_hold(bars, equity)
-widgets.figure(charts.equity_figure(equity, holding, f"Holding {benchmark}"), key="portfolio.equity")
-if holding is not None:
-    st.caption(
-        tables.comparison_sentence(benchmark, performance.total_return(equity), performance.total_return(holding))
-    )
-
-exposure_at, ratios_at = st.columns([4, 5])
-with exposure_at:
-    st.subheader("Exposure")
-    widgets.figure(charts.exposure_figure(performance.exposure(equity)), key="portfolio.exposure")
-with ratios_at:
-    st.subheader("Ratios")
-    widgets.table(tables.ratio_rows(measured), tables.RATIO_COLUMNS, key="portfolio.ratios")
+portfolio_view.account(client, status, equity, measured, benchmark)
 
 st.subheader("Positions")
 

@@ -41,7 +41,7 @@ class Control(NamedTuple):
 
     params: Params  # of hourly bars; the sleeve is replaced
     closes: F8  # (T, N) hourly closes before now, for the core's memory; T may be 0
-    max_daily_loss: float  # fraction; above 1 where it is not enforced
+    max_daily_loss: float  # fraction; infinite where it is not enforced
     max_drawdown: float
 
 
@@ -231,17 +231,21 @@ def stress(book: HeldBook, control: Control, returns: Returns) -> dict[str, Any]
     -------
     dict
         ``rows`` (see ``run_scenario``), ``worst`` (key and loss of the worst scenario under control), ``holds`` (no
-        limit broken under control), ``source`` of the past moves, and the ``beta`` and ``sigma_day`` that were used.
+        limit broken under control; None where none is enforced), ``limits`` (fractions; None: not enforced), ``source``
+        of the past moves, and the ``beta`` and ``sigma_day`` that were used.
     """
     beta, sigma_day = betas_of(returns, BENCHMARK), daily_sigmas(returns)
     weight = book.qty * book.px / book.equity
     scenarios = [*historic(book.symbols, beta), *synthetic(book.symbols, weight, beta, sigma_day)]
     rows = [run_scenario(book, scenario, control) for scenario in scenarios]
     worst = max(rows, key=lambda row: row["modes"]["control"]["loss"])
+    limits = {"max_daily_loss": control.max_daily_loss, "max_drawdown": control.max_drawdown}
+    enforced = {name: limit if np.isfinite(limit) else None for name, limit in limits.items()}
+    broken = any(row["modes"]["control"]["broken"] for row in rows)
     return {
         "rows": rows, "worst": {"key": worst["key"], "loss": worst["modes"]["control"]["loss"]},
-        "holds": not any(row["modes"]["control"]["broken"] for row in rows), "source": crises()["source"],
+        "holds": not broken if broken or any(enforced.values()) else None, "source": crises()["source"],
         "beta": beta, "sigma_day": sigma_day, "equity": book.equity,
         "weight": dict(zip(book.symbols, weight.tolist(), strict=True)),
-        "limits": {"max_daily_loss": control.max_daily_loss, "max_drawdown": control.max_drawdown},
+        "limits": enforced,
     }  # fmt: skip

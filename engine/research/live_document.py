@@ -51,6 +51,7 @@ def _summary(record: dict[str, Any], risk: dict[str, Any], stress: dict[str, Any
         words.append("The book has not been held against the crises yet.")
     else:
         broken = [row["title"] for row in stress["rows"] if row["modes"]["control"]["broken"]]
+        words += _not_limited(stress)
         words.append(
             f"In {len(broken)} of {len(stress['rows'])} scenarios a limit would not hold even with the engine's "
             f"control reacting{': ' + ', '.join(broken) if broken else ''}."
@@ -61,6 +62,16 @@ def _summary(record: dict[str, Any], risk: dict[str, Any], stress: dict[str, Any
         f"{counted['not enough evidence']} the record is too short to say."
     )
     return Section("summary", "In short", [*words, *record["caveats"]])
+
+
+def _not_limited(stress: dict[str, Any]) -> list[str]:
+    """Say which loss limits the scenarios were not held against, because they are switched off."""
+    names = {"max_daily_loss": "The daily loss limit", "max_drawdown": "The drawdown limit"}
+    return [
+        f"{name} is switched off: no scenario was held against it."
+        for key, name in names.items()
+        if not known(stress["limits"][key])
+    ]
 
 
 def _limits(risk: dict[str, Any]) -> Section:
@@ -132,6 +143,7 @@ def _stress(stress: dict[str, Any]) -> Section:
             "stress", "Stress", ["No replay yet: make one on the Risk page or with python -m engine stress."]
         )
     rows: list[list[Cell]] = []
+    good = ("hold", "gain") if any(stress["limits"].values()) else ("none on", "warn")
     for row in stress["rows"]:
         modes = row["modes"]
         control = modes["control"]
@@ -139,11 +151,12 @@ def _stress(stress: dict[str, Any]) -> Section:
         rows.append([
             row["title"], *(percent(modes[mode]["loss"], 1) for mode in ("held", "stops", "control")),
             percent(control["worst_day"], 1), percent(control["drawdown"], 1),
-            (verdict, "loss") if verdict else ("hold", "gain"),
+            (verdict, "loss") if verdict else good,
         ])  # fmt: skip
     words = [
         f"Largest loss from {number(stress['equity'])} USDT, replayed {minute(stress['ts'] // 1_000_000)} UTC "
-        f"({stress['trigger']}). {stress['source']}"
+        f"({stress['trigger']}). {stress['source']}",
+        *_not_limited(stress),
     ]
     columns = ["scenario", "held", "with stops", "with control", "worst day", "drawdown", "limits"]
     return Section("stress", "Stress", words, [Table("", columns, rows)])

@@ -1,4 +1,4 @@
-"""Bad days to hold a book against: six that happened, hour by hour, and five that are made up. Pure.
+"""Bad days to hold a book against: six that happened, hour by hour, and six that are made up. Pure.
 
 Past ones come from ``crises.json`` (moves of hourly spot candles, see ``scripts/make_crises.py``). A symbol that did
 not trade then moves by its beta to Bitcoin, and the scenario says so. Spot prices know no funding and no index: a

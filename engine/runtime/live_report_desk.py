@@ -66,7 +66,7 @@ def _paper(engine: Engine, risk: dict[str, Any]) -> bytes:
     from engine.research.live_document import live_document
     from engine.research.report_pdf import pdf_bytes
 
-    return pdf_bytes(live_document(live_record(engine.loop), risk, newest_stress(engine.store)))
+    return pdf_bytes(live_document(live_record(engine.loop), risk, newest_stress(engine)))
 
 
 def write_files(folder: Path, contents: dict[str, bytes]) -> list[Path]:

@@ -46,8 +46,8 @@ class PortfolioDesk:
         self.orders: dict[str, Handler] = {"portfolio.compare": self._compare, "portfolio.cancel": self._cancel}
 
     async def _now(self, body: dict[str, Any]) -> dict[str, Any]:
-        strategy = self._engine.loop.config.strategy
-        told = await asyncio.to_thread(_answer, self._engine.store, strategy)
+        loop = self._engine.loop
+        told = await asyncio.to_thread(_answer, self._engine.store, loop.config.strategy, loop.began_ns)
         return told | {"comparison": self._newest()}
 
     def _newest(self) -> dict[str, Any] | None:
@@ -87,10 +87,11 @@ class PortfolioDesk:
         return self._jobs.cancel(newest["run_id"])
 
 
-def _answer(store: Database, strategy: str) -> dict[str, Any]:
-    rows = store.rows(
-        "SELECT ts_close, ts_decided, detail FROM decisions WHERE strategy = ? ORDER BY decision_id DESC LIMIT ?",
-        [portfolio.NAME, SHOWN_DECISIONS],
+def _answer(store: Database, strategy: str, began_ns: int) -> dict[str, Any]:
+    rows = store.rows(  # of this account: what sleeves earned in an earlier one is not its money
+        "SELECT ts_close, ts_decided, detail FROM decisions WHERE strategy = ? AND ts_decided >= ? "
+        "ORDER BY decision_id DESC LIMIT ?",
+        [portfolio.NAME, began_ns, SHOWN_DECISIONS],
     )
     told = [(row, json.loads(row["detail"]).get("portfolio") or {}) for row in rows]
     told = [(row, said["sleeves"]) for row, said in told if said.get("sleeves")]

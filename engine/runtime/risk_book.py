@@ -28,8 +28,6 @@ MEMORY_HOURS = 90 * 24
 MAINTENANCE_RATE = 0.01
 """Maintenance margin over notional where the venue has not said it: more than its first bracket asks."""
 
-OFF = 1e9
-
 
 def limits_in_force(loop: Loop) -> SystemConfig:
     """Return the settings that decisions use now: the capital ladder may have made their limits smaller."""
@@ -113,6 +111,6 @@ def control_of(config: SystemConfig, returns: Returns, symbols: tuple[str, ...])
     return Control(
         config.model_copy(update={"decision_interval": "1h"}).params()._replace(underlying=underlyings(symbols)),
         np.exp(np.cumsum(recent, axis=0) - recent.sum(axis=0)),
-        config.max_daily_loss if config.use_gate_daily_loss else OFF,
-        config.max_total_drawdown if config.use_gate_drawdown else OFF,
+        config.max_daily_loss if config.use_gate_daily_loss else math.inf,
+        config.max_total_drawdown if config.use_gate_drawdown else math.inf,
     )

@@ -7,12 +7,13 @@ import json
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.domain import NS_PER_DAY
+from engine.execution.parents import Parent
 from engine.research.book_risk import FEWEST_RETURNS, Returns, correlation_of, daily_returns, tail_rows
 from engine.runtime.gate_clusters import Clusters, cluster_rows, clusters_in_force
 from engine.runtime.gauges import Book, gauges
@@ -28,6 +29,7 @@ Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 CORRELATION_HOURS = 30 * 24
 HISTORY_AGE_S = 300.0  # hourly bars change once an hour; a page asks every few seconds
 MOST_REFUSALS = 50
+ASKED = {"ticket.submit": "ticket", "parents.start": "by algorithm", "parents.replace": "change by algorithm"}
 
 
 class RiskDesk:
@@ -90,14 +92,15 @@ class RiskDesk:
             return found
 
     def _refused(self) -> list[dict[str, Any]]:
-        """Return a person's tickets that were refused today, newest first."""
-        since = time.time_ns() // NS_PER_DAY * NS_PER_DAY
+        """Return a person's orders that were refused today, newest first: tickets and what an algorithm was to work."""
+        since = max(time.time_ns() // NS_PER_DAY * NS_PER_DAY, self._engine.loop.began_ns)
         rows = self._store.rows(
-            "SELECT ts, payload, result FROM commands WHERE command = 'ticket.submit' AND status = 'refused' AND "
-            "ts >= ? ORDER BY ts DESC LIMIT ?",
-            [max(since, self._engine.loop.began_ns), MOST_REFUSALS],
+            "SELECT ts, command, payload, result FROM commands WHERE list_contains(?, command) AND status = 'refused' "
+            "AND ts >= ? ORDER BY ts DESC LIMIT ?",
+            [list(ASKED), since, MOST_REFUSALS],
         )
-        return [_refusal(row) for row in rows]
+        parents = self._engine.loop.worker.parents.parents
+        return [_refusal(row, parents) for row in rows]
 
 
 async def risk_nightly(engine: Engine) -> None:
@@ -106,10 +109,14 @@ async def risk_nightly(engine: Engine) -> None:
     await report_nightly(engine, RiskDesk(engine).answer)
 
 
-def _refusal(row: dict[str, Any]) -> dict[str, Any]:
-    ticket = json.loads(row["payload"] or "{}")
+def _refusal(row: dict[str, Any], parents: Mapping[int, Parent]) -> dict[str, Any]:
+    asked = json.loads(row["payload"] or "{}")
+    changed = parents.get(asked["parent_id"]) if isinstance(asked.get("parent_id"), int) else None
+    if changed is not None:  # a change names the order, not what it trades
+        asked |= {"symbol": changed.spec.symbol, "side": "buy" if changed.spec.side > 0 else "sell"}
     return {
-        "ts": row["ts"], "symbol": ticket.get("symbol"), "side": ticket.get("side"), "reason": row["result"],
+        "ts": row["ts"], "order": ASKED[row["command"]], "symbol": asked.get("symbol"), "side": asked.get("side"),
+        "reason": row["result"],
     }  # fmt: skip
 
 

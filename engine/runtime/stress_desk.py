@@ -18,7 +18,6 @@ from engine.runtime.risk_book import control_of, held_book, hourly_history, limi
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
-    from storage.database import Database
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 log = structlog.get_logger("stress")
@@ -39,7 +38,7 @@ class StressDesk:
         self.questions: dict[str, Handler] = {"stress": self._newest, "stress.run": self._run}
 
     async def _newest(self, body: dict[str, Any]) -> dict[str, Any]:
-        return await asyncio.to_thread(newest_stress, self._engine.store)
+        return await asyncio.to_thread(newest_stress, self._engine)
 
     async def _run(self, body: dict[str, Any]) -> dict[str, Any]:
         """Replay now; whoever asks while a replay goes on gets that one's outcome."""
@@ -66,9 +65,16 @@ async def run_stress(engine: Engine, trigger: str) -> dict[str, Any]:
     return _answer(row)
 
 
-def newest_stress(store: Database) -> dict[str, Any]:
-    """Return the newest outcome: ``ts`` ns, ``age_s``, ``trigger`` and the fields of ``stress``; ``ts`` None before."""
-    rows = store.rows("SELECT * FROM runs WHERE kind = ? ORDER BY ts_started DESC LIMIT 1", [KIND])
+def newest_stress(engine: Engine) -> dict[str, Any]:
+    """Return this account's newest outcome: ``ts`` ns, ``age_s``, ``trigger`` and the fields of ``stress``.
+
+    ``ts`` is None before the first: what an earlier account held says nothing of this one.
+    """
+    rows = engine.store.rows(
+        "SELECT * FROM runs WHERE kind = ? AND ts_started >= ? AND (config ->> '$.account') = ? "
+        "ORDER BY ts_started DESC LIMIT 1",
+        [KIND, engine.loop.began_ns, engine.session.account_key],
+    )
     return _answer(rows[0]) if rows else {"ts": None, "age_s": None, "trigger": None, "rows": []}
 
 

@@ -71,6 +71,16 @@ def test_shortfall_parts_add_up_in_the_row(engine):
     assert (row["algorithm"], row["filled"], row["vwap_bps"]) == ("TWAP", 1.0, -0.3)
 
 
+def test_an_order_of_unknown_cost_is_not_one_that_cost_nothing(engine):
+    answer = EngineClient().parents()
+    (known,) = answer["ended"]
+    unknown = known | {"quality": known["quality"] | {"total": None}}
+    figures = {row.label: row for row in execution.headline(answer | {"ended": [known, unknown]}, None)}
+    assert figures["Shortfall, bp"].value == "2.00"  # 2 of 10,000; not of 20,000
+    assert "of the 1 of these whose cost is known" in figures["Shortfall, bp"].meaning
+    assert figures["Ended"].value == "2"
+
+
 def test_a_ticket_with_an_algorithm_starts_a_parent_once(engine):
     state, client = {}, EngineClient()
     ticket = {"symbol": "BTCUSDT", "side": "buy", "kind": "algorithm", "size": {"unit": "quote", "value": 500},

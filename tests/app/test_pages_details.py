@@ -137,6 +137,24 @@ def test_settings_send_only_what_changed_in_stored_units(engine):
     assert len(sent(engine, "settings.set")) == 1  # drawing the page again sends nothing
 
 
+def test_settings_that_allow_more_risk_are_applied_only_when_confirmed(engine):
+    script = page("settings").run()
+    box = "Daily loss limit, %"
+    next(field for field in script.number_input if field.label == box).set_value(8.0)
+    next(field for field in script.number_input if field.label == "Fast EMA, bars").set_value(30)
+    button(script, "Apply").click()
+    script.run()
+    assert sent(engine, "settings.set") == []
+    said = texts(script)
+    assert "Daily loss limit, %: 5 → **8** · allows more risk" in said
+    assert "Fast EMA, bars: 20 → **30**  " in f"{said}  "
+    button(script, "Loosen these limits").click()
+    script.run()
+    script.run()
+    (body,) = sent(engine, "settings.set")
+    assert body["values"] == {"max_daily_loss": 0.08, "ema_fast": 30}
+
+
 def test_settings_refused_are_explained_and_kept_in_the_form(engine):
     script = page("settings").run()
     next(box for box in script.number_input if box.label == "Fast EMA, bars").set_value(300)
@@ -151,6 +169,7 @@ def test_settings_refused_are_explained_and_kept_in_the_form(engine):
 def test_settings_are_reset_to_their_defaults(engine):
     engine.config = engine.config.model_copy(update={"max_leverage": 2.0})
     script = page("settings").run()
+    assert "→ **3** · allows more risk" in texts(script)
     button(script, "Reset 1 setting").click()
     script.run()
     assert sent(engine, "settings.set")[0]["values"] == {"max_leverage": 3.0}

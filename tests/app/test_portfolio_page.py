@@ -86,6 +86,18 @@ def test_the_figures_hold_every_sleeve():
     assert steps.data[0].line.shape == "hv"
 
 
+def test_a_period_without_equity_hides_neither_sleeves_nor_the_comparison(running):
+    engine = running(empty=True)
+    script = page("portfolio").run()
+    assert not script.exception
+    said = texts(script)
+    assert "No equity recorded in this period yet" in said
+    assert "No open position" in said
+    assert "has made no decision" in said
+    button(script).click().run()
+    assert [action for action, _ in engine.calls].count("portfolio.compare") == 1
+
+
 def test_an_engine_that_is_down_is_unknown_and_not_empty(running):
     engine = running()
     engine.stop()

@@ -8,7 +8,7 @@ import pytest
 from fake_actions import refuse
 from page_engine import PageEngine, page, texts
 
-from app import risk, risk_limits
+from app import loosening, risk
 from app.settings_form import form_fields
 from engine.settings import SystemConfig, field_descriptions
 
@@ -81,12 +81,14 @@ def test_every_risk_setting_has_a_direction_in_which_it_loosens():
     groups = form_fields({"values": json.loads(config.model_dump_json()), "fields": field_descriptions()})
     fields = [*groups["Risk"], *groups["Risk of the whole book"]]
     neither = {"cvar_method", "kelly_prior_days", "kelly_memory_days"}  # any change of these asks for the second click
-    assert {field.name for field in fields} - neither <= set(risk_limits.LOOSER)
-    assert set(risk_limits.loosened(fields, {name: 1.0 for name in neither})) == neither
+    assert {field.name for field in fields} - neither <= set(loosening.LOOSER)
+    assert set(loosening.loosened(fields, {name: 1.0 for name in neither})) == neither
     tighter = {"max_daily_loss": 0.04, "min_liquidation_distance": 0.1, "protective_stop_pct": 0.03}
-    assert risk_limits.loosened(fields, tighter) == []
+    assert loosening.loosened(fields, tighter) == []
+    every = [field for group in groups.values() for field in group]
+    assert loosening.loosened(every, {"news_every_minutes": 99, "volatility_target": 0.5}) == ["volatility_target"]
     looser = {"use_gate_drawdown": False, "min_liquidation_distance": 0.01, "max_leverage": 4.0}
-    assert set(risk_limits.loosened(fields, looser)) == set(looser)
+    assert set(loosening.loosened(fields, looser)) == set(looser)
 
 
 def test_limits_keep_their_order_and_unknown_is_not_zero():

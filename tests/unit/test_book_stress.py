@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import numpy as np
 import pytest
 
+from app import risk_stress
+from engine import risk_commands
 from engine.research.book_risk import Returns
 from engine.research.book_stress import Control, HeldBook, run_scenario, stress
 from engine.research.scenarios import OTHER_BETA, Scenario, crises, historic, synthetic
@@ -69,7 +74,7 @@ def test_todays_loss_counts_and_a_limit_that_is_off_never_acts():
     found = modes(book(1.0, day_open_equity=10_300.0), path(-0.04))["control"]
     assert found["loss"] == pytest.approx(1.0 - 0.95 * 1.03 - 0.001)
     assert found["worst_day"] == pytest.approx(0.05 - 0.001 / 1.03)
-    off = modes(book(1.0), path(-0.30), control(max_daily_loss=1e9, max_drawdown=1e9))["control"]
+    off = modes(book(1.0), path(-0.30), control(max_daily_loss=math.inf, max_drawdown=math.inf))["control"]
     assert off["loss"] == pytest.approx(0.30)
     assert off["broken"] == []
 
@@ -143,3 +148,24 @@ def test_whole_replay_says_what_it_used():
     empty = stress(book(0.0), control(), returns)
     assert empty["holds"] is True
     assert empty["worst"]["loss"] == 0.0
+
+
+def test_a_limit_that_is_off_is_said_to_be_off_and_never_to_hold(capsys):
+    returns = Returns(("BTCUSDT",), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))
+    half = stress(book(0.4), control(max_drawdown=math.inf), returns)
+    assert half["limits"] == {"max_daily_loss": 0.05, "max_drawdown": None}
+    assert half["holds"] is False
+    told = risk_stress.verdict(half)
+    assert "a limit (a day's loss of 5.00\u202f%) does **not** hold" in told
+    assert "**No limit on a drawdown is in force**" in told
+    none = stress(book(0.4), control(max_daily_loss=math.inf, max_drawdown=math.inf), returns)
+    assert none["holds"] is None
+    json.dumps(none, allow_nan=False)
+    told = risk_stress.verdict(none | {"trigger": "test"})
+    assert "the worst scenario loses" in told
+    assert "hold" not in told
+    assert set(risk_stress.stress_rows(none)["state"]) == {"— none on"}
+    risk_commands.show(none)
+    assert "a day's loss not limited (switched off), drawdown not limited (switched off)" in " ".join(
+        capsys.readouterr().out.split()
+    )

@@ -126,10 +126,13 @@ def test_paper_opens_and_says_what_is_missing(account):
     objection = {"rule": "DAILY_LOSS", "symbol": "BTCUSDT", "verdict": int(Verdict.REFUSE), "count": 2,
                  "measured": 0.03, "limit": 0.05, "ts": DAY, "sentence": RULE_SENTENCE[Rule.DAILY_LOSS]}  # fmt: skip
     mode = {"loss": 0.2, "loss_money": 2_000.0, "worst_day": 0.2, "drawdown": 0.2, "broken": ["daily loss"]}
-    stress = {"ts": DAY, "trigger": "nightly", "equity": 10_100.0, "source": "Spot candles.", "rows": [
+    limits = {"max_daily_loss": 0.05, "max_drawdown": None}
+    stress = {"ts": DAY, "trigger": "nightly", "equity": 10_100.0, "source": "Spot candles.", "limits": limits,
+              "rows": [
         {"title": "Gap", "modes": dict.fromkeys(("held", "stops", "control"), mode)}]}  # fmt: skip
     full = empty_risk | {"objections": empty_risk["objections"] | {"decisions": 9, "rows": [objection]}}
     doc = live_document(live_record(account), full, stress)
-    assert "In 1 of 1 scenarios a limit would not hold" in doc.section("summary").words[2]
+    assert doc.section("summary").words[2] == "The drawdown limit is switched off: no scenario was held against it."
+    assert "In 1 of 1 scenarios a limit would not hold" in doc.section("summary").words[3]
     assert doc.section("objections").tables[0].rows[0][:3] == ["daily loss", "BTCUSDT", "refuse"]
     assert pdf_bytes(doc).startswith(b"%PDF")

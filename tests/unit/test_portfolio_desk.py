@@ -53,8 +53,19 @@ def test_decisions_tell_what_every_sleeve_has_and_earned():
     assert sleeves_now([])["ts_decided"] is None
 
 
+def test_what_sleeves_earned_in_an_earlier_account_is_not_of_this_one(store):
+    rows = [{"decision_id": k, "ts_close": k, "ts_decided": k, "strategy": "portfolio",
+             "detail": json.dumps({"portfolio": {"sleeves": said(0.5)}})} for k in (1, 2, 3)]  # fmt: skip
+    store.append("decisions", rows)
+    store.flush()
+    assert _answer(store, "portfolio", 0)["decisions"] == 3
+    found = _answer(store, "portfolio", 3)
+    assert (found["decisions"], found["since"]) == (1, 3)
+    assert found["sleeves"][0]["earned"] == pytest.approx(0.0005)
+
+
 def test_a_record_without_portfolio_or_candles_says_so(store):
-    found = _answer(store, "trend")
+    found = _answer(store, "trend", 0)
     assert (found["in_force"], found["sleeves"], found["report"]) == (False, [], None)
     with pytest.raises(CommandRefused, match="no hourly candles"):
         _hourly(store, ("BTCUSDT",))
@@ -73,7 +84,7 @@ def test_the_record_gives_candles_and_funding(store):
 
 async def test_a_comparison_is_a_job_that_is_watched_cancelled_and_never_run_twice(store, tmp_path):
     jobs = Jobs(store, tmp_path / "runs")
-    engine = SimpleNamespace(store=store, loop=SimpleNamespace(
+    engine = SimpleNamespace(store=store, loop=SimpleNamespace(began_ns=0,
         config=SystemConfig(symbols=("AUSDT", "BUSDT")), equity_now=lambda: 10_000.0))  # fmt: skip
     desk = PortfolioDesk(engine, jobs)
     assert (await desk.questions["portfolio"]({}))["comparison"] is None

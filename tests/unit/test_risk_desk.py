@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 
 from app.risk import gauge_name, written
 from engine.domain import N_RULES, NS_PER_DAY, Rule, Verdict
+from engine.execution.parents import ParentSpec
 from engine.research.book_risk import Returns, clusters_of, correlation_of, daily_returns, returns_of, tail_rows
 from engine.runtime.gate_clusters import cluster_rows, clusters_in_force
 from engine.runtime.gauges import Book, gauges
 from engine.runtime.objections import Objections
+from engine.runtime.risk_desk import RiskDesk
+from engine.runtime.stress_desk import newest_stress
 from engine.settings import SystemConfig
 from storage.database import Database
 
@@ -173,4 +177,44 @@ def test_objections_of_the_newest_day_are_counted_once(tmp_path):
     store.append("decisions", [record(4, DAY + NS_PER_DAY, {})])
     store.flush()
     assert objections.today()["rows"] == []
+    store.close()
+
+
+def engine_of(store, *, began_ns=0, parents=None, account="me"):
+    worker = SimpleNamespace(parents=SimpleNamespace(parents=parents or {}))
+    loop = SimpleNamespace(began_ns=began_ns, worker=worker)
+    return SimpleNamespace(store=store, loop=loop, session=SimpleNamespace(account_key=account))
+
+
+def test_refused_tickets_and_orders_by_algorithm_are_listed_with_what_they_were(tmp_path):
+    store, now = Database(tmp_path / "t.duckdb"), time.time_ns()
+    asked = [
+        ("ticket.submit", {"symbol": "A", "side": "buy"}), ("parents.start", {"symbol": "B", "side": "sell"}),
+        ("parents.replace", {"parent_id": 7, "qty": 9.0}), ("parents.replace", {"parent_id": 8, "qty": 9.0}),
+        ("settings.set", {}),
+    ]  # fmt: skip
+    store.append("commands", [
+        {"idempotency_key": f"key-{k}", "ts": now - k, "command": command, "payload": json.dumps(payload),
+         "status": "refused", "result": "The cap is 0.50."} for k, (command, payload) in enumerate(asked)
+    ])  # fmt: skip
+    store.flush()
+    known = {7: SimpleNamespace(spec=ParentSpec("C", -1, 1.0, "twap", 0, 1))}
+    rows = RiskDesk(engine_of(store, parents=known))._refused()
+    assert [(row["order"], row["symbol"], row["side"]) for row in rows] == [
+        ("ticket", "A", "buy"), ("by algorithm", "B", "sell"), ("change by algorithm", "C", "sell"),
+        ("change by algorithm", None, None),
+    ]  # fmt: skip
+    store.close()
+
+
+def test_replay_of_another_account_or_of_an_ended_one_is_not_this_ones(tmp_path):
+    store = Database(tmp_path / "t.duckdb")
+    store.append("runs", [
+        {"run_id": f"stress-{k}", "kind": "stress", "status": "done", "ts_started": k, "result": '{"rows": []}',
+         "config": json.dumps({"trigger": f"t{k}", "account": "me" if k < 3 else "other"})} for k in (1, 2, 3)
+    ])  # fmt: skip
+    store.flush()
+    assert newest_stress(engine_of(store))["trigger"] == "t2"
+    assert newest_stress(engine_of(store, account="other"))["trigger"] == "t3"
+    assert newest_stress(engine_of(store, began_ns=3))["ts"] is None
     store.close()
