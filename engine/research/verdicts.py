@@ -20,6 +20,7 @@ from engine.errors import ConfigError
 from engine.research import certificate
 from engine.research.conduct import conduct
 from engine.research.critique import CANARY_SENTENCES, FAIL, PASS, UNTESTED, untested_sentence
+from engine.research.wording import plural
 from engine.settings import SystemConfig
 from engine.strategies.versions import is_file, kept_path
 
@@ -92,7 +93,7 @@ def standing(home: Path, config: SystemConfig) -> tuple[bool, str]:
     name = f"version {version['version'][:8]}"
     if found is None:
         return False, _missing(config, version)
-    over = f"{found['bars']:,d} bars of {len(found['symbols'])} coins on {_day(found['ts'])}, {name}"
+    over = f"{found['bars']:,d} bars of {plural(len(found['symbols']), 'coin')} on {_day(found['ts'])}, {name}"
     if told:
         return False, f"{told[0]} A file without that is another version."
     verdict = judged(found["canaries"], found["conduct"])

@@ -173,7 +173,7 @@ def strategy_file(tmp_path, body, init=""):
 
 
 def test_user_strategy_is_traded_through_the_gate(tmp_path):
-    path = strategy_file(tmp_path, "        return {'BTCUSDT': 0.9}")
+    path = strategy_file(tmp_path, "        return {'BTCUSDT': 0.9}", "    history = 50")
     result = run(tmp_path, path, fee=0, use_gate_drawdown="off", use_gate_daily_loss="off", use_gate_book="off")
     assert result.rules["symbol_cap"]["clip"] > 2000
     assert result.simulation.track.weight[2, 0] == pytest.approx(0.5, rel=0.02)

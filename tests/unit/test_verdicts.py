@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
 import pytest
 from research_bars import walk
 
 from engine.errors import ConfigError, DataError
 from engine.research import certificate, verdicts
 from engine.research.backtest import BacktestConfig, run_backtest
+from engine.runtime.run_worker import WORK
 from engine.settings import SystemConfig
 from engine.strategies.versions import keep
 
@@ -116,11 +120,22 @@ def test_a_certificate_does_not_pass_for_a_verdict_nor_the_other_way_round(tmp_p
         certificate.read(tmp_path, issued["version"])
 
 
-def test_a_backtest_of_what_is_in_force_reaches_the_ladder(tmp_path):
+def test_a_backtest_from_the_page_of_what_is_in_force_reaches_the_ladder(tmp_path, monkeypatch):
     # the default strategy as the Settings page has it: the condition must be in reach of whoever runs it once
-    run_backtest(BacktestConfig(bars=walk(1_500), home=tmp_path))
-    ok, told = standing(tmp_path)
+    monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path / "elsewhere"))
+    bars, path, home = walk(1_500, symbols=("BTCUSDT",)), tmp_path / "BTCUSDT.parquet", tmp_path / "home"
+    named = {"open": bars.open_px, "high": bars.high_px, "low": bars.low_px, "close": bars.close_px}
+    columns = {name: np.ravel(column) for name, column in (named | {"volume": bars.volume}).items()}
+    pa_parquet.write_table(pa.table({"timestamp": bars.ts_open // 1_000_000} | columns), path)
+    request = {
+        "path": str(path), "symbols": [], "home": str(home), "funding": None, "strategy": "trend", "params": {},
+        "start": None, "end": None, "cash": 10_000.0, "costs": "assumed",
+    }  # fmt: skip
+    assert standing(home)[0] is False
+    WORK["backtest"](request, lambda share: None, lambda: False)
+    ok, told = standing(home)
     assert ok, told
+    assert "1,500 bars of 1 coin on" in told
 
 
 def test_runs_that_are_no_evidence_are_not_kept(tmp_path):
