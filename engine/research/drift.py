@@ -29,7 +29,7 @@ from engine.core import step as core
 from engine.core.costs import Costs
 from engine.core.decide import no_limits
 from engine.core.simulate import Scan, SimBars
-from engine.domain import F8, InstrumentTable, Params, Purpose, Sleeve
+from engine.domain import F8, NS_PER_DAY, InstrumentTable, Params, Purpose, Sleeve
 from engine.research.loading import BarTable
 from engine.research.parity import numbers
 from engine.settings import SystemConfig
@@ -69,7 +69,7 @@ class Executed(NamedTuple):
 
 
 class Day(NamedTuple):
-    """A day's record, and the candles around it."""
+    """A day's record, or that of several where decisions are far apart, and the candles around it."""
 
     config: SystemConfig  # in force at the first decision
     bars: BarTable  # of the decision interval: warm-up and the day
@@ -90,6 +90,7 @@ class Drift(NamedTuple):
     equity: float  # at the first decision
     n_decisions: int
     n_fills: int
+    days: float = 1.0  # from the first decision to the last, at least 1
 
     @property
     def total(self) -> float:
@@ -98,8 +99,8 @@ class Drift(NamedTuple):
 
     @property
     def drift_bps(self) -> float:
-        """The total as basis points of the opening equity."""
-        return self.total / self.equity * 1e4
+        """The total as basis points of the opening equity, a day where several are joined."""
+        return self.total / self.equity * 1e4 / self.days
 
 
 class _Trade(NamedTuple):
@@ -341,4 +342,5 @@ def measure(day: Day) -> Drift:
         replay.worth(replay.really(real_fees=True), day.funding_paid), day.made[-1].equity - day.made[0].equity,
     ]  # fmt: skip
     parts = {name: after - before for name, before, after in zip(PARTS, worlds[:-1], worlds[1:], strict=True)}
-    return Drift(worlds[-1], worlds[0], parts, day.made[0].equity, len(day.made), len(day.executed))
+    days = max(1.0, (day.made[-1].ts_close - day.made[0].ts_close) / NS_PER_DAY)
+    return Drift(worlds[-1], worlds[0], parts, day.made[0].equity, len(day.made), len(day.executed), days)

@@ -25,6 +25,8 @@ from storage.database import Database
 
 LIMIT_BPS = 25.0  # of the opening equity, a day
 MIN_DAYS, WITHIN_DAYS, NEWEST_DAYS = 5, 14, 3
+MAX_JOINED_DAYS = 12  # of decisions that are too far apart for ten of them in a day
+CATCH_UP_DAYS = 7
 WARM_UP_BARS = 20_000
 FILTERS = "filters"  # key in table settings: the venue's filters when the engine last started
 FILTER_NAMES = ("tick_size", "lot_size", "min_qty", "max_qty", "min_notional")
@@ -49,6 +51,17 @@ def _day_ns(day: str) -> int:
     return int(moment.timestamp()) * NS_PER_S
 
 
+def unmeasured(store: Database, now_ns: int, account: str) -> list[str]:
+    """Return the days of the last ``CATCH_UP_DAYS`` that are over and were not measured since, newest first.
+
+    An engine that was down at night owes them; a day measured by hand before its end is owed too.
+    """
+    done = {row["day"] for row in store.rows("SELECT day, ts FROM drift WHERE account = ?", [account])
+            if row["ts"] >= _day_ns(row["day"]) + NS_PER_DAY}  # fmt: skip
+    days = [yesterday(now_ns - back * NS_PER_DAY) for back in range(CATCH_UP_DAYS)]
+    return [day for day in days if day not in done]
+
+
 def measure_day(store: Database, day: str, account: str | None = None) -> dict[str, Any]:
     """Measure one UTC day of the newest account, keep the outcome and return it as a row of table ``drift``.
 
@@ -67,7 +80,7 @@ def measure_day(store: Database, day: str, account: str | None = None) -> dict[s
         finally:
             if isinstance(gathered.wishes, _Replayed):
                 gathered.wishes.close()
-    except (ConfigError, DataError, ValueError, IndexError) as error:
+    except (ConfigError, DataError, ValueError, LookupError) as error:
         raise CommandRefused(f"{day} cannot be replayed: {error}.") from error
     row = _row(found, account, day, gathered.config.strategy)
     store.append_durable("drift", [row]).result(30)
@@ -84,25 +97,44 @@ def _account(store: Database, account: str | None) -> tuple[str, int]:
 
 
 def _made(store: Database, day_ns: int, began: int) -> list[Made]:
-    rows = store.rows(
-        "SELECT decision_id, ts_close, ts_decided, equity, drawdown, day_pnl, params_hash, detail FROM decisions "
-        "WHERE ts_close > ? AND ts_close <= ? AND ts_decided >= ? AND equity IS NOT NULL ORDER BY decision_id",
-        [day_ns, day_ns + NS_PER_DAY, began],
-    )
     # settings may have changed within the day: the longest stretch under the same ones is measured
-    stretches = [list(group) for _, group in itertools.groupby(rows, key=lambda row: row["params_hash"])]
-    longest = max(stretches, key=len, default=[])
-    if len(longest) < MIN_DECISIONS:
+    found = max(_stretches(store, day_ns, day_ns + NS_PER_DAY, began), key=len, default=[])
+    if 0 < len(found) < MIN_DECISIONS and _is_slow(found):
+        # no day of such decisions has enough: the newest ten that end in this day, under the same settings
+        first_ns = day_ns - (MAX_JOINED_DAYS - 1) * NS_PER_DAY
+        found = _stretches(store, first_ns, day_ns + NS_PER_DAY, began)[-1][-MIN_DECISIONS:]
+        if len(found) < MIN_DECISIONS:
+            raise CommandRefused(
+                f"There are {len(found)} decisions under the same settings up to that day; {MIN_DECISIONS} are needed, "
+                "from several days where they are hours apart. It takes some more days."
+            )
+    if len(found) < MIN_DECISIONS:
         raise CommandRefused(
-            f"There are {len(longest)} decisions under the same settings on that day; {MIN_DECISIONS} are needed."
+            f"There are {len(found)} decisions under the same settings on that day; {MIN_DECISIONS} are needed."
         )
     return [
         Made(
             row["decision_id"], row["ts_close"], row["ts_decided"], row["equity"], row["drawdown"] or 0.0,
             row["day_pnl"] or 0.0, json.loads(row["detail"]),
         )
-        for row in longest
+        for row in found
     ]  # fmt: skip
+
+
+def _stretches(store: Database, after_ns: int, until_ns: int, began: int) -> list[list[dict[str, Any]]]:
+    """Return decisions in groups under the same settings, oldest first."""
+    rows = store.rows(
+        "SELECT decision_id, ts_close, ts_decided, equity, drawdown, day_pnl, params_hash, detail FROM decisions "
+        "WHERE ts_close > ? AND ts_close <= ? AND ts_decided >= ? AND equity IS NOT NULL ORDER BY decision_id",
+        [after_ns, until_ns, began],
+    )
+    return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row["params_hash"])]
+
+
+def _is_slow(found: list[dict[str, Any]]) -> bool:
+    """Return whether a whole day of these decisions has fewer than are needed."""
+    interval = json.loads(found[0]["detail"]).get("params", {}).get("decision_interval", "1m")
+    return INTERVAL_S[interval] * NS_PER_S * MIN_DECISIONS > NS_PER_DAY
 
 
 def _gather(store: Database, made: list[Made], account: str) -> Day:
@@ -212,9 +244,10 @@ class _Replayed:
 def _row(found: Drift, account: str, day: str, strategy: str) -> dict[str, Any]:
     largest = max(found.parts, key=lambda name: abs(found.parts[name]))
     is_small = abs(found.drift_bps) <= LIMIT_BPS
+    joined = f" a day over {found.days:.1f} days that end then" if found.days > 1.0 else ""
     verdict = (
         f"{'within' if is_small else 'beyond'} the limit of {LIMIT_BPS:.0f} bp a day: {found.drift_bps:+.1f} bp of "
-        f"equity, the largest part is {largest} with {found.parts[largest]:+.2f}"
+        f"equity{joined}, the largest part is {largest} with {found.parts[largest]:+.2f}"
     )
     return {
         "account": account, "day": day, "ts": time.time_ns(), "strategy": strategy,

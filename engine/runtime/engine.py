@@ -21,7 +21,7 @@ from engine.runtime import sentences
 from engine.runtime.connection import Connection
 from engine.runtime.decider import Decider
 from engine.runtime.drills import Drills
-from engine.runtime.evidence_desk import EvidenceDesk, measure_yesterday
+from engine.runtime.evidence_desk import EvidenceDesk, measure_owed
 from engine.runtime.executor import RECENT_FINAL
 from engine.runtime.kernels import load_kernels
 from engine.runtime.ladder import Capital
@@ -246,7 +246,8 @@ class Engine:
         add(lambda: follow_ladder(self), "interval", hours=1, id="capital-ladder")
         add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
         add(loop.notice_models, "interval", seconds=5, id="notice-models")
-        add(lambda: measure_yesterday(self), "cron", hour=0, minute=20, id="drift", misfire_grace_time=3600)
+        refused: set[str] = set()
+        add(lambda: measure_owed(self, refused), "cron", minute=20, id="drift", misfire_grace_time=3600)
         add(lambda: risk_nightly(self), "cron", hour=0, minute=25, misfire_grace_time=3600, id="risk")
         self._scheduler.start()
 

@@ -15,7 +15,7 @@ import structlog
 
 from engine.errors import CommandRefused, ConfigError
 from engine.research import certificate
-from engine.runtime.drift import drift_rows, measure_day, too_large, yesterday
+from engine.runtime.drift import drift_rows, measure_day, too_large, unmeasured, yesterday
 from engine.runtime.upkeep import follow_ladder
 from engine.settings import SystemConfig
 from engine.strategies.versions import is_file, keep
@@ -163,17 +163,32 @@ def _failed(issued: dict[str, Any]) -> str:
     )
 
 
-async def measure_yesterday(engine: Engine) -> None:
-    """Measure the day before; what cannot be measured is not an incident, what drifts too far is."""
+async def measure_owed(engine: Engine, refused: set[str]) -> None:
+    """Measure the days before that were not measured yet, last night's and those of nights when the engine was down.
+
+    What cannot be measured is not an incident, what drifts too far is.
+
+    Parameters
+    ----------
+    engine : Engine
+    refused : set of str
+        Days of which too little is on the record, kept from call to call: they are asked once.
+    """
     if engine.loop.phase != "trading":
         return
-    try:
-        account = engine.session.account_key
-        row = await asyncio.to_thread(measure_day, engine.store, yesterday(time.time_ns()), account)
-    except CommandRefused as refusal:
-        log.info("drift not measured", reason=str(refusal))
-        return
-    sentence = too_large(row)
-    if sentence is not None:
-        engine.loop.incident("warning", "drift", sentence)
-    await follow_ladder(engine)
+    account, any_new = engine.session.account_key, False
+    for day in await asyncio.to_thread(unmeasured, engine.store, time.time_ns(), account):
+        if day in refused:
+            continue
+        try:
+            row = await asyncio.to_thread(measure_day, engine.store, day, account)
+        except CommandRefused as refusal:
+            refused.add(day)
+            log.info("drift not measured", day=day, reason=str(refusal))
+            continue
+        any_new = True
+        sentence = too_large(row)
+        if sentence is not None:
+            engine.loop.incident("warning", "drift", sentence)
+    if any_new:
+        await follow_ladder(engine)

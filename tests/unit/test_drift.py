@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from engine.domain import NS_PER_DAY, NS_PER_S, AccountView, InstrumentTable, Ma
 from engine.errors import CommandRefused
 from engine.research.drift import COSTS, PARTS, Day, Executed, Made, measure
 from engine.research.loading import align
-from engine.runtime.drift import FILTERS, drift_rows, measure_day, too_large, yesterday
+from engine.runtime import evidence_desk
+from engine.runtime.drift import FILTERS, drift_rows, measure_day, too_large, unmeasured, yesterday
 from engine.settings import SystemConfig
 from storage.database import Database
 
@@ -28,10 +30,15 @@ CONFIG = SystemConfig(
 )  # fmt: skip
 
 
-def candles(seed=4):
+SLOW = CONFIG.model_copy(
+    update={"decision_interval": "4h", "trend_horizons_hours": (48.0, 120.0), "volatility_horizon_hours": 120.0}
+)
+
+
+def candles(seed=4, span=SPAN):
     rng = np.random.default_rng(seed)
     series, n_bars = [], WARM + TRADED + 1
-    ts_open = DAY_NS + SPAN * np.arange(-WARM - 1, TRADED, dtype=np.int64)
+    ts_open = DAY_NS + span * np.arange(-WARM - 1, TRADED, dtype=np.int64)
     for symbol, px in zip(SYMBOLS, (60_000.0, 3_000.0), strict=True):
         close = px * np.exp(np.cumsum(0.0006 * np.sin(np.arange(n_bars) / 15.0) + rng.normal(0, 5e-4, n_bars)))
         open_px = np.concatenate([[px], close[:-1]]) * (1.0 + rng.normal(0, 5e-5, n_bars))
@@ -42,12 +49,12 @@ def candles(seed=4):
     return align(series)
 
 
-def traded(bars, refused=(), slip=COSTS.slippage_rate, fee_rate=COSTS.fee_rate):
+def traded(bars, refused=(), slip=COSTS.slippage_rate, fee_rate=COSTS.fee_rate, config=CONFIG):
     """Trade the day as the simplest engine would: every decision filled at the next open. Returns decisions and fills.
 
     On bars in ``refused`` the engine keeps what it has, as under a kill switch.
     """
-    params = core.normal_params(CONFIG.params())
+    params = core.normal_params(config.params())
     state = core.warm_up(core.new_state(2, params), bars.close_px[:WARM], params)
     position, entry, cash = np.zeros(2), np.zeros(2), 10_000.0
     made, executed, waiting = [], [], []
@@ -71,7 +78,7 @@ def traded(bars, refused=(), slip=COSTS.slippage_rate, fee_rate=COSTS.fee_rate):
         detail = {name: getattr(decision, name).tolist() for name in names} | {
             "symbols": list(SYMBOLS), "close_px": close.tolist(), "venue_mark_px": close.tolist(),
             "position_qty": view.position_qty.tolist(), "target_qty": target.tolist(), "act": act.tolist(),
-            "params": CONFIG.model_dump(mode="json"),
+            "params": config.model_dump(mode="json"),
         }  # fmt: skip
         made.append(Made(t, ts_close, ts_close + 10**8, decision.equity, decision.drawdown, decision.day_pnl, detail))
     return made, [fill for fill in executed if fill.ts_received <= made[-1].ts_decided]
@@ -176,15 +183,14 @@ def test_candles_that_were_revised_afterwards_are_data(bars):
 # the record ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def store(tmp_path, bars, plain):
-    """A record of the day, as the engine leaves it."""
-    store = Database(tmp_path / "paper.duckdb")
+def recorded(path, bars, plain, interval="1m"):
+    """Return a record of the day, as the engine leaves it."""
+    store = Database(path / "paper.duckdb")
     made, executed = plain
     columns = {"open_px": bars.open_px, "high_px": bars.high_px, "low_px": bars.low_px, "close_px": bars.close_px,
                "volume": bars.volume}  # fmt: skip
     store.append("bars", [
-        {"symbol": symbol, "interval": "1m", "ts_open": int(ts)} | {n: float(c[t, i]) for n, c in columns.items()}
+        {"symbol": symbol, "interval": interval, "ts_open": int(ts)} | {n: float(c[t, i]) for n, c in columns.items()}
         for t, ts in enumerate(bars.ts_open) for i, symbol in enumerate(SYMBOLS)
     ])  # fmt: skip
     store.append("decisions", [
@@ -205,8 +211,73 @@ def store(tmp_path, bars, plain):
     store.remember("began:acc", DAY_NS - NS_PER_DAY)
     filters = {"tick_size": 0.0, "lot_size": 0.0, "min_qty": 0.0, "max_qty": 1e12, "min_notional": 0.0}
     store.remember(FILTERS, {symbol: filters for symbol in SYMBOLS}).result(10)
+    return store
+
+
+@pytest.fixture
+def store(tmp_path, bars, plain):
+    store = recorded(tmp_path, bars, plain)
     yield store
     store.close()
+
+
+@pytest.fixture
+def slow_store(tmp_path):
+    """Thirty-three days of six decisions each: no day has the ten that are needed."""
+    bars = candles(span=4 * 3600 * NS_PER_S)
+    store = recorded(tmp_path, bars, traded(bars, config=SLOW), "4h")
+    yield store
+    store.close()
+
+
+def test_days_of_few_decisions_are_joined(slow_store):
+    row = measure_day(slow_store, "2026-01-10")
+    assert row["n_decisions"] == 10
+    assert row["drift_bps"] == pytest.approx(0.0, abs=1e-6)
+    assert "bp of equity a day over 1.5 days that end then" in row["verdict"]
+    last = slow_store.rows(
+        "SELECT max(decision_id) AS n FROM decisions WHERE ts_close <= ?", [DAY_NS + 10 * NS_PER_DAY]
+    )
+    slow_store.execute("UPDATE decisions SET equity = equity + 9 WHERE decision_id = ?", [last[0]["n"]])
+    again = measure_day(slow_store, "2026-01-10")
+    assert again["residual"] == pytest.approx(9.0, abs=1e-6)
+    assert again["drift_bps"] == pytest.approx(9.0 / again["equity"] * 1e4 / 1.5)
+
+
+def test_too_few_decisions_even_of_several_days_are_refused(slow_store):
+    with pytest.raises(CommandRefused, match="There are 7 decisions under the same settings up to that day"):
+        measure_day(slow_store, "2026-01-01")
+    slow_store.flush()
+    slow_store.execute("UPDATE decisions SET params_hash = 'y' WHERE ts_close > ?", [DAY_NS + 9 * NS_PER_DAY])
+    with pytest.raises(CommandRefused, match="There are 6 decisions under the same settings"):
+        measure_day(slow_store, "2026-01-10")
+
+
+def test_a_fast_strategy_that_hardly_ran_is_not_joined(store):
+    store.flush()
+    store.execute("DELETE FROM decisions WHERE ts_close > ?", [DAY_NS + 5 * SPAN])
+    with pytest.raises(CommandRefused, match="There are 5 decisions under the same settings on that day"):
+        measure_day(store, "2026-01-01")
+
+
+async def test_nights_that_were_missed_are_made_up_for_once(store, monkeypatch):
+    now, asked, told = DAY_NS + 3 * NS_PER_DAY + 50 * 60 * NS_PER_S, [], []
+    loop = SimpleNamespace(phase="trading", incident=lambda *said: told.append(said))
+    engine = SimpleNamespace(store=store, loop=loop, session=SimpleNamespace(account_key="acc"))
+
+    async def follow(engine):
+        asked.append(engine)
+
+    monkeypatch.setattr(evidence_desk, "follow_ladder", follow)
+    monkeypatch.setattr(evidence_desk, "time", SimpleNamespace(time_ns=lambda: now))
+    assert unmeasured(store, now, "acc")[:3] == ["2026-01-03", "2026-01-02", "2026-01-01"]
+    refused = set()
+    await evidence_desk.measure_owed(engine, refused)
+    assert [row["day"] for row in drift_rows(store)] == ["2026-01-01"]
+    assert (len(asked), told, len(refused)) == (1, [], 6)
+    assert "2026-01-01" not in unmeasured(store, now, "acc")
+    await evidence_desk.measure_owed(engine, refused)
+    assert len(asked) == 1  # nothing new
 
 
 def test_a_day_of_the_record_is_measured_and_kept(store, plain):
