@@ -247,7 +247,7 @@ class Engine:
         add(lambda: loop.models and loop.models.on_hour(), "interval", hours=1, id="retrain")
         add(loop.notice_models, "interval", seconds=5, id="notice-models")
         refused: set[str] = set()
-        add(lambda: measure_owed(self, refused), "cron", minute=20, id="drift", misfire_grace_time=3600)
+        add(lambda: measure_owed(self, refused), "cron", minute=20, misfire_grace_time=3600, id="drift")
         add(lambda: risk_nightly(self), "cron", hour=0, minute=25, misfire_grace_time=3600, id="risk")
         self._scheduler.start()
 
