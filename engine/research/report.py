@@ -106,8 +106,9 @@ def print_table(result: BacktestResult, console: Console | None = None) -> None:
     for line in _panel_lines(result):
         screen.print(line)
     screen.print("May be promoted." if result.honesty["promotable"] else "Not to be promoted:")
-    for sentence in result.honesty["blockers"]:
-        screen.print(f"- {sentence}")
+    for sentence in result.honesty["blockers"]:  # the rest is for a person to weigh
+        enforced = " (The capital ladder enforces this.)" if sentence in result.honesty["barred"] else ""
+        screen.print(f"- {sentence}{enforced}")
     screen.print("What would make one doubt this:")
     for sentence in result.honesty["critique"]:
         screen.print(f"- {sentence}")

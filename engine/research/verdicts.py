@@ -126,16 +126,19 @@ def _missing(config: SystemConfig, version: Mapping[str, Any]) -> str:
 def _words(config: SystemConfig, version: Mapping[str, Any]) -> str:
     """Return which parameters a run must be given to be of a version; what is as by default is left out."""
     own = dict(version["params"])
-    short = "both" if own.pop("allow_short", True) else "long"
+    side = "both" if own.pop("allow_short", True) else "long"
     usual: dict[str, Any] = {}
     if not is_file(config.strategy):
         fields = SystemConfig().model_dump(mode="json")
         usual = certificate.version_of(config.strategy, fields, {}, None)["params"]
-    told = {"side": short} | {name: value for name, value in own.items() if usual.get(name, ...) != value}
-    words = [
-        f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in told.items()
-    ]
-    return " with " + ", ".join(words)
+    told = {name: value for name, value in own.items() if usual.get(name, ...) != value}
+    if side != ("long" if config.strategy == "ema-cross" else "both"):  # what a run takes that is told nothing
+        told = {"side": side} | told
+    return " with " + ", ".join(f"{name}={_word(value)}" for name, value in told.items()) if told else ""
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _day(ts: int) -> str:

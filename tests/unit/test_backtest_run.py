@@ -149,6 +149,7 @@ def test_table_shows_both_parts_and_the_doubts(tmp_path):
     console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
     print_table(run(tmp_path, fast=5, slow=20), console)
     text = console.export_text()
+    assert "The capital ladder enforces" not in text  # nothing is red; skill is for a person to weigh
     assert "Out of sample" in text
     assert "canary lookahead: pass" in text
     assert "spans 100 days" in text
@@ -199,7 +200,11 @@ def test_user_strategy_sees_the_past_and_only_the_past(tmp_path):
 def test_unrepeatable_strategy_fails_the_canary(tmp_path):
     body = "        return {'BTCUSDT': float(np.random.default_rng().normal()) * 0.2}"
     path = strategy_file(tmp_path, body, "    history = 50")
-    assert run(tmp_path, path).canaries["lookahead"] == "fail"
+    result = run(tmp_path, path)
+    assert result.canaries["lookahead"] == "fail"
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_table(result, console)
+    assert "cannot be repeated. (The capital ladder enforces this.)" in " ".join(console.export_text().split())
 
 
 def test_strategy_that_takes_the_next_close_from_its_caller_is_caught(tmp_path):

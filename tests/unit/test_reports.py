@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 from engine.__main__ import app
 from engine.errors import DataError
 from engine.research import wording
+from engine.research.critique import CANARY_SENTENCES
 from engine.research.report_document import document, for_risk
 from engine.research.report_figures import thinned
 from engine.research.report_files import PAGE_FILE, RESULT_FILE, RISK_FILE, read_result, write_reports
+from engine.research.report_honesty import CANARY_MEANING
 from engine.research.report_html import html_page
 from engine.research.report_parts import Chart, Line, cell
 from engine.research.report_pdf import pdf_bytes
@@ -90,6 +92,24 @@ def test_critique_and_blockers():
     section = document(full_result()).section("critique")
     assert list(section.words) == ["Costs x 2 end the profit."]
     assert rows_of("critique") == [[("Canary future_shift is red.", "loss")]]
+
+
+def test_what_the_ladder_enforces_stands_apart_from_what_is_left_to_a_person():
+    result = full_result()
+    result["canaries"]["shuffled"] = "not tested"
+    enforced, left = "Canary shuffled was not tested: too short.", "Skill is not established."
+    result["honesty"] |= {"barred": [enforced], "blockers": [enforced, left]}
+    doc = document(result)
+    assert [(table.columns[0], [cell(row[0]) for row in table.rows]) for table in doc.section("critique").tables] == [
+        ("The capital ladder asks for this", [(enforced, "loss")]),
+        ("Speaks against it, and is left to you", [(left, "loss")]),
+    ]
+    assert "Not tested, so unknown: shuffled." in words_of("summary", result)
+    assert ("shuffled: not tested", "warn") in [(badge.text, badge.tone) for badge in doc.badges]
+
+
+def test_every_canary_has_its_meaning_on_screen():
+    assert set(CANARY_MEANING) == set(CANARY_SENTENCES)
 
 
 def test_old_result_says_what_was_not_computed():

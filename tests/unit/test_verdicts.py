@@ -46,7 +46,8 @@ def test_without_a_backtest_the_sentence_says_which_run_is_missing(tmp_path):
     ok, told = standing(tmp_path)
     assert not ok
     assert "No backtest of this version of trend" in told
-    assert told.endswith("python -m engine backtest with side=both.")
+    assert told.endswith("python -m engine backtest.")
+    assert standing(tmp_path, strategy="ema-cross")[1].endswith("python -m engine backtest with side=both.")
     told = standing(tmp_path, trend_horizons_hours=(10.0, 20.0), allow_short=False)[1]
     assert told.endswith("with side=long, trend_horizons_hours=10,20.")
 
