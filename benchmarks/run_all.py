@@ -46,6 +46,9 @@ def backtest(r: dict[str, Any]) -> list[Row]:
         (f"backtest of {r['bars']:,} bars, full gate, ms", round(r["gate_on_ms"], 1), "≤ 5 × bare",
          f"bare kernel {r['bare_kernel_ms']:.1f} ms: {ratio:.1f} ×"),
         ("peak memory, MB", round(r["peak_rss_mb"]), "< 500", ""),
+        ("final equities that must agree, largest difference",
+         f"{max(abs(pair['difference']) for pair in r['agreement']):.1e}", "≤ 1e-6",
+         ", ".join(f"{pair['ours']} and {pair['theirs']}" for pair in r["agreement"])),
         (f"{r['rebalance']['symbols']} symbols rebalanced, ms", round(many["gate on"]["best_ms"], 1), "≥ 10 × vectorbt",
          f"vectorbt {peer} ms, bare kernel {many['bare']['best_ms']:.1f} ms"),
     ]  # fmt: skip

@@ -13,7 +13,6 @@ import argparse
 import sys
 import tempfile
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ import numpy as np
 
 from engine.core.metrics import sharpe_ratio
 from engine.errors import WorkstationError
+from engine.research import declared_trials
 from engine.research.backtest import BacktestConfig, BacktestResult, run_backtest
+from engine.research.declared_trials import without_curve
 from engine.research.figures import DAYS_PER_YEAR, Stretch, periods_of
 from engine.research.ledger import Ledger, Trial
 from engine.research.loading import cut, load_bars, load_funding
@@ -31,8 +32,6 @@ from engine.research.reference_report import section_of as reference_section
 from engine.research.report import formatted
 from models.evidence_report import section_of
 
-HORIZONS = ("4,12,36,108", "12,36,108", "24,72,216", "72,216,648", "120,360,1080")
-VOLATILITY_HOURS, BANDS, TARGETS = ("72", "168", "336"), ("0.05", "0.1"), ("0.1", "0.2", "0.4")
 AHEAD_DAYS = (365, 548)
 LIMIT = 0.15  # default max_total_drawdown: the gate closes everything there
 KINDS = {
@@ -58,27 +57,21 @@ it.
 """
 
 
-def tried_settings() -> list[dict[str, str]]:
-    """The settings that were looked at before the defaults were chosen, as far as docs/strategies.md tells."""
-    names = ("horizons", "volatility_horizon_hours", "rebalance_band")
-    grid = [dict(zip(names, values, strict=True)) for values in product(HORIZONS, VOLATILITY_HOURS, BANDS)]
-    switches = ("use_gate_drawdown", "use_gate_daily_loss")
-    for target, gate in product(TARGETS, ("on", "off")):
-        grid.append({"vol_target": target} | dict.fromkeys(switches, gate))
-    return grid
+def count_what_was_tried(data: Path, start: datetime, end: datetime | None, home: Path) -> int:
+    """Put everything that was tried on this data into the ledger, so that the deflated Sharpe ratio knows of it.
 
-
-def count_what_was_tried(data: Path, start: datetime, end: datetime | None, home: Path) -> None:
-    """Run those settings again and put them into the ledger, so that the deflated Sharpe ratio knows of them."""
+    The settings of trend are run again; what was tried for the portfolio is counted without a curve. Returns how many.
+    """
     whole = load_bars(data)
     bars = cut(whole, nanoseconds(start), nanoseconds(end))
-    trials = []
-    for number, params in enumerate(tried_settings()):
+    trials = without_curve("portfolio", len(declared_trials.PORTFOLIO) + declared_trials.PORTFOLIO_GONE)
+    for number, params in enumerate(declared_trials.TREND):
         ends, returns = daily_returns(BacktestConfig(bars=bars, params=params), bars, None)
         trials.append(Trial(f"setting {number}", sharpe_ratio(returns, 1.0), returns, ends, DAYS_PER_YEAR))
     ledger = Ledger(home)
     ledger.know(whole)
     ledger.record_many(whole.fingerprint, trials)
+    return len(trials)
 
 
 def nanoseconds(moment: datetime | None) -> int | None:
@@ -129,7 +122,7 @@ def panel_lines(result: BacktestResult) -> list[str]:
     if risk:
         falls = " / ".join(formatted(risk[share], "percent") for share in ("p50", "p95", "p99"))
         lines.append(
-            f"Drawdown had the days come in another order, 50 / 95 / 99 %: {falls}; above 15 % in "
+            f"Drawdown of runs redrawn from its own days, 50 / 95 / 99 %: {falls}; above 15 % in "
             f"{formatted(risk['p_over_15'], 'percent')}."
         )
     lines.append("Canaries: " + ", ".join(f"{name} {verdict}" for name, verdict in result.canaries.items()) + ".")
@@ -235,14 +228,15 @@ def write(options: argparse.Namespace) -> str:
         said = "Candles of perpetuals" + (", funding charged where a history is given." if funding else ", no funding.")
         runs.append(("Perpetuals", said, perp, funding))
     with tempfile.TemporaryDirectory() as home:
-        count_what_was_tried(data, start, end, Path(home))
+        n_tried = count_what_was_tried(data, start, end, Path(home))
         sections = [
             section(title, said, BacktestConfig(data=path, start=start, end=end, funding=rates, home=Path(home)))
             for title, said, path, rates in runs
         ]
     tried = (
-        f"Before the defaults were chosen, some forty settings were looked at on the first of these data sets. "
-        f"{len(tried_settings())} of them are run again here, so that the count of trials knows of them."
+        f"Before the defaults were chosen, {n_tried} settings and drafts were looked at on the first of these data "
+        f"sets, and all of them count as trials: {len(declared_trials.TREND)} of trend are run again here, the others, "
+        "of the portfolio, count without a curve."
     )
     return "\n\n".join([HEAD + "\n" + tried, *sections, TAIL])
 

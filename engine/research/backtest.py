@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from engine.research.conduct import conduct
 from engine.research.config import BacktestConfig, Resolved, resolve
 from engine.research.figures import OUT_OF_SAMPLE_SHARE, Stretch, figures, periods_of
 from engine.research.honesty import Run, count_trials, panel_of
-from engine.research.loading import BarTable, cut, load_bars, load_funding, select
+from engine.research.loading import BarTable, cut, known_funding, load_bars, load_funding, select
 from engine.research.origin import origin_of
 from engine.research.portfolio_scan import scan_portfolio
 from engine.research.sensitivity import sensitivity
@@ -296,9 +297,9 @@ def run_backtest(
         lambda share: report(CHECKED_SHARE + (1.0 - CHECKED_SHARE) * share),
     )  # fmt: skip
     run.metrics.update({"deflated_sharpe": honesty["deflated_sharpe"]["value"], "pbo": honesty["pbo"]["value"]})
-    hangs_on = []
+    stop, hangs_on = partial(_stop_if, cancelled), []
     if config.panel == "full":
-        hangs_on = sensitivity(bars, funding, resolved, config.cash, wish, lambda: _stop_if(cancelled))
+        hangs_on = sensitivity(bars, funding, resolved, config.cash, wish, stop, run.funding_known)
     home = config.home or Environment().astrolabe_home
     if version_of_run(config.strategy, resolved.listed, resolved.user_params) != version:
         raise DataError(f"{config.strategy} was changed while its backtest ran: run it again")
@@ -329,7 +330,10 @@ def _measured(config: BacktestConfig, resolved: Resolved, bars: BarTable, fundin
     out_of_sample["first_ts_ms"] = int(bars.ts_open[split]) // 1_000_000
     alive = bool((result.track.equity > 0).all())
     periods = periods_of(bars, result.track.equity, whole) if alive else None
-    return Run(config, resolved, bars, funding, result, trips, periods, metrics, in_sample, out_of_sample, {}, ())
+    known = None if config.funding is None else known_funding(config.funding, bars)
+    return Run(
+        config, resolved, bars, funding, result, trips, periods, metrics, in_sample, out_of_sample, {}, (), known
+    )  # fmt: skip
 
 
 def _described(run: Run) -> dict[str, Any]:

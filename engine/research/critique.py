@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from engine.research.funding_cover import cover_sentence
+from engine.research.wording import day
+
 ENOUGH = 0.95
 """Probability from which skill counts as established."""
 
@@ -101,6 +104,7 @@ def blockers(evidence: Evidence) -> list[str]:
         found.append("The run was kept out of the ledger, so nobody knows how many were tried before it.")
     if evidence.cost_rate <= 0:
         found.append("No costs were charged: give the fee and slippage that the venue takes.")
+    found += account_sentences(evidence)
     return found + list(_evidence_blockers(evidence))
 
 
@@ -130,7 +134,10 @@ def _evidence_blockers(evidence: Evidence) -> Iterator[str]:
 
 def critique(evidence: Evidence) -> list[str]:
     """Return the reasons to doubt a result, the heaviest first."""
-    makers = (_from_canaries, _from_selection, _from_time, _from_costs, _from_luck, _from_alternatives, _from_limits)
+    makers = (
+        _from_canaries, _from_account, _from_selection, _from_time, _from_costs, _from_luck, _from_alternatives,
+        _from_limits,
+    )  # fmt: skip
     weighted = [pair for maker in makers for pair in maker(evidence)]
     return [sentence for _, sentence in sorted(weighted, key=lambda pair: -pair[0])]
 
@@ -211,6 +218,31 @@ def _from_costs(evidence: Evidence) -> Weighted:
             yield 40.0, f"With {row['name']} the Sharpe ratio falls from {whole:.2f} to {sharpe:.2f}."
     if not evidence.has_funding:
         yield 20.0, "No funding was charged: give funding history to include it."
+    cover = evidence.panel.get("funding")
+    missing = cover_sentence(cover)
+    if cover and missing:
+        yield 20.0 + 50.0 * cover["unknown_share"], missing
+
+
+def _from_account(evidence: Evidence) -> Weighted:
+    for sentence in account_sentences(evidence):
+        yield 92.0, sentence
+
+
+def account_sentences(evidence: Evidence) -> list[str]:
+    """Return what befell the account itself: the venue closed it out, or the gate stopped it for good."""
+    found = []
+    times = int(evidence.metrics.get("liquidations") or 0)
+    if times:
+        often = "once" if times == 1 else f"{times:,d} times"
+        found.append(f"It was liquidated {often}: the margin no longer carried what was held.")
+    stopped = evidence.panel.get("stopped")
+    if stopped:
+        found.append(
+            f"It stopped trading on {day(stopped['ts_ms'])}, at the drawdown limit of {_percent(stopped['limit'])}, "
+            f"and was flat from there: the last {_percent(stopped['share'])} of the run show nothing of the rule."
+        )
+    return found
 
 
 def _from_luck(evidence: Evidence) -> Weighted:
@@ -232,7 +264,7 @@ def _from_luck(evidence: Evidence) -> Weighted:
         yield (
             25.0 + 20.0 * min(risk["p95"], 1.0),
             (
-                f"The drawdown of {_percent(fall)} was lucky in its order of days: one redrawn run in twenty falls "
+                f"The drawdown of {_percent(fall)} was lucky: of runs redrawn from its own days one in twenty falls "
                 f"{_percent(risk['p95'])} or more."
             ),
         )

@@ -19,6 +19,7 @@ from engine.core.metrics import (
 )
 from engine.core.simulate import SimResult
 from engine.domain import F8, I8, NS_PER_DAY, NS_PER_S
+from engine.research.coins import coin_column
 from engine.research.loading import BarTable
 from engine.research.trades import RoundTrip
 
@@ -56,11 +57,6 @@ def day_ends(ts_close: I8) -> I8:
     return last[np.append(True, last[1:] != last[:-1])]  # a day without bars ends where the one before it did
 
 
-def btc_column(symbols: tuple[str, ...]) -> int | None:
-    """Return the column of Bitcoin among the symbols, if there is one."""
-    return next((i for i, symbol in enumerate(symbols) if symbol.startswith(("BTC", "XBT"))), None)
-
-
 def periods_of(bars: BarTable, equity: F8, stretch: Stretch) -> Periods:
     """Return the returns of a stretch, its opening equity included."""
     part = slice(stretch.first, stretch.last)
@@ -71,7 +67,7 @@ def periods_of(bars: BarTable, equity: F8, stretch: Stretch) -> Periods:
         per_year, name = DAYS_PER_YEAR * 86_400 / bars.interval_s, "per bar"
     sampled = np.concatenate([[stretch.opening_equity], equity[part][rows]])
     benchmark = None
-    column = btc_column(bars.symbols)
+    column = coin_column(bars.symbols, "BTC")
     if column is not None:
         closes = bars.close_px[part, column]
         before = bars.close_px[stretch.first - 1, column] if stretch.first > 0 else bars.open_px[0, column]

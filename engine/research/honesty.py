@@ -14,6 +14,7 @@ from engine.domain import F8, I8
 from engine.research.config import BacktestConfig, Resolved
 from engine.research.critique import Evidence, barred, blockers, critique
 from engine.research.figures import DAYS_PER_YEAR, Periods, Stretch, ratios, span_days
+from engine.research.funding_cover import Known, funding_cover
 from engine.research.ledger import Ledger, Trial, same_periods
 from engine.research.loading import BarTable
 from engine.research.montecarlo import drawdown_risk, intervals, redraw
@@ -47,6 +48,7 @@ class Run(NamedTuple):
     out_of_sample: dict[str, Any]
     canaries: dict[str, str]
     conduct: tuple[str, ...]
+    funding_known: Known | None = None  # where a rate is known; None without funding
 
     @property
     def moments(self) -> I8:
@@ -166,6 +168,23 @@ def survivors_only(bars: BarTable) -> bool:
     return len(first) > 2 and max(last) <= day and max(first) > 30 * day
 
 
+def stopped(run: Run) -> dict[str, Any] | None:
+    """Return when the gate closed everything at its drawdown limit for good; None when it did not.
+
+    Returns
+    -------
+    dict or None
+        ``ts_ms`` of that close, ``limit`` (fraction of the peak) and ``share`` of the run that came after it.
+    """
+    params, equity = run.resolved.params, run.result.track.equity
+    if not params.gate or not run.result.state.book["drawdown_locked"][0]:
+        return None
+    fallen = 1.0 - equity / np.maximum.accumulate(equity) >= params.max_drawdown
+    at = int(np.argmax(fallen)) if fallen.any() else len(equity) - 1
+    share = (len(equity) - 1 - at) / len(equity)
+    return {"ts_ms": int(run.bars.ts_close[at]) // 1_000_000, "limit": float(params.max_drawdown), "share": share}
+
+
 def _outlook(run: Run, periods: Periods) -> dict[str, Any] | None:
     """Return what the next year may bring; None where the record is not daily or shorter than a year."""
     params = run.resolved.params
@@ -204,6 +223,10 @@ def panel_of(run: Run, trials: Trials, rerun: Rerun, level: str, report: Report)
     panel: dict[str, Any] = {"level": level} | _selection(run, trials)
     equity, cash = run.result.track.equity, run.config.cash
     panel |= dict.fromkeys(("intervals", "drawdown", "cpcv", "outlook", "stress", "comparison", "walk_forward"))
+    panel["stopped"] = stopped(run)
+    panel["funding"] = None
+    if run.funding_known is not None:
+        panel["funding"] = funding_cover(run.bars, run.result.track.weight, run.funding_known)
     if level != "off":
         fee, slippage = (float(run.resolved.listed[name]) for name in ("fee", "slippage"))
         panel["comparison"] = comparison_rows(run.bars, run.funding, cash, fee, slippage)

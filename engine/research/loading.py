@@ -13,13 +13,18 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from engine.datasets.checks import value_faults
+from engine.datasets.findings import Severity
+from engine.datasets.funding_doctor import MISSING, examine_funding, rounded, usual_distance
 from engine.datasets.times import EXPECTED, moment_text, parse_times, usual_step
 from engine.domain import F8, I8, INTERVAL_S, NS_PER_S
 from engine.errors import DataError
+from engine.underlyings import SPOT_SUFFIX
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 GRID_COLUMNS = ("open_px", "high_px", "low_px", "close_px", "volume")
 _SUFFIXES = (".parquet", ".csv")
+USUAL_SETTLEMENT_NS = 8 * 3600 * NS_PER_S
+"""Distance of settlements where a file holds only one."""
 
 
 class BarTable(NamedTuple):
@@ -265,31 +270,82 @@ def funding_file(folder: Path, symbol: str) -> Path | None:
     return next((file for suffix in _SUFFIXES if (file := folder / f"{symbol}{suffix}").is_file()), None)
 
 
+def _settlements(file: Path) -> tuple[I8, F8]:
+    """Return the settlements of a file in the order of time: moments (S,) on the minute, ns, and rates (S,).
+
+    Refuses what the data doctor calls an error: a settlement that is there twice would be charged twice, a missing rate
+    not at all, a rate in per cent a hundredfold.
+    """
+    table = pa_parquet.read_table(file) if file.suffix == ".parquet" else pa_csv.read_csv(file)
+    if not {"timestamp", "rate"} <= set(table.column_names):
+        raise DataError(f"{file.name} needs columns timestamp and rate; it has {', '.join(table.column_names)}")
+    moments = nanoseconds(table.column("timestamp"), file.name)
+    try:
+        rates = np.asarray(table.column("rate").cast(pa.float64()).to_numpy(), dtype=np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(f"{file.name}: column rate holds something that is not a number") from None
+    wrong = [found for found in examine_funding(file.stem, moments, rates) if found.severity == Severity.ERROR]
+    if wrong:
+        raise DataError(f"{file.name} cannot be charged as funding. {' '.join(found.sentence for found in wrong)}")
+    order = np.argsort(moments, kind="stable")
+    return rounded(moments[order]), rates[order]
+
+
+def _funding_of(path: Path, bars: BarTable) -> dict[int, tuple[I8, F8]]:
+    """Return the settlements of every symbol, by its column, that has a file."""
+    files = {i: funding_file(path, symbol) for i, symbol in enumerate(bars.symbols)}
+    if all(file is None for file in files.values()):
+        raise DataError(
+            f"{path} has no funding rates of {', '.join(bars.symbols)}: name a folder of SYMBOL.parquet or SYMBOL.csv "
+            "with columns timestamp and rate, or leave funding out"
+        )
+    return {i: _settlements(file) for i, file in files.items() if file is not None}
+
+
 def load_funding(path: Path, bars: BarTable) -> F8:
-    """Return funding rates (T, N) due at each bar's close, 0 where none is due.
+    """Return funding rates (T, N) due at each bar's close, 0 where none is due or none is known.
 
     Parameters
     ----------
     path : Path
-        Folder of ``SYMBOL.parquet`` or ``.csv`` with columns timestamp and rate (fraction per settlement). Symbols
-        without a file have no funding.
+        Folder of ``SYMBOL.parquet`` or ``.csv`` with columns timestamp and rate (fraction per settlement). A symbol
+        without a file is charged none; ``known_funding`` tells that apart from a rate of 0.
     bars : BarTable
+
+    Raises
+    ------
+    DataError
+        No symbol has a file, or a file holds what cannot be right: see ``engine.datasets.funding_doctor``.
 
     Notes
     -----
-    A settlement belongs to the first bar that closes at or after it.
+    A settlement belongs to the first bar that closes at or after it. A stamp some milliseconds late is put on its
+    minute.
     """
     rates = np.zeros((len(bars.ts_open), len(bars.symbols)))
     ts_close = bars.ts_close
-    for i, symbol in enumerate(bars.symbols):
-        file = funding_file(path, symbol)
-        if file is None:
-            continue
-        table = pa_parquet.read_table(file) if file.suffix == ".parquet" else pa_csv.read_csv(file)
-        if not {"timestamp", "rate"} <= set(table.column_names):
-            raise DataError(f"{file.name} needs columns timestamp and rate; it has {', '.join(table.column_names)}")
-        moments = nanoseconds(table.column("timestamp"), file.name)
+    for i, (moments, paid) in _funding_of(path, bars).items():
         row = np.searchsorted(ts_close, moments)
         inside = (row < len(ts_close)) & (moments > ts_close[0] - bars.interval_s * NS_PER_S)
-        np.add.at(rates[:, i], row[inside], table.column("rate").to_numpy()[inside])
+        np.add.at(rates[:, i], row[inside], paid[inside])
     return rates
+
+
+def known_funding(path: Path, bars: BarTable) -> npt.NDArray[np.bool_]:
+    """Return where (T, N) it is known what a position pays at the next settlement; see ``load_funding``.
+
+    It is not before a file's first settlement by more than the usual distance of settlements, nor from the one that
+    would be due after its last, nor in a gap inside. A spot leg pays none, which is known.
+    """
+    known = np.tile([symbol.endswith(SPOT_SUFFIX) for symbol in bars.symbols], (len(bars.ts_open), 1))
+    for i, (moments, _) in _funding_of(path, bars).items():
+        usual = usual_distance(moments) if len(moments) > 1 else np.array([USUAL_SETTLEMENT_NS])
+        reach = np.append(usual[0], usual)  # what lies before a settlement and is paid by it
+        gap = np.append(reach[0], np.diff(moments))
+        reach = np.where(gap > MISSING * reach, reach, gap)
+        row = np.searchsorted(moments, bars.ts_close)
+        at = np.minimum(row, len(moments) - 1)
+        known[:, i] |= np.where(
+            row < len(moments), bars.ts_close > moments[at] - reach[at], bars.ts_close < moments[-1] + usual[-1]
+        )
+    return known

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.datasets.times import moment_text
 from engine.domain import F8, I8, NS_PER_DAY
+from engine.errors import DataError
 from engine.research.config import BacktestConfig, resolve
 from engine.research.figures import day_ends
 from engine.research.loading import BarTable, cut, select
@@ -36,9 +38,16 @@ class Check(NamedTuple):
 def daily_returns(config: BacktestConfig, bars: BarTable, funding: F8 | None) -> tuple[I8, F8]:
     """Return the ends of days and the rule's daily returns over bars that begin with a new account.
 
-    Coins with hardly a bar in this stretch are left out.
+    Coins with hardly a bar in this stretch are left out; ``DataError`` where none is left.
     """
     there = np.isfinite(bars.close_px).sum(axis=0) * bars.interval_s >= MIN_COIN_DAYS * 86_400
+    if not there.any():
+        longest = np.isfinite(bars.close_px).sum(axis=0).max() * bars.interval_s / 86_400
+        raise DataError(
+            f"the longest of {len(bars.symbols)} series holds {longest:,.0f} days of bars between "
+            f"{moment_text(int(bars.ts_open[0]))} and {moment_text(int(bars.ts_close[-1]))}; at least {MIN_COIN_DAYS} "
+            "are needed to say anything of a year"
+        )
     kept = select(bars, tuple(name for name, known in zip(bars.symbols, there, strict=True) if known))
     rates = None if funding is None else np.ascontiguousarray(funding[:, there])
     resolved = resolve(config, kept.interval_s, kept.symbols, has_volume(kept))

@@ -23,9 +23,12 @@ import numpy as np
 from engine.core.metrics import annual_growth, max_drawdown, sharpe_ratio
 from engine.core.simulate import SimResult
 from engine.domain import F8, I8, NS_PER_S, Sleeve
+from engine.research import declared_trials
 from engine.research.backtest import BacktestConfig, run_backtest
+from engine.research.coins import coin_column
 from engine.research.config import resolve
-from engine.research.figures import DAYS_PER_YEAR, btc_column, day_ends
+from engine.research.declared_trials import without_curve
+from engine.research.figures import DAYS_PER_YEAR, day_ends
 from engine.research.ledger import Ledger, Trial
 from engine.research.loading import BarTable, load_funding
 from engine.research.montecarlo import block_length, drawn_rows
@@ -51,21 +54,6 @@ CRISES = (
     ("2022-11, FTX", "2022-11-05", "2022-11-15"),
     ("2024-08, yen carry", "2024-07-31", "2024-08-06"),
 )
-
-TRIED: tuple[dict[str, Any], ...] = (
-    *({"momentum_hours": hours} for hours in (168, 336, 720, 1000)),
-    *({"funding_hours": hours} for hours in (72, 336)),
-    *({"sleeves": "trend+reversal", "reversal_hours": hours} for hours in (2, 4, 6, 8, 12, 24, 72, 168)),
-    *({"basis_cap": cap, "basis_hurdle": hurdle} for cap, hurdle in ((0.3, 0.05), (0.2, 0.1), (0.2, 0.02))),
-    *({"sleeves": "+".join(names)} for names in (
-        ("trend", "momentum"), ("trend", "momentum", "carry"), ("trend", "basis"), ("trend", "momentum", "tail"),
-        ("trend", "momentum", "carry", "basis"),
-    )),
-)  # fmt: skip
-"""Settings that were looked at on 2018 to 2022 and can still be run."""
-
-TRIED_AND_GONE = 30
-"""Drafts that were looked at and cannot be run any more: other paces, scales and thresholds of the sleeves."""
 
 
 class Case(NamedTuple):
@@ -185,10 +173,13 @@ def _holding(bars: BarTable, symbol: str, split_ns: int, seed: int) -> dict[str,
 
 
 def count_tried(config: BacktestConfig, bars: BarTable, funding: F8 | None, home: Path) -> int:
-    """Run what was tried again, put it and what is gone into the ledger, and return how many trials that makes."""
+    """Run what was tried again, put it, what is gone and what was tried of trend into the ledger; return how many."""
     ends = bars.ts_close[day_ends(bars.ts_close)]
-    trials = [Trial(f"draft {number}", math.nan, np.empty(0)) for number in range(TRIED_AND_GONE)]
-    for number, params in enumerate(TRIED):
+    trials = [
+        *without_curve("draft", declared_trials.PORTFOLIO_GONE),
+        *without_curve("trend", len(declared_trials.TREND)),
+    ]
+    for number, params in enumerate(declared_trials.PORTFOLIO):
         result = simulated(config.model_copy(update={"params": params}), bars, funding)
         returns = daily(bars.ts_close, result.track.equity, CASH)
         trials.append(Trial(f"tried {number}", sharpe_ratio(returns, 1.0), returns, ends, DAYS_PER_YEAR))
@@ -216,7 +207,7 @@ def _over(ts_close: I8, equity: F8, first: int, last: int) -> float | None:
 def crises_of(bars: BarTable, told: Told, portfolio: F8, trend: F8) -> list[dict[str, Any]]:
     """Return what the hedge, the portfolio, trend alone and Bitcoin did in every crisis that the bars cover."""
     paid = np.cumsum(told.net[:, TAIL] * told.share[:, TAIL])
-    btc, found, ts = btc_column(bars.symbols), [], bars.ts_close
+    btc, found, ts = coin_column(bars.symbols, "BTC"), [], bars.ts_close
     for name, begin, end in CRISES:
         first, last = nanoseconds(begin), nanoseconds(end)
         rows = np.flatnonzero((ts > first) & (ts <= last))

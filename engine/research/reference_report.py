@@ -111,7 +111,8 @@ def panel_lines(result: dict[str, Any]) -> list[str]:
     folds = ", ".join(number(fold["sharpe"]) for fold in (panel["walk_forward"] or {}).get("folds", ()))
     lines = [
         f"Trials counted: {result['trials']}, of which {result['tried']} are what was looked at before these sleeves "
-        f"were chosen; the best of so many would show {number(deflated['expected_max_sharpe'])} by luck alone.",
+        f"and the settings of trend were chosen; the best of so many would show "
+        f"{number(deflated['expected_max_sharpe'])} by luck alone.",
         f"Deflated Sharpe ratio {number(deflated['value'])}, probabilistic {number(panel['psr'])}; probability of "
         f"overfitting {percent(pbo['value'])}.",
         f"Length of record: {record['have_days']:,.0f} days; needed: {number(record['needed_days'], 0)}.",
@@ -119,7 +120,7 @@ def panel_lines(result: dict[str, Any]) -> list[str]:
     ]
     if risk:
         falls = " / ".join(percent(risk[share]) for share in ("p50", "p95", "p99"))
-        lines.append(f"Drawdown had the days come in another order, 50 / 95 / 99 %: {falls}; above 15 % in "
+        lines.append(f"Drawdown of runs redrawn from its own days, 50 / 95 / 99 %: {falls}; above 15 % in "
                      f"{percent(risk['p_over_15'])}.")  # fmt: skip
     for row in (*(panel["stress"] or ()), *(panel["comparison"] or ())):
         lines.append(f"{row['name']}: growth {percent(row['cagr'])}, Sharpe ratio {number(row['sharpe'])}, drawdown "
@@ -148,7 +149,10 @@ def _tail_line(result: dict[str, Any]) -> str:
 
 
 def _what(result: dict[str, Any]) -> str:
-    funded = "funding charged and known" if result["funding"] else "no funding: carry and pairs sleep"
+    funded = "no funding: carry and pairs sleep"
+    if result["funding"]:
+        share = (result["panel"].get("funding") or {}).get("unknown_share", 0.0)
+        funded = f"funding charged where it is known, which it is not for {percent(share)} of what was held"
     pairs = f"{len(result['pairs'])} pairs of spot and perpetual" if result["pairs"] else "no pairs"
     return (
         f"{len(result['symbols'])} symbols ({', '.join(result['symbols'])}), {pairs}, {funded}; "

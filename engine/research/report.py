@@ -20,7 +20,9 @@ _ROWS = (
     ("profit_factor", "Profit factor", "ratio"), ("turnover", "Turnover, times equity a year", "ratio"),
     ("exposure", "Mean gross weight", "percent"), ("fees", "Fees, USDT", "money"),
     ("slippage", "Slippage, USDT", "money"), ("funding", "Funding paid, USDT", "money"),
-    ("n_trades", "Closed trades", "count"), ("alpha_btc", "Alpha against BTC, a year", "percent"),
+    ("n_trades", "Closed trades", "count"), ("liquidations", "Liquidations", "count"),
+    ("ambiguous_bars", "Ambiguous bars, taken against us", "count"),
+    ("alpha_btc", "Alpha against BTC, a year", "percent"),
     ("beta_btc", "Beta against BTC", "ratio"), ("deflated_sharpe", "Deflated Sharpe, probability", "ratio"),
     ("pbo", "Probability of overfitting", "ratio"),
 )  # fmt: skip
@@ -58,7 +60,7 @@ def _panel_lines(result: BacktestResult) -> list[str]:
     if risk:
         falls = " / ".join(formatted(risk[share], "percent") for share in ("p50", "p95", "p99"))
         lines.append(
-            f"Drawdown if the days had come otherwise, 50 / 95 / 99 %: {falls}; above 15 % in "
+            f"Drawdown of runs redrawn from its own days, 50 / 95 / 99 %: {falls}; above 15 % in "
             f"{formatted(risk['p_over_15'], 'percent')}"
         )
     if panel["outlook"]:
@@ -93,7 +95,7 @@ def print_table(result: BacktestResult, console: Console | None = None) -> None:
         table.add_column(f"{level:.0%} interval".replace("%", " %"), justify="right")
     table.add_column("Out of sample", justify="right")
     for key, label, kind in _ROWS:
-        row = [label, formatted(result.metrics[key], kind)]
+        row = [label, formatted(result.metrics.get(key), kind)]
         if intervals:
             found = intervals.get(key)
             row.append(f"{formatted(found['low'], kind)} to {formatted(found['high'], kind)}" if found else "")

@@ -49,6 +49,7 @@ MEASURES: tuple[tuple[str, str, str, str], ...] = (
     ("exposure", "Mean exposure", "percent", "Gross, of equity"),
     ("alpha_btc", "Alpha to Bitcoin, a year", "signed_percent", "Return that Bitcoin's moves do not explain"),
     ("beta_btc", "Beta to Bitcoin", "ratio", "Share of Bitcoin's moves carried"),
+    ("liquidations", "Liquidations", "count", "Closed out by the venue: the margin no longer carried what was held"),
     ("ambiguous_bars", "Ambiguous bars", "count", "Order of prices inside the bar unknown: resolved against us"),
     ("final_equity", "Final equity, USDT", "ratio", "After all costs"),
 )  # fmt: skip

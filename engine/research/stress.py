@@ -11,10 +11,11 @@ import numpy as np
 from engine.core.simulate import SimResult
 from engine.domain import F8
 from engine.errors import DataError
+from engine.research.coins import coin_column
 from engine.research.figures import DAYS_PER_YEAR, Stretch, ratios
 from engine.research.loading import BarTable
 
-HOLDS = (("BTC hold", ("BTC", "XBT")), ("ETH hold", ("ETH",)))
+HOLDS = ("BTC", "ETH")
 RATIOS = ("cagr", "sharpe", "sortino", "calmar", "max_drawdown", "cvar_95")
 FIGURES = ("final_equity", "total_return", *RATIOS)
 STRESSES = {"costs x 2": (2.0, 0), "delay + 1 bar": (1.0, 1)}
@@ -119,10 +120,10 @@ def comparison_rows(
         Fractions of notional.
     """
     rows = []
-    for name, starts in HOLDS:
-        column = next((i for i, symbol in enumerate(bars.symbols) if symbol.startswith(starts)), None)
+    for coin in HOLDS:
+        name, column = f"{coin} hold", coin_column(bars.symbols, coin)
         if column is None or not np.isfinite(bars.close_px[:, column]).any():
-            rows.append({"name": name} | _unknown(f"the run has no bars of {starts[0]}"))
+            rows.append({"name": name} | _unknown(f"the run has no bars of {coin}"))
             continue
         rates = None if funding is None else funding[:, column]
         equity, paid = hold_equity(bars.open_px[:, column], bars.close_px[:, column], rates, cash, fee, slippage)

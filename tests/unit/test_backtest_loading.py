@@ -119,8 +119,8 @@ def test_cut_keeps_the_fingerprint_and_refuses_nothing_left(tmp_path):
 def test_funding_belongs_to_the_first_bar_that_closes_at_or_after_it(tmp_path):
     bars = load_bars(write(tmp_path / "AAA.parquet", hours()))
     (tmp_path / "funding").mkdir()
-    settled = [START_S + 3600, START_S + 3601, START_S - 7200]
+    settled = [START_S - 7200, START_S + 3600, START_S + 5400]
     pa_parquet.write_table(
-        pa.table({"timestamp": settled, "rate": [1e-4, 2e-4, 9e-4]}), tmp_path / "funding" / "AAA.parquet"
+        pa.table({"timestamp": settled, "rate": [9e-4, 1e-4, 2e-4]}), tmp_path / "funding" / "AAA.parquet"
     )
     assert load_funding(tmp_path / "funding", bars)[:, 0].tolist() == [1e-4, 2e-4, 0.0]

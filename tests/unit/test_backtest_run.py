@@ -269,32 +269,58 @@ def test_example_in_the_guide_runs(tmp_path):
     assert run(tmp_path, path, n=24).metrics["n_trades"] > 10
 
 
-@pytest.mark.parametrize(("target", "limit", "code"), [("2.0", "0.15", 1), ("-0.9", "0.15", 0)])
-def test_validation_script_exits_zero_only_if_both_hold(monkeypatch, capsys, target, limit, code):
+def validation():
     spec = importlib.util.spec_from_file_location("validate", ROOT / "scripts" / "validate_backtest.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(script, "HOURS", 5000)
+    return script
+
+
+@pytest.mark.parametrize(("target", "limit", "hours", "code"), [
+    ("2.0", "0.15", 7500, 1), ("-0.9", "0.5", 7500, 0), ("-0.9", "0.5", 5000, 1),
+])  # fmt: skip
+def test_validation_script_exits_zero_only_if_both_hold(monkeypatch, capsys, target, limit, hours, code):
+    script = validation()
+    monkeypatch.setattr(script, "HOURS", hours)
     monkeypatch.setattr("sys.argv", ["x", f"--target-return={target}", "--max-drawdown", limit])
     assert script.main() == code
     printed = capsys.readouterr().out
     assert "generated prices of the practice market" in printed
     assert "90% interval" in printed
-    assert ("missed by" in printed) == (code == 1)
+    assert ("missed by" in printed) == (target == "2.0")
+    assert ("Too short: 6" in printed) == (hours == 5000)
+
+
+HOLDS = {"growth": 0.5, "max_drawdown": 0.05, "target_return": 0.1, "max_drawdown_limit": 0.15, "red_canaries": [],
+         "intervals": {"level": 0.9, "cagr": [0.2, 0.9], "max_drawdown": [0.03, 0.1]}, "deflated_sharpe": 0.97,
+         "trials": 4, "n_returns": 200, "uncharged": None}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "said"), [
+    ({}, None), ({"growth": 0.05}, "missed by 5.00%"), ({"max_drawdown": 0.2}, "exceeds its limit by 5.00%"),
+    ({"target_return": 0.3}, "worse end of its interval is 20.00%"),
+    ({"max_drawdown_limit": 0.08}, "worse end of its interval is 10.00%"),
+    ({"n_returns": 89}, "89 out-of-sample days, and 90 are needed"),
+    ({"deflated_sharpe": 0.94}, "deflated Sharpe ratio 0.94, needed 0.95"), ({"deflated_sharpe": None}, "unknown"),
+    ({"deflated_sharpe": 0.1, "target_return": -0.1}, None), ({"red_canaries": ["lookahead"]}, "lookahead failed"),
+    ({"growth": None}, "The account was lost"),
+])  # fmt: skip
+def test_validation_holds_only_where_the_worse_end_of_every_interval_does(changed, said):
+    reasons = validation().why_not(HOLDS | changed)
+    assert (said is None and not reasons) or (len(reasons) == 1 and said in reasons[0])
 
 
 def test_validation_tells_an_interval_that_holds_the_target_from_one_that_does_not():
-    spec = importlib.util.spec_from_file_location("validate", ROOT / "scripts" / "validate_backtest.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    found = {"growth": 0.5, "max_drawdown": 0.2, "target_return": 2.0, "max_drawdown_limit": 0.15, "red_canaries": [],
-             "intervals": {"level": 0.9, "cagr": [-0.1, 2.5], "max_drawdown": [0.16, 0.4]}, "deflated_sharpe": 0.3,
-             "trials": 4, "holds": False}  # fmt: skip
-    lines = script.verdict_lines(found)
+    script = validation()
+    found = HOLDS | {"target_return": 2.0, "max_drawdown": 0.2, "uncharged": "For 8.0 % of what was held ...",
+             "intervals": {"level": 0.9, "cagr": [-0.1, 2.5], "max_drawdown": [0.16, 0.4]}}  # fmt: skip
+    lines = script.verdict_lines(found | {"why_not": script.why_not(found)})
     assert "missed by 150.00%" in lines[0]
     assert "shown neither way" in lines[1]
     assert "exceeded by 5.00%" in lines[2]
     assert "none of it holds" in lines[3]
+    assert lines[4] == found["uncharged"]
+    assert [line[:2] for line in lines[6:]] == ["- ", "- "]
 
 
 def test_panel_is_there_without_being_asked(tmp_path):

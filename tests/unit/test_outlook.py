@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from research_bars import walk
 
+from engine.errors import DataError
 from engine.research.backtest import BacktestConfig
 from engine.research.outlook import SEGMENT_DAYS, Belief, believe, drawn_futures, outlook, realised
-from engine.research.outlook_check import checks, coverage, universes
+from engine.research.outlook_check import checks, coverage, daily_returns, universes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,6 +95,12 @@ def test_checks_begin_after_two_years_with_a_new_account():
     assert universes(tuple("AB"), 3, 0) == [("A", "B")]
 
 
+def test_a_stretch_too_short_for_any_coin_is_refused_instead_of_taking_them_all():
+    bars = walk(59 * 24)
+    with pytest.raises(DataError, match=r"the longest of 2 series holds 59 days of bars .* at least 60 are needed"):
+        daily_returns(BacktestConfig(bars=bars), bars, np.zeros((59 * 24, 2)))
+
+
 def test_script_writes_the_document_without_the_path(tmp_path, monkeypatch):
     import pyarrow as pa
     import pyarrow.parquet as pa_parquet
@@ -109,12 +116,12 @@ def test_script_writes_the_document_without_the_path(tmp_path, monkeypatch):
         pa_parquet.write_table(
             pa.table(columns | {"volume": np.full(len(bars.ts_open), 1e6)}), folder / f"{coin}.parquet"
         )
-    monkeypatch.setattr(script, "tried_settings", lambda: [{"vol_target": "0.1"}, {"vol_target": "0.3"}])
+    monkeypatch.setattr(script.declared_trials, "TREND", ({"vol_target": "0.1"}, {"vol_target": "0.3"}))
     monkeypatch.setattr("sys.argv", ["x", "--data", str(tmp_path), "--out", str(tmp_path / "out.md")])
     assert script.main() == 0
     text = (tmp_path / "out.md").read_text()
     assert str(tmp_path) not in text
-    assert "Trials counted on this data: 3." in text
+    assert "Trials counted on this data: 55." in text  # two of trend, 52 of the portfolio, and the run
     assert "| Sharpe ratio |" in text
     assert "What the time to come may bring" in text
     assert text.count("\n## ") == 2  # no perpetuals, no funding beside these candles

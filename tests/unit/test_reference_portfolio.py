@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from research_bars import walk
 
-from engine.research import reference
+from engine.research import declared_trials, reference
 from engine.research.pairs import there, with_spot_legs
 from engine.research.reference import Case, crises_of, goals_of, row_of, run_reference, sharpe_interval, told_over
 from engine.research.reference_report import markdown, section_of, terminal, write_section
@@ -86,7 +86,7 @@ def test_a_crisis_that_the_bars_do_not_cover_is_left_out(bars, monkeypatch):
 
 
 def test_the_whole_reference_is_run_and_reported(bars, tmp_path, monkeypatch):
-    monkeypatch.setattr(reference, "TRIED", ({"momentum_hours": 72},))
+    monkeypatch.setattr(declared_trials, "PORTFOLIO", ({"momentum_hours": 72},))
     monkeypatch.setattr(reference, "CASES", reference.CASES[:3])
     part = bars._replace(**{name: getattr(bars, name)[:1400] for name in
                             ("ts_open", "open_px", "high_px", "low_px", "close_px", "volume")})  # fmt: skip
@@ -95,7 +95,7 @@ def test_the_whole_reference_is_run_and_reported(bars, tmp_path, monkeypatch):
     assert [row["name"] for row in result["rows"]] == [
         "portfolio", "portfolio, perpetuals only", "trend alone", "BTC hold", "ETH hold",
     ]  # fmt: skip
-    assert result["trials"] == 1 + reference.TRIED_AND_GONE + 1
+    assert result["trials"] == 1 + declared_trials.PORTFOLIO_GONE + 36 + 1  # 36: settings of trend, in results.py
     assert set(result["canaries"].values()) == {"pass"}
     assert "FAIL: portfolio" in terminal(result) or "pass: portfolio" in terminal(result)
     path = tmp_path / "results.md"

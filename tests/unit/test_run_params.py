@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.research.backtest import BacktestConfig, run_backtest
 from engine.research.config import resolve
 from engine.research.run_params import RunParams, market_of
-from engine.research.sensitivity import changes_of, sensitivity, usual_funding
+from engine.research.sensitivity import changes_of, sensitivity, usual_funding, venue_lots
 from engine.research.simulation import harsher, scan_of
 
 BARS = walk(600)
@@ -92,23 +92,46 @@ def test_sensitivity_changes_one_assumption_at_a_time():
     assert [(row["assumption"], row["change"]) for row in rows] == [
         ("as run", ""), ("fees", "x 2"), ("slippage", "x 2"), ("spread", "x 2"), ("impact", "x 2"),
         ("maker share", "none"), ("stop", "filled at the worst price of its bar"), ("delay", "+ 1 bar"),
+        ("latency", "+ 60 s"), ("margin", "x 2"), ("participation", "0.01 of a bar's volume instead of no limit"),
+        ("lots", "powers of ten worth about 10 instead of none"), ("smallest order", "50 instead of 5"),
         ("funding", "longs pay 0.01 % every 8 h instead of none"),
     ]  # fmt: skip
     scan = scan_of(BARS, None, found, 10_000.0)
     scan.advance(600)
     first = scan.result().track.equity[-1]
     assert rows[0]["final_equity"] == first
-    assert all(row["final_equity"] != first for row in rows[1:])
-    for change in changes_of(found.market, None, BARS)[1:-1]:
-        assert sum(a != b for a, b in zip(change.market, found.market, strict=True)) in (1, 2)
+    same = {row["assumption"] for row in rows[1:] if row["final_equity"] == first}
+    assert same == {"margin", "participation", "smallest order"}  # a small, unlevered account feels none of them
+    for change in changes_of(found, None, BARS)[1:-1]:
+        moved = sum(a != b for a, b in zip(change.market, found.market, strict=True))
+        assert moved in (1, 2) or (moved == 0 and change.assumption in ("lots", "smallest order"))
+
+
+def test_a_thin_market_and_a_strict_venue_are_felt_by_who_meets_them():
+    thin = BARS._replace(volume=np.full_like(BARS.close_px, 50.0))
+    found = resolved_of(impact=0.0, side="both", lot_size=0.001)
+    rows = {row["assumption"]: row for row in sensitivity(thin, None, found, 10_000.0, np.empty((0, 2)))}
+    first = rows["as run"]["final_equity"]
+    assert rows["participation"]["final_equity"] != first
+    assert rows["lots"]["change"] == "x 10"
+    poor = {row["assumption"]: row for row in sensitivity(thin, None, found, 60.0, np.empty((0, 2)))}
+    assert poor["smallest order"]["final_equity"] == 60.0  # half of 60 is no order of 50
+    assert [change.assumption for change in changes_of(resolved_of(gate="off"), None, BARS)[-2:]] == [
+        "margin", "funding",
+    ]  # fmt: skip
+    assert venue_lots(BARS._replace(close_px=np.tile([60_000.0, 0.2], (600, 1)))).tolist() == [1e-4, 100.0]
 
 
 def test_funding_is_left_out_and_doubled_where_it_is_known():
     funding = usual_funding(BARS)
-    changes = changes_of(resolved_of().market, funding, BARS)
+    changes = changes_of(resolved_of(), funding, BARS)
     assert [change.change for change in changes[-2:]] == ["none", "x 2"]
     assert changes[-2].funding is None
     np.testing.assert_array_equal(changes[-1].funding, 2 * funding)
+    known = np.tile([True, False], (600, 1))
+    filled = changes_of(resolved_of(), 3 * funding, BARS, known)[-1]
+    assert filled.change == "longs pay 0.01 % every 8 h where it is unknown"
+    np.testing.assert_array_equal(filled.funding, funding * (3, 1))
 
 
 def test_a_result_says_what_it_hangs_on_and_what_was_unsure(tmp_path):

@@ -1,0 +1,81 @@
+"""How much of what a run held had a known funding rate: what is unknown is charged nothing, and must be said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.domain import F8, NS_PER_MS
+from engine.research.loading import BarTable
+from engine.research.wording import day, percent
+
+ALL, BEFORE, AFTER, GAPS = "all", "before", "after", "gaps"
+WORTH_SAYING = 0.001
+"""Unknown share of what was held from which the result says so."""
+
+LISTED = 4
+
+Known = npt.NDArray[np.bool_]
+"""Where (T, N) the rate of the next settlement is known."""
+
+
+def funding_cover(bars: BarTable, weight: F8, known: Known) -> dict[str, Any]:
+    """Return for which part of what was held funding is unknown.
+
+    Parameters
+    ----------
+    bars : BarTable
+    weight : (T, N) float64
+        Position value over equity at each close.
+    known : (T, N) bool
+
+    Returns
+    -------
+    dict
+        ``unknown_share`` of the gross weight over time, and ``symbols``, the largest first: ``symbol``,
+        ``unknown_share`` of its own weight, ``where`` (all, before, after, gaps) and ``ts_ms``: the first moment from
+        which (before), or the last up to which (after), its rates are known.
+    """
+    held = np.abs(np.nan_to_num(weight))
+    total, missing = held.sum(axis=0), np.where(known, 0.0, held).sum(axis=0)
+    rows = [
+        {"symbol": bars.symbols[i], "unknown_share": float(missing[i] / total[i])}
+        | _where(bars, held[:, i], known[:, i])
+        for i in np.argsort(-missing, kind="stable") if missing[i] > 0.0
+    ]  # fmt: skip
+    share = float(missing.sum() / total.sum()) if total.sum() > 0.0 else 0.0
+    return {"unknown_share": share, "symbols": rows}
+
+
+def _where(bars: BarTable, held: F8, known: Known) -> dict[str, Any]:
+    """Return whether the unknown part of one symbol lies before, after or between its known rates."""
+    if not known.any():
+        return {"where": ALL, "ts_ms": None}
+    first, last = (int(row) for row in np.flatnonzero(known)[[0, -1]])
+    lost = np.flatnonzero(~known & (held > 0.0))
+    if (lost < first).all():
+        return {"where": BEFORE, "ts_ms": int(bars.ts_close[first]) // NS_PER_MS}
+    if (lost > last).all():
+        return {"where": AFTER, "ts_ms": int(bars.ts_close[last]) // NS_PER_MS}
+    return {"where": GAPS, "ts_ms": None}
+
+
+def cover_sentence(cover: dict[str, Any] | None) -> str | None:
+    """Say which funding is missing; None where nothing worth saying is, or none was charged at all."""
+    if cover is None or cover["unknown_share"] < WORTH_SAYING:
+        return None
+    told = {
+        ALL: "none for {symbol}", BEFORE: "none before {day} for {symbol}", AFTER: "none after {day} for {symbol}",
+        GAPS: "gaps in that of {symbol}",
+    }  # fmt: skip
+    rows: Sequence[dict[str, Any]] = cover["symbols"]
+    parts = [told[row["where"]].format(symbol=row["symbol"], day=day(row["ts_ms"])) for row in rows[:LISTED]]
+    if len(rows) > LISTED:
+        parts.append(f"and parts of {len(rows) - LISTED} more")
+    return (
+        f"For {percent(cover['unknown_share'])} of what was held there is no funding history, so none was charged: "
+        + ", ".join(parts) + "."
+    )  # fmt: skip
