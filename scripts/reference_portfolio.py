@@ -24,6 +24,8 @@ from engine.research.pairs import there, with_spot_legs
 from engine.research.reference import nanoseconds, run_reference
 from engine.research.reference_report import markdown, terminal, write_section
 
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results.md"  # wherever it is started from
+
 
 def beside(data: Path, given: str | None, name: str) -> Path | None:
     """Return the folder that was given, or the one of that name beside the data, or None."""
@@ -71,7 +73,7 @@ def main() -> int:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
     if options.write:
-        write_section(markdown(result), Path("docs/results.md"))
+        write_section(markdown(result), DOCUMENT)
     print(terminal(result))
     return 0
 

@@ -162,13 +162,13 @@ def _row_of_run(case: Case, bars: BarTable, result: SimResult, split_ns: int, se
 
 
 def _holding(bars: BarTable, symbol: str, split_ns: int, seed: int) -> dict[str, Any] | None:
-    """Return the line of holding one symbol: bought once with all cash, 5 bp paid, never sold."""
+    """Return the line of holding one symbol, as spot: bought once with all cash, 5 bp paid, never sold, no funding."""
     if symbol not in bars.symbols:
         return None
     closes = bars.close_px[:, bars.symbols.index(symbol)]
     there = np.isfinite(closes)
     equity = CASH * (1.0 - 0.0005) * closes[there] / closes[there][0]
-    case = Case(f"{symbol.removesuffix('USDT')} hold", "bought once", "", {}, True)
+    case = Case(f"{symbol.removesuffix('USDT')} hold, spot", "bought once", "", {}, False)
     return row_of(case, bars.ts_close[there], equity, split_ns, CASH * 0.0005, CASH, seed)
 
 

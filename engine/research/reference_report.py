@@ -122,8 +122,10 @@ def panel_lines(result: dict[str, Any]) -> list[str]:
         falls = " / ".join(percent(risk[share]) for share in ("p50", "p95", "p99"))
         lines.append(f"Drawdown of runs redrawn from its own days, 50 / 95 / 99 %: {falls}; above 15 % in "
                      f"{percent(risk['p_over_15'])}.")  # fmt: skip
+    held = " of the perpetual, funding charged" if result["funding"] else ""
     for row in (*(panel["stress"] or ()), *(panel["comparison"] or ())):
-        lines.append(f"{row['name']}: growth {percent(row['cagr'])}, Sharpe ratio {number(row['sharpe'])}, drawdown "
+        name = row["name"] + held * row["name"].endswith(" hold")
+        lines.append(f"{name}: growth {percent(row['cagr'])}, Sharpe ratio {number(row['sharpe'])}, drawdown "
                      f"{percent(row['max_drawdown'])}.")  # fmt: skip
     lines.append("Canaries: " + ", ".join(f"{name} {verdict}" for name, verdict in result["canaries"].items()) + ".")
     lines += [f"Doubt: {sentence}" for sentence in panel["critique"]]
@@ -218,7 +220,9 @@ def markdown(result: dict[str, Any]) -> str:
         "Written by `python scripts/reference_portfolio.py --data DATA --write`. " + _what(result),
         "All costs of the backtest's defaults: 4 bp fee, a spread that widens with volatility, square-root impact, "
         "funding where known, liquidation. The rows marked \"runs live: no\" hold spot too, which the "
-        "engine does not trade: they are research. Daily returns; intervals from redrawn blocks of days. "
+        "engine does not trade: they are research. Bitcoin and Ether of the table are held as spot and pay no funding; "
+        "those of the panel below are held as perpetuals and pay it where it is known. Daily returns; intervals from "
+        "redrawn blocks of days. "
         f"Default sleeves: {', '.join(own.sleeves)}; the models have no past in a backtest, so they sleep. See "
         "[portfolio.md](portfolio.md).",
         _table(HEAD, table_rows(result)), "\n".join(f"- {line}" for line in goal_lines(result)),

@@ -97,7 +97,7 @@ class Executor:
         self._refused_ns: dict[tuple[str, str], int] = {}
         self.doubts, self.rate = Doubts(self), OrderRate()
         self.entered: Callable[[Fill], None] = lambda fill: None  # hears of every new fill
-        self.on_stopped: Callable[[Fill], None] = lambda fill: None
+        self.on_stopped: Callable[[Fill, float], None] = lambda fill, of_strategy: None  # and what a strategy held
         self.why: Callable[[], str] = lambda: "the trading state forbids more"  # what holds new risk back
         self.before_stop: Callable[[str], Awaitable[None]] | None = None  # what must be true before a stop is sent
         self.on_change: Callable[[str], None] = lambda symbol: None
@@ -290,10 +290,11 @@ class Executor:
             self.doubts.fill_gaps.pop(fill.client_id, None)
         instrument = self.instruments.get(fill.symbol)
         purpose = Purpose.EXTERNAL if order is None else order.spec.purpose
+        held = self.account.position(fill.symbol)
         self.account.apply_fill(fill, 0.0 if instrument is None else instrument.lot_size, purpose)
         self.entered(fill)
         if purpose == Purpose.PROTECT:
-            self.on_stopped(fill)
+            self.on_stopped(fill, held.qty - held.manual_qty)
         if order is not None:
             self._keep(states.apply_fill(order, fill, before), "FILL", f"{fill.qty:g} @ {fill.px:g}")
         row = {

@@ -30,6 +30,7 @@ from engine.domain import (
     Verdict,
 )
 from engine.errors import VenueError
+from engine.execution.orders import QTY_EPSILON
 from engine.execution.planner import Target
 from engine.ports import FeedEvent, VenueEvent
 from engine.runtime import sentences
@@ -334,13 +335,17 @@ class Loop:
         """Return cash plus unrealised profit at mark prices; NaN when unknown."""
         return self.account.cash + self.account.unrealized({s: self.market.mark_px(s) for s in self.account.positions})
 
-    def _on_stopped(self, fill: Fill) -> None:
-        side = -1 if fill.qty > 0 else 1
-        self.worker.forget(fill.symbol)
-        if self.stopped.sides.get(fill.symbol) != side:
-            self.stopped.add(fill.symbol, side)
-            word = "long" if side > 0 else "short"
-            self.incident("warning", "protect", f"{fill.symbol}: the protective stop closed the {word} at {fill.px:g}")
+    def _on_stopped(self, fill: Fill, of_strategy: float) -> None:
+        side, symbol = (-1 if fill.qty > 0 else 1), fill.symbol
+        told = f"{symbol}: the protective stop closed the {'long' if side > 0 else 'short'} at {fill.px:g}"
+        if of_strategy * side <= QTY_EPSILON:  # a person's position: the strategy was not stopped out, nor kept out
+            if not self.account.position(symbol).qty:
+                self.incident("warning", "protect", f"{told}; it was opened by hand")
+            return
+        self.worker.forget(symbol)
+        if self.stopped.sides.get(symbol) != side:
+            self.stopped.add(symbol, side)
+            self.incident("warning", "protect", told)
 
     def notice_models(self) -> None:
         """Let the models see whether another set was put into force."""

@@ -365,3 +365,14 @@ async def test_stop_that_is_hit_closes_the_position_and_the_worker_does_not_buy_
         assert [o["side"] for o in books(server)["orders"]] == ["BUY", "SELL"]
         await eventually(lambda: not rig.executor.orders)
         assert any("the protective stop closed the long" in sentence for sentence in rig.incidents())
+
+
+async def test_stop_of_a_position_made_by_hand_does_not_keep_the_strategy_out(tmp_path):
+    settings = {"use_protective_stops": True, "protective_stop_pct": 0.01, "use_maker_orders": False}
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **settings) as rig:
+        await rig.executor.place(crossing(1, 0.1, Purpose.MANUAL))
+        await eventually(lambda: books(server)["open_orders"], what="the stop")
+        server.venue.market.index[BTC] = 49_000.0
+        await eventually(lambda: rig.position() == 0.0 == position_at_venue(server), what="the stop's execution")
+        assert rig.loop.stopped.sides == {}
+        assert any("it was opened by hand" in sentence for sentence in rig.incidents())

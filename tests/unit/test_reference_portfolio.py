@@ -9,7 +9,7 @@ from research_bars import walk
 from engine.research import declared_trials, reference
 from engine.research.pairs import there, with_spot_legs
 from engine.research.reference import Case, crises_of, goals_of, row_of, run_reference, sharpe_interval, told_over
-from engine.research.reference_report import markdown, section_of, terminal, write_section
+from engine.research.reference_report import markdown, panel_lines, section_of, terminal, write_section
 from engine.research.sleeve_evidence import evidence
 from engine.strategies.sleeves.state import BASIS, NAMES, TAIL, TREND
 
@@ -93,10 +93,14 @@ def test_the_whole_reference_is_run_and_reported(bars, tmp_path, monkeypatch):
     result = run_reference(part, None, tmp_path / "home", int(part.ts_close[900]))
     json.dumps(result, allow_nan=False)
     assert [row["name"] for row in result["rows"]] == [
-        "portfolio", "portfolio, perpetuals only", "trend alone", "BTC hold", "ETH hold",
+        "portfolio", "portfolio, perpetuals only", "trend alone", "BTC hold, spot", "ETH hold, spot",
     ]  # fmt: skip
     assert result["trials"] == 1 + declared_trials.PORTFOLIO_GONE + 36 + 1  # 36: settings of trend, in results.py
     assert set(result["canaries"].values()) == {"pass"}
+    assert [row["runs_live"] for row in result["rows"][-2:]] == [False, False]
+    assert any(line.startswith("BTC hold: growth") for line in panel_lines(result))
+    funded = panel_lines(result | {"funding": True})
+    assert any(line.startswith("BTC hold of the perpetual, funding charged: growth") for line in funded)
     assert "FAIL: portfolio" in terminal(result) or "pass: portfolio" in terminal(result)
     path = tmp_path / "results.md"
     path.write_text("# Results\n\nkept above\n")
