@@ -15,7 +15,8 @@ from engine.domain import INTERVAL_S, NS_PER_S
 ROLE_WORD = {"champion": "in force", "challenger": "challenger", "retired": "retired", "baseline": "baseline"}
 ENDED = ("done", "failed", "cancelled", "lost")
 INTERVALS = {0.95: (0, 8), 0.9: (1, 7), 0.8: (2, 6), 0.5: (3, 5)}  # which quantiles bound the central intervals
-TRADERS = ("ensemble", "agents")
+ENSEMBLE = "ensemble"
+TRADERS = (ENSEMBLE, "agents")
 """What trades, and so can earn a share of a decision; the others make the forecast."""
 
 NO_MODEL = "No model has been trained yet"
@@ -89,7 +90,7 @@ def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
     best = max(models, key=lambda row: row["weight"][at] if row["weight"] else 0.0, default=None)
     trusted = [row for row in models if row["weight"] and row["weight"][at] > 0]
     right = figure_of(best, "accuracy", at) if best else None
-    held = figure_of(best, "issued_80", at) if best else None
+    held = ensembles_figure(overview, "issued_80", at)
     in_force = [row["ts_expires"] for row in models if row["role"] == "champion" and is_known(row["ts_expires"])]
     expires = min(in_force, default=None)
     left = UNKNOWN if expires is None else age((expires - now_ns) / NS_PER_S) if expires > now_ns else "expired"
@@ -100,7 +101,7 @@ def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
                f"By {best['name']}, {'which counts most' if trusted else 'though none counts'}, out of sample"
                if best else "Out of sample",
                _share_range(right)),
-        Figure("80 % interval held", _share(held), "Share of outcomes inside it", _share_range(held)),
+        Figure("80 % interval held", _share(held), "Share of outcomes inside the ensemble's", _share_range(held)),
         Figure("First to expire, in", left, "Older models are no longer acted on"),
     ]  # fmt: skip
 
@@ -110,6 +111,12 @@ def figure_of(row: dict[str, Any], name: str, at: int) -> dict[str, Any] | None:
     values = (row.get("figures") or {}).get(name)
     found = values[at] if values and at < len(values) else None
     return found if found and is_known(found.get("value")) else None
+
+
+def ensembles_figure(overview: dict[str, Any], name: str, at: int) -> dict[str, Any] | None:
+    """Return the estimate of a figure of the ensemble in force, whose forecast is shown; None where there is none."""
+    rows = (row for row in overview["models"] if (row["name"], row["role"]) == (ENSEMBLE, "champion"))
+    return next((found for row in rows if (found := figure_of(row, name, at))), None)
 
 
 def model_rows(overview: dict[str, Any], at: int) -> pd.DataFrame:
@@ -251,8 +258,7 @@ def fan_caption(overview: dict[str, Any], said: dict[str, Any], at: int, no_cand
     """Say what the fan shows at the chosen horizon, and how such fans fared."""
     scale = sigma_at(said, overview["horizons"][at])
     low, high = (simple_return(said["quantile"][at][side], scale) for side in INTERVALS[0.8])
-    held = [figure_of(row, "issued_80", at) for row in overview["models"] if row["role"] == "champion"]
-    known = next((found for found in held if found), None)
+    known = ensembles_figure(overview, "issued_80", at)  # the fan is the ensemble's
     fared = "How often outcomes lay inside such intervals is not known yet"
     if known:
         fared = f"In the past {percent(known['value'], 1)} of outcomes lay inside ({_share_range(known)})"

@@ -23,6 +23,7 @@ CURVE_COLOURS = (ACCENT, SECOND, UP, DOWN, MUTED, "#c084fc", "#22d3ee", "#f472b6
 """One for each learner of a set: ten are tried at most."""
 
 COVER_COLOURS = (ACCENT, UP, SECOND, MUTED)
+COVER_SHADES = tuple(f"rgba({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:7], 16)}, 0.16)" for c in COVER_COLOURS)
 REGIME_BARS = 400
 
 
@@ -63,13 +64,20 @@ def _px(said: dict[str, Any], overview: dict[str, Any], at: int, level: int) -> 
 
 
 def coverage_figure(coverage: dict[str, Any]) -> go.Figure:
-    """Draw how often outcomes lay inside each interval, against what was stated."""
+    """Draw how often outcomes lay inside each interval with the doubt of it, against what was stated."""
     figure = go.Figure()
     times = utc_times(np.array([int(row[0]) * NS_PER_MS for row in coverage["points"]]))
-    for k, (level, colour) in enumerate(zip(coverage["levels"], COVER_COLOURS, strict=False)):
-        figure.add_scatter(x=times, y=[row[k + 1] for row in coverage["points"]], mode="lines",
-                           name=f"stated {percent(level, 0)}", line={"color": colour, "width": 1.6},
-                           hovertemplate="%{y:.1%} held")  # fmt: skip
+    for k, (level, colour, shade) in enumerate(zip(coverage["levels"], COVER_COLOURS, COVER_SHADES, strict=False)):
+        held, low, high = (
+            [None if row[k + 1] is None else row[k + 1][part] for row in coverage["points"]] for part in range(3)
+        )
+        figure.add_scatter(x=times, y=low, mode="lines", line={"width": 0}, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(x=times, y=high, mode="lines", line={"width": 0}, fill="tonexty", fillcolor=shade,
+                           showlegend=False, hoverinfo="skip")  # fmt: skip
+        figure.add_scatter(x=times, y=held, mode="lines+markers", name=f"stated {percent(level, 0)}",
+                           line={"color": colour, "width": 1.6}, marker={"size": 4},
+                           customdata=list(zip(low, high, strict=True)),
+                           hovertemplate="%{y:.1%} held (%{customdata[0]:.1%} to %{customdata[1]:.1%})")  # fmt: skip
         figure.add_hline(y=level, line={"color": colour, "width": 1, "dash": "dot"})
     figure.update_yaxes(title_text="Outcomes inside, %", tickformat=".0%")
     return dress(figure, height=300)
@@ -78,15 +86,16 @@ def coverage_figure(coverage: dict[str, Any]) -> go.Figure:
 def reliability_figure(bins: list[dict[str, Any]]) -> go.Figure:
     """Draw the share of rises that came against the probability that was stated, each with its 95 % interval."""
     stated, came = [row["stated"] for row in bins], [row["came"] for row in bins]
-    reach = [1.96 * math.sqrt(max(row["came"] * (1 - row["came"]), 0.25 / row["count"]) / row["count"]) for row in bins]
     low, high = min([*stated, *came, 0.4]), max([*stated, *came, 0.6])
     figure = go.Figure()
     figure.add_scatter(x=[low, high], y=[low, high], mode="lines", name="as stated", hoverinfo="skip",
                        line={"color": MUTED, "width": 1, "dash": "dot"})  # fmt: skip
     figure.add_scatter(
-        x=stated, y=came, mode="markers", name="what came", customdata=[row["count"] for row in bins],
-        error_y={"array": reach, "color": MUTED, "width": 2}, marker={"color": ACCENT, "size": 9},
-        hovertemplate="stated %{x:.1%}, came %{y:.1%} of %{customdata:,}<extra></extra>",
+        x=stated, y=came, mode="markers", name="what came",
+        customdata=[[row["count"], row["days"]] for row in bins], marker={"color": ACCENT, "size": 9},
+        error_y={"array": [row["high"] - row["came"] for row in bins], "color": MUTED, "width": 2, "symmetric": False,
+                 "arrayminus": [row["came"] - row["low"] for row in bins]},
+        hovertemplate="stated %{x:.1%}, came %{y:.1%} of %{customdata[0]:,} on %{customdata[1]} days<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title_text="Stated probability of a rise, %", tickformat=".0%")
     figure.update_yaxes(title_text="Rises that came, %", tickformat=".0%")
@@ -191,8 +200,10 @@ def evidence_figure(challenge: dict[str, Any]) -> go.Figure:
         figure.add_scatter(x=times, y=[max(row[column], 1e-3) for row in challenge["path"]], mode="lines+markers",
                            name=name, line={"color": colour, "width": 1.8}, marker={"size": 5},
                            hovertemplate="%{y:.2f}")  # fmt: skip
-    figure.add_hline(y=challenge["needed"], line={"color": MUTED, "width": 1, "dash": "dot"},
-                     annotation_text="decides", annotation_position="top left")  # fmt: skip
+    figure.add_hline(y=challenge["needed"], line={"color": MUTED, "width": 1, "dash": "dot"})
+    # a note's place on a logarithmic axis is an exponent, the line's is not
+    figure.add_annotation(x=0, xref="paper", y=math.log10(challenge["needed"]), text="decides", showarrow=False,
+                          xanchor="left", yanchor="bottom")  # fmt: skip
     figure.update_yaxes(title_text="Evidence, × the stake", type="log", tickformat="~g", dtick=1)
     return dress(figure, height=260)
 

@@ -32,7 +32,7 @@ def begin(client: EngineClient, overview: dict[str, Any]) -> None:
 def progress(client: EngineClient) -> None:
     """How far the training is, with its curves and a button to cancel it; draws the page anew at its end."""
     with widgets.known("Training"):
-        run = client.models()["training"]
+        run = client.training()
     if run is None or run["status"] in insights.ENDED:
         st.rerun()
     bar_at, button_at = st.columns([6, 1], vertical_alignment="bottom")
@@ -77,7 +77,7 @@ def _overrule(client: EngineClient, overview: dict[str, Any]) -> None:
     challengers = [row["challenger"] for row in overview["challenges"]]
     with promote_at.popover("Promote …", icon=":material/upgrade:", width="stretch", disabled=not challengers):
         st.markdown("Puts a challenger into force before its evidence suffices. Who, when and why go into the audit "
-                    "record; one click takes it back.")  # fmt: skip
+                    "record; Roll back, with a reason, takes it back.")  # fmt: skip
         version = st.selectbox("Challenger", challengers, key="insights.challenger")
         st.text_input("Reason, at least 20 characters", key="insights.promote_reason")
         st.button("Promote it", type="primary", key="insights.promote", on_click=_promote, args=(client, version))

@@ -116,16 +116,18 @@ def calibration(overview: dict[str, Any], at: int) -> None:
         bins = overview["reliability"][at] if overview["reliability"] else []
         if bins:
             widgets.figure(insights_charts.reliability_figure(bins), key="insights.reliability")
-            st.caption("On the dotted line a stated 55 % came 55 times in 100. Bars are 95 % intervals; a model that "
-                       "knows nothing has all its points near the middle.")  # fmt: skip
+            st.caption("On the dotted line a stated 55 % came 55 times in 100. Bars are 95 % intervals over days, as "
+                       "outcomes of a day go together; a model that knows nothing has all its points near the middle. "
+                       f"The newest {overview['record_days']} days.")  # fmt: skip
         else:
             widgets.empty("No forecast with a known outcome yet at this horizon.")
     with held_at:
         st.subheader("Do intervals hold what they promise?")
         if overview["coverage"]["points"]:
             widgets.figure(insights_charts.coverage_figure(overview["coverage"]), key="insights.coverage")
-            st.caption("Share of outcomes inside each interval, rolling; dotted: what was stated. Too low means that "
-                       "the intervals are too narrow; they widen by themselves after misses.")  # fmt: skip
+            st.caption("Share of outcomes inside each interval over two weeks, all horizons; shaded: its 95 % interval "
+                       "over days; dotted: what was stated. Too low means that the intervals are too narrow; they "
+                       "widen by themselves after misses.")  # fmt: skip
         else:
             widgets.empty("No interval has been judged yet; the first one is once its horizon has passed.")
 

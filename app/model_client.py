@@ -28,8 +28,9 @@ class ModelCalls:
         and the trend rule), ``sharpe``, ``trend_sharpe`` (of the rule on the same days), ``days``; else null.
         ``figures``: by name a list [H] of estimates: ``accuracy``, ``log_loss_gain`` (base rate's minus its own),
         ``ic``, ``issued_50`` to ``issued_95``; those of ``accuracy`` have ``count``. ``reliability`` [H] of lists of
-        ``{"stated", "came", "count"}`` is the ensemble's. ``trend_sharpe``: the estimate of the rule to beat.
-        ``coverage``: ``levels`` [L] and ``points``, rows of ``[ts_ms, share held, …]``, one share a level, rolling.
+        ``{"stated", "came", "low", "high", "count", "days"}`` is the ensemble's over the newest ``record_days``, its
+        95 % interval by days. ``trend_sharpe``: the estimate of the rule to beat. ``coverage``: ``levels`` [L] and
+        ``points``, rows of ``[ts_ms, held, …]``, one ``[share, low, high]`` or null a level, a row a day, rolling.
         ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, against, needed, verdict, path``;
         ``evidence`` is what a stake of 1 on the challenger being better has grown to, ``path`` rows of ``[ts_ms, for,
         against]``. ``changes``: rows of ``ts, action, version, reason, actor``, newest first. ``drift``: rows of
@@ -39,6 +40,11 @@ class ModelCalls:
         reason`` and ``curves``, rows of ``{"name", "seed", "points": [[step, train, valid]]}``; null before the first.
         """
         return self._ask("models", timeout_s=READ_S)
+
+    def training(self) -> dict[str, Any] | None:
+        """Return the ``training`` of ``models`` alone, which may be asked every other second."""
+        found: dict[str, Any] | None = self._ask("models.training", timeout_s=READ_S)["training"]
+        return found
 
     def model_forecast(self, symbol: str) -> dict[str, Any]:
         """Return the newest forecast of one symbol.

@@ -64,7 +64,7 @@ class ModelBook:
             "horizons": list(HORIZONS), "bar_s": HOUR_S, "symbols": list(n_bars), "share": 0.0, "models": [],
             "reliability": [[] for _ in HORIZONS], "trend_sharpe": None,
             "coverage": {"levels": sorted(INTERVALS, reverse=True), "points": []}, "challenges": [], "drift": [],
-            "drift_words": "", "changes": [],
+            "record_days": None, "drift_words": "", "changes": [],
         }  # fmt: skip
         try:
             roles = read_roles(self._home)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.domain import F8
+from engine.domain import F8, INTERVAL_S, NS_PER_S
 from engine.errors import ModelError
 from models.conformal import Tracker, learn, widened
 from models.ensemble import Weights, combine
@@ -58,6 +58,7 @@ class LiveSet:
         self._took_ms = dict.fromkeys(self._streams, 0.0)
         self._trail = no_position(len(symbols))
         self._waiting: list[str] = []
+        self._bar_ns = INTERVAL_S[models.manifest.interval] * NS_PER_S
         self._issued: deque[Issued] = deque(maxlen=HORIZONS[-1])
         self.said: dict[str, Any] | None = None  # the newest answer
         self.newest: tuple[Panel, np.ndarray, F8] | None = None
@@ -195,12 +196,9 @@ class LiveSet:
 
     def _learn(self, ts_close: int, close_px: F8) -> None:
         """Tell the intervals about every outcome that this close makes known."""
-        if not self._issued:
-            return
-        bar_ns = ts_close - self._issued[-1].ts_close
         for h, horizon in enumerate(HORIZONS):
             for issued in self._issued:
-                if ts_close - issued.ts_close == horizon * bar_ns and bar_ns > 0:
+                if ts_close - issued.ts_close == horizon * self._bar_ns:
                     with np.errstate(invalid="ignore", divide="ignore"):
                         target = np.log(close_px / issued.close_px) / (issued.sigma * np.sqrt(horizon))
                     learn(self._tracker, h, issued.quantile[:, h], np.where(np.isfinite(target), target, np.nan))

@@ -28,7 +28,7 @@ from models.live_beside import LiveBeside, load_beside
 from models.live_set import BUDGET_MS, LiveSet
 from models.roles import read_roles
 from models.sets import BASE, ModelSet, load_set
-from models.summary import Facts
+from models.summary import Facts, Record
 from models.surroundings import SHOWN_BARS
 
 INTERVAL = "1h"
@@ -136,10 +136,10 @@ class Tape:
         bars = [(int(ts), rows) for ts, rows in asked["bars"]]
         data = learnable(self.champion.shown_panel(panel_of(self.symbols, bars)))
         column, horizon = self.symbols.index(asked["symbol"]), int(asked["horizon"])
-        return explanation(member, data, column, horizon, self._facts(column, horizon, float(asked["cap"])))
+        return explanation(member, data, column, horizon, self._facts(column, horizon, asked["known"]))
 
-    def _facts(self, column: int, horizon: int, cap: float) -> Facts:
-        """What the newest answer of the set in force says, in simple returns."""
+    def _facts(self, column: int, horizon: int, known: dict[str, Any]) -> Facts:
+        """What the newest answer of the set in force says, in simple returns, and what the engine knows of such."""
         said, symbol, span = self.champion.said, self.symbols[column], f"{horizon} hours" if horizon > 1 else "hour"
         if said is None or said["ensemble"] is None:
             return Facts(symbol, span, np.nan, np.nan, np.nan, np.nan)
@@ -152,10 +152,17 @@ class Tape:
         base = said["models"].get(BASE)
         return Facts(
             symbol, span, float(said["ensemble"]["prob_up"][column, h]), mid, low, high,
-            base_up=float(base["prob_up"][column, h]) if base else None, model_share=min(said["share"], cap),
+            base_up=float(base["prob_up"][column, h]) if base else None,
+            covered=_record(known["covered"]), direction=_record(known["direction"]),
+            model_share=known["share"], is_sleeve=bool(known["is_sleeve"]),
             prob_spread=float(said["prob_spread"][column, h]),
             regime=None if self.beside.lookout is None else self.beside.lookout.regime(),
         )  # fmt: skip
+
+
+def _record(found: dict[str, Any] | None) -> Record:
+    """Return a share as the engine found it in its record; an empty one where nothing has been judged."""
+    return Record(**found) if found is not None else Record(np.nan, 0.0, 1.0, 0, 0)
 
 
 def with_news(said: dict[str, Any], news: dict[str, Any] | None) -> dict[str, Any]:

@@ -10,19 +10,31 @@ from models.explain import Drivers, share_interval
 
 MOST_NAMED = 2
 FEWEST_OUTCOMES = 30
-"""Before so many outcomes a share is not written: it would say nothing."""
+FEWEST_DAYS = 10
+"""Before so many outcomes on so many days a share is not written: it would say nothing."""
 
 SMALLEST_DRIVER = 0.0005
 """A twentieth of a point of probability; smaller shares are not named."""
 
 
 class Record(NamedTuple):
-    """What past forecasts were worth: a share of hits, its 95 % interval, and how many outcomes it is of."""
+    """What past forecasts were worth: a share of hits, its 95 % interval, and how many outcomes and days it is of."""
 
     share: float
     low: float
     high: float
     outcomes: int
+    days: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the share may be written."""
+        return self.outcomes >= FEWEST_OUTCOMES and self.days >= FEWEST_DAYS
+
+    @property
+    def judged(self) -> str:
+        """How many outcomes on how many days, in words."""
+        return f"{_count(self.outcomes)} on {self.days} day{'' if self.days == 1 else 's'}"
 
 
 class Facts(NamedTuple):
@@ -38,6 +50,7 @@ class Facts(NamedTuple):
     covered: Record | None = None  # past 80 % intervals that held what came
     direction: Record | None = None  # past forecasts that were right about rise or fall
     model_share: float | None = None  # of the decision's weight that models have, in [0, 1]
+    is_sleeve: bool = False  # of a portfolio: the share is then of their wishes
     prob_spread: float | None = None  # standard deviation of the members' probabilities
     drivers: Drivers | None = None
     cases: tuple[int, int] | None = None  # rises, and all of the nearest past cases
@@ -90,28 +103,29 @@ def _interval(facts: Facts) -> str:
 
 def _coverage(facts: Facts) -> str:
     found = facts.covered
-    if found is None or found.outcomes < FEWEST_OUTCOMES:
-        return (
-            f"Too few such intervals have been judged ({0 if found is None else found.outcomes}) to say if they hold."
-        )
+    if found is None:
+        return "How often such intervals held is unknown."
+    if not found.is_enough:
+        return f"Too few such intervals have been judged ({found.judged}) to say if they hold."
     fair = found.low <= 0.8 <= found.high
     verdict = "as stated" if fair else "too narrow" if found.high < 0.8 else "wider than stated"
-    return (
-        f"Of {_count(found.outcomes)} such intervals {_percent(found.share)} held what came (stated: 80 %): {verdict}."
-    )
+    return f"Of such intervals {_between(found)} of {found.judged} held what came (stated: 80 %): {verdict}."
 
 
 def _direction(facts: Facts) -> str:
     found = facts.direction
-    if found is None or found.outcomes < FEWEST_OUTCOMES:
-        return (
-            f"Too few forecasts have been judged ({0 if found is None else found.outcomes}) to say if they are right."
-        )
-    between = f"{_percent(found.share)} (between {_percent(found.low)} and {_percent(found.high)})"
-    said = f"They were right about the direction {between} of {_count(found.outcomes)} times"
+    if found is None:
+        return "How often such forecasts were right is unknown."
+    if not found.is_enough:
+        return f"Too few forecasts have been judged ({found.judged}) to say if they are right."
+    said = f"They were right about the direction {_between(found)} of {found.judged}"
     if found.low > 0.5:
         return f"{said}: better than a coin, before costs."
     return f"{said}: {'worse than a coin' if found.high < 0.5 else 'not told apart from a coin'}."
+
+
+def _between(found: Record) -> str:
+    return f"{_percent(found.share)} (between {_percent(found.low)} and {_percent(found.high)})"
 
 
 def _disagreement(facts: Facts) -> str:
@@ -166,6 +180,11 @@ def _regime(facts: Facts) -> str:
 def _weight(facts: Facts) -> str:
     if facts.model_share is None or not math.isfinite(facts.model_share):
         return "What the models count in the decision is unknown."
+    if facts.is_sleeve:
+        return (
+            f"The portfolio takes {_percent(facts.model_share, 0)} of the models' wishes, by what these earned, as one "
+            "of its sleeves."
+        )
     if facts.model_share == 0.0:
         return "The models count 0 % of the decision: it follows the rule alone until their wishes have earned more."
     return f"The models count {_percent(facts.model_share, 0)} of the decision, by what their wishes earned."

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, performance, tables, widgets
+from app import charts, decision_models, performance, tables, widgets
 from app.client import engine_client
 
 client = engine_client()
@@ -62,6 +62,12 @@ else:
     else:
         fills = performance.with_slippage(tables.fill_frame(decision["fills"]))
         widgets.table(tables.fill_rows(fills), tables.FILL_COLUMNS, key="journal.fills")
+
+st.subheader("Models")
+st.markdown("\n".join(f"- {line}" for line in decision_models.lines(detail)))
+wishes = decision_models.rows(detail)
+if not wishes.empty:
+    widgets.table(wishes, decision_models.columns(detail), key="journal.models")
 
 with st.expander("Inputs and parameters"):
     st.json(

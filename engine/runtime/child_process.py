@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def end_child(process: subprocess.Popen[bytes] | None, connection: Connection | 
 
 
 class Talk:
-    """A process that answers questions in JSON; one that does not answer as it should is ended.
+    """A process that answers questions in JSON, in their order; one that does not answer as it should is ended.
 
     Parameters
     ----------
@@ -60,6 +61,7 @@ class Talk:
         self._module, self._who = module, who
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._owed = 0  # answers that may still come and that nobody waits for any more
 
     @property
     def is_open(self) -> bool:
@@ -69,8 +71,9 @@ class Talk:
     def start(self, folder: Path) -> None:
         """Start the process in a folder."""
         self.process, self._connection = start_child(self._module, folder)
+        self._owed = 0
 
-    def exchange(self, message: dict[str, Any], limit_s: float) -> dict[str, Any]:
+    def exchange(self, message: dict[str, Any], limit_s: float, *, may_be_late: bool = False) -> dict[str, Any]:
         """Send a message and return the answer to it; see ``receive``."""
         if self._connection is None:
             raise DataError(f"the process of {self._who} is not running")
@@ -79,22 +82,31 @@ class Talk:
         except OSError:
             self.end()
             raise DataError(f"the process of {self._who} ended: the engine's log has its last words") from None
-        return self.receive(limit_s)
+        return self.receive(limit_s, may_be_late=may_be_late)
 
-    def receive(self, limit_s: float) -> dict[str, Any]:
+    def receive(self, limit_s: float, *, may_be_late: bool = False) -> dict[str, Any]:
         """Return the next answer, empty for null.
+
+        Parameters
+        ----------
+        limit_s : float
+        may_be_late : bool
+            The process lives on when no answer comes in time; a later answer to this question is dropped.
 
         Raises
         ------
         DataError
             None came within the limit, it cannot be read, or it is an error: then with the process's own sentence.
         """
-        connection = self._connection
         try:
-            if connection is None or not connection.poll(limit_s):
+            raw = self._next(limit_s)
+            if raw is None and may_be_late:
+                self._owed += 1
+                raise DataError(f"{self._who} gave no answer within {limit_s:g} s")
+            if raw is None:
                 self.end()
                 raise DataError(f"{self._who} gave no answer within {limit_s:g} s and their process was ended")
-            reply = orjson.loads(connection.recv_bytes())
+            reply = orjson.loads(raw)
         except (EOFError, OSError):
             self.end()
             raise DataError(f"the process of {self._who} ended: the engine's log has its last words") from None
@@ -104,6 +116,16 @@ class Talk:
         if reply is not None and "error" in reply:
             raise DataError(str(reply["error"]))
         return dict(reply or {})
+
+    def _next(self, limit_s: float) -> bytes | None:
+        """Return the next answer that somebody waits for, None if none came in time."""
+        connection, until = self._connection, time.monotonic() + limit_s
+        while connection is not None and connection.poll(max(until - time.monotonic(), 0.0)):
+            raw = connection.recv_bytes()
+            if self._owed == 0:
+                return raw
+            self._owed -= 1
+        return None
 
     def end(self) -> None:
         """End the process, if there is one."""

@@ -6,15 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from engine.domain import NS_PER_DAY
 from engine.errors import CommandRefused
-from engine.runtime import model_scores
+from engine.runtime import model_record, model_scores
 from engine.runtime.model_host import ModelHost
-from engine.runtime.model_state import share_now, why_now
+from engine.runtime.model_state import is_sleeve, share_now, why_now
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
 
+log = structlog.get_logger("models")
+
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+KEPT_DAYS = 365
+"""Older forecasts are deleted, once a day: at fifty symbols an hour adds some 2,400 rows a set."""
+
 HORIZONS = [1, 2, 4, 8, 12, 24]
 BASE = "base-rate"
 DRIFT_WORDS = "The newest week of hourly bars against every week that the models in force have learned from."
@@ -41,6 +50,8 @@ class LiveModels:
         self.on_champion: Callable[[], Coroutine[Any, Any, None]] | None = None  # after each of its answers
         self.on_challenger: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._following: set[asyncio.Task[None]] = set()
+        self._scores: tuple[tuple[int, int], model_record.DayScores] | None = None
+        self._tidied_day = 0
 
     def _history(self, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:
         self._store.flush()
@@ -57,17 +68,39 @@ class LiveModels:
                 self._loop.journal.append("forecasts", rows)
         then = self.on_champion if role == "champion" else self.on_challenger
         if then is not None:
-            task = asyncio.get_running_loop().create_task(then())
-            self._following.add(task)
-            task.add_done_callback(self._following.discard)
+            self._follow(then())
+        day = int(answer["ts_close"]) // NS_PER_DAY
+        if day > self._tidied_day:
+            self._tidied_day = day
+            self._follow(asyncio.to_thread(self._forget, (day - KEPT_DAYS) * NS_PER_DAY))
+
+    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    def _forget(self, before_ns: int) -> None:
+        try:
+            self._store.execute("DELETE FROM forecasts WHERE ts_close < ?", [before_ns])
+        except StorageError as error:  # tomorrow again
+            log.warning("old forecasts not deleted", reason=str(error))
+
+    def _fared(self) -> model_record.DayScores:
+        """Return how forecasts fared, worked out anew once an hour: outcomes come with bars."""
+        hour = int(self._loop.clock.now()) // model_scores.BAR_NS
+        key = (hour, int((self.host.latest or {}).get("ts_close") or 0))
+        known = self._scores
+        if known is None or known[0] != key:
+            known = self._scores = key, model_record.day_scores(self._store)
+        return known[1]
 
     def overlay(self, overview: dict[str, Any]) -> dict[str, Any]:
         """Return what is known only of models that run: their share now and why, and what their forecasts came to."""
-        config, latest = self._loop.config, self.host.latest
+        config, latest, fared = self._loop.config, self.host.latest, self._fared()
         said = {
             "share": share_now(self.host, config), "why": why_now(self.host, config, overview["why"]),
-            "reliability": model_scores.reliability(self._store, HORIZONS),
-            "coverage": model_scores.coverage(self._store), "drift_words": DRIFT_WORDS,
+            "reliability": model_record.reliability(fared, HORIZONS), "coverage": model_record.coverage(fared),
+            "record_days": model_record.RECORD_DAYS, "drift_words": DRIFT_WORDS,
             "drift": ((latest or {}).get("beside") or {}).get("drift", []),
         }  # fmt: skip
         left_out = (latest or {}).get("left_out") or {}
@@ -110,7 +143,9 @@ class LiveModels:
         symbol, model, horizon = str(body.get("symbol")), str(body.get("model")), int(body.get("horizon") or 24)
         if horizon not in HORIZONS:
             raise CommandRefused(f"{horizon} is not one of the horizons {', '.join(map(str, HORIZONS))}, bars.")
-        return await self.host.explain(symbol, model, horizon, self._loop.config.max_model_share)
+        scores, config = await asyncio.to_thread(self._fared), self._loop.config
+        known = {"share": share_now(self.host, config), "is_sleeve": is_sleeve(config)}
+        return await self.host.explain(symbol, model, horizon, known | model_record.fared(scores, horizon))
 
 
 def _vote(row: dict[str, Any], i: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class ModelDesk:
             self._retraining = Retraining(engine, jobs, book, live, self._train)
             live.host.on_hour = live.on_champion = self._retraining.when_due
             live.on_challenger = self._challenge.follow
-        self.questions: dict[str, Handler] = {"models": self._models}
+        self.questions: dict[str, Handler] = {"models": self._models, "models.training": self._run}
         self.orders: dict[str, Handler] = {
             "models.train": self._train, "models.cancel": self._cancel, "models.promote": self._promote,
             "models.rollback": self._roll_back, "models.retire": self._retire,
@@ -73,6 +73,9 @@ class ModelDesk:
         challenges = await asyncio.to_thread(self._challenges, overview)
         told = [] if self._retraining is None else (await asyncio.to_thread(self._retraining.advice))[1]
         return overview | running | {"training": training, "challenges": challenges, "retraining": told}
+
+    async def _run(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"training": await asyncio.to_thread(self._training)}
 
     def _challenges(self, overview: dict[str, Any]) -> list[dict[str, Any]]:
         return [

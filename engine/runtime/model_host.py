@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import queue
@@ -23,6 +24,7 @@ import structlog
 from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar
 from engine.errors import CommandRefused, DataError
 from engine.runtime.child_process import Talk
+from storage.errors import StorageError
 
 log = structlog.get_logger("models")
 
@@ -37,6 +39,7 @@ MAX_FAILURES = 3  # in a row
 INTERVAL = "1h"
 NOT_TRAINED = "No model has been trained yet."
 LOADING = "The models are being loaded."
+BARS_FIRST, OTHERS = 0, 1  # places in the queue: a page's question waits until bars have been shown
 NONE_IN_FORCE = "No set of models is in force: promote one, or train again."
 
 Row = tuple[int, list[list[float | None]]]
@@ -89,10 +92,12 @@ class ModelHost:
         self._asked_ts = 0  # close of the newest bar that was handed over
         self._arrived: asyncio.Event = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._work: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._work: queue.PriorityQueue[tuple[int, int, dict[str, Any] | None]] = queue.PriorityQueue()
+        self._count = itertools.count()
         self._thread: threading.Thread | None = None
         self._child = Talk(module, "the models")
         self._failures = 0
+        self._is_record_broken = False  # told once, until bars are shown again
         self._closed = False
         self._is_resting = False  # every set is retired
         self.loaded: dict[str, Any] | None = None  # what the process said of the sets it runs
@@ -136,8 +141,8 @@ class ModelHost:
         self._failures = 0
         is_in_force = self._is_in_force()
         self.trouble = LOADING if is_in_force else NONE_IN_FORCE
-        self._work.put({"kind": "load" if is_in_force else "rest"})
-        if self._thread is None:
+        self._put({"kind": "load" if is_in_force else "rest"})
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._converse, name="models", daemon=True)
             self._thread.start()
 
@@ -156,7 +161,7 @@ class ModelHost:
     def close(self) -> None:
         """End the process."""
         self._closed = True
-        self._work.put(None)
+        self._put(None)
         self._child.end()
 
     # bars and decisions ------------------------------------------------------------------------------------------
@@ -182,7 +187,7 @@ class ModelHost:
         self._due = {ts: bars for ts, bars in self._due.items() if ts > ts_close}
         self._asked_ts, self._arrived = ts_close, asyncio.Event()
         rows = rows_of(self.symbols, arrived)
-        self._work.put({
+        self._put({
             "kind": "bar", "ts_close": ts_close, "rows": rows, "ts_now": self._now(), "arrived": self._arrived,
             "symbols": self.symbols,
         })  # fmt: skip
@@ -217,40 +222,57 @@ class ModelHost:
         record = {name: value for name, value in self.newest.items() if name not in ("weight", "symbols")}
         return Said(weight, float(self.newest["share"] or 0.0), record)
 
-    async def explain(self, symbol: str, model: str, horizon: int, cap: float) -> dict[str, Any]:
+    async def explain(self, symbol: str, model: str, horizon: int, known: dict[str, Any]) -> dict[str, Any]:
         """Return why one model says what it says of a symbol's newest bar; see ``models.answers.explanation``.
+
+        ``known`` is what the engine knows of such forecasts: the ``share`` that models count, and how the past ones
+        fared, ``covered`` and ``direction``.
 
         Raises
         ------
         CommandRefused
-            There is nothing to explain, with the reason.
+            There is nothing to explain, with the reason, or the models need the time for the bar about to close.
         """
         if self.latest is None or self._thread is None:
             raise CommandRefused(self.trouble or "The models have not answered yet.")
+        left_s = (self._span_ns - self._now() % self._span_ns) / NS_PER_S
+        if left_s < EXPLAIN_LIMIT_S:
+            raise CommandRefused(
+                f"The models wait for the bar that closes in {math.ceil(left_s)} s, which comes first. Ask after it."
+            )
         outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._work.put({
-            "kind": "explain", "symbol": symbol, "model": model, "horizon": horizon, "cap": cap, "outcome": outcome,
-        })  # fmt: skip
-        answer = await asyncio.wait_for(outcome, EXPLAIN_LIMIT_S)
+        self._put({
+            "kind": "explain", "symbol": symbol, "model": model, "horizon": horizon, "known": known, "outcome": outcome,
+        }, OTHERS)  # fmt: skip
+        try:
+            answer = await asyncio.wait_for(outcome, EXPLAIN_LIMIT_S)
+        except TimeoutError:
+            raise CommandRefused(f"The models had no time to explain within {EXPLAIN_LIMIT_S:g} s.") from None
         if "error" in answer:
             raise CommandRefused(f"{str(answer['error']).rstrip('.')}.")
         return answer
 
     # the conversation, in a thread of its own --------------------------------------------------------------------
 
+    def _put(self, message: dict[str, Any] | None, place: int = BARS_FIRST) -> None:
+        self._work.put((place, next(self._count), message))
+
     def _converse(self) -> None:
         while True:
-            message = self._work.get()
+            message = self._work.get()[2]
             if message is None or self._closed:
                 return
             arrived, outcome = message.pop("arrived", None), message.pop("outcome", None)
             if outcome is not None:
-                self._tell(_settle, outcome, self._explained(message))
+                if not outcome.done():  # who asked has gone meanwhile
+                    self._tell(_settle, outcome, self._explained(message))
                 continue
             try:
                 self._carry_out(message, arrived)
-            except DataError as error:
-                self._failed(str(error), message["kind"])
+            except (StorageError, TimeoutError) as error:
+                self._not_read(error, message["kind"])
+            except Exception as error:  # whatever it is, the next bar must find this thread alive
+                self._failed(_sentence(error), message["kind"])
             if arrived is not None:
                 self._tell(arrived.set)
 
@@ -260,7 +282,8 @@ class ModelHost:
         """Show a bar and take the three answers: what a decision needs, all that was said, and the challenger's."""
         assert self.loaded is not None
         wanted = self._child.exchange(message, ANSWER_LIMIT_S) | {"symbols": list(symbols)}
-        self.newest, self.trouble, self._failures = wanted, None, 0
+        wanted["horizons"] = self.loaded.get("horizons")
+        self.newest, self.trouble, self._failures, self._is_record_broken = wanted, None, 0, False
         if arrived is not None:
             self._tell(arrived.set)
         self.loaded["ts_newest"] = message["ts_close"]
@@ -297,9 +320,10 @@ class ModelHost:
             if not self._child.is_open:
                 raise DataError(self.trouble or "The models are not running")
             message["bars"] = self._history(self.symbols, INTERVAL, EXPLAINED_BARS)
-            return self._child.exchange(message, EXPLAIN_LIMIT_S)
-        except DataError as error:
-            return {"error": str(error)}
+            return self._child.exchange(message, EXPLAIN_LIMIT_S, may_be_late=True)
+        except Exception as error:
+            log.warning("not explained", reason=str(error), exc_info=not isinstance(error, DataError))
+            return {"error": _sentence(error)}
 
     def _load(self, symbols: tuple[str, ...]) -> None:
         self._child.start(self._home)
@@ -344,10 +368,25 @@ class ModelHost:
         elif self._failures == 1:
             self._tell(self._incident, "warning", "models", f"{self.trouble} Decisions go on as the plain rule.")
 
+    def _not_read(self, error: Exception, kind: str) -> None:
+        """Go on without an answer: the record failed, and not the models, so they are asked again at the next bar."""
+        if self._closed:
+            return
+        self._child.end()
+        self.trouble = f"The models say nothing, because the record cannot be read: {_sentence(error).rstrip('.')}."
+        log.warning("record not read for the models", kind=kind, reason=str(error))
+        if not self._is_record_broken:
+            self._tell(self._incident, "warning", "models", f"{self.trouble} Decisions go on as the plain rule.")
+        self._is_record_broken = True
+
     def _tell(self, what: Callable[..., Any], *args: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the engine has stopped meanwhile
                 self._loop.call_soon_threadsafe(what, *args)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, DataError | StorageError) else f"{type(error).__name__}: {error}"
 
 
 def _settle(outcome: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> None:

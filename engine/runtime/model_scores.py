@@ -1,4 +1,4 @@
-"""What stored forecasts were worth, from stored bars: outcomes that have come, coverage through time, reliability."""
+"""Forecasts as they are stored, the bars and funding that models are shown, and the outcomes that have come."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from storage.database import Database
 ENSEMBLE = "ensemble"
 BAR_NS = 3_600 * NS_PER_S
 INTERVAL = "1h"
-ROLLING = 200
-"""Outcomes in a point of the coverage chart."""
-
-POINTS = 400
 FUNDING_AGE_NS = 2 * NS_PER_DAY
 """Older rates are unknown, as in the panels that models learn from."""
 
@@ -48,43 +44,6 @@ def forecast_scores(store: Database, since_ns: int = 0) -> pa.Table:
         "FROM o GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
         [INTERVAL, BAR_NS, since_ns],
     )
-
-
-def coverage(store: Database) -> dict[str, Any]:
-    """Return how often the ensemble's intervals held, rolling over the newest outcomes.
-
-    ``levels`` [L], widest first, and ``points``, rows of [moment in ms, share held, ...]: one share a level, None
-    where forecasts of that time did not keep the interval.
-    """
-    held = ", ".join(
-        f"avg(CAST(outcome BETWEEN {low} AND {high} AS DOUBLE)) OVER w AS held_{k}"
-        for k, (low, high) in enumerate(SIDES.values())
-    )
-    newest = ", ".join(f"arg_max(held_{k}, n) AS held_{k}" for k in range(len(SIDES)))
-    table = store.read(
-        f"WITH o AS ({OUTCOMES} AND f.model = '{ENSEMBLE}' AND f.role = 'champion'), r AS (SELECT ts_close, "
-        f"{held}, count(*) OVER w AS n FROM o "
-        f"WINDOW w AS (ORDER BY ts_close, symbol, horizon ROWS {ROLLING - 1} PRECEDING)) "
-        f"SELECT ts_close // 1000000 AS ts, {newest} FROM r WHERE n = {ROLLING} GROUP BY 1 ORDER BY 1",
-        [INTERVAL, BAR_NS],
-    )
-    rows = [[row["ts"], *(row[f"held_{k}"] for k in range(len(SIDES)))] for row in table.to_pylist()]
-    step = max(len(rows) // POINTS, 1)
-    return {"levels": list(SIDES), "points": rows[::-step][::-1]}  # the newest one always
-
-
-def reliability(store: Database, horizons: list[int]) -> list[list[dict[str, Any]]]:
-    """Return for each horizon rows of ``stated, came, count``: the ensemble's probabilities in steps of 2.5 points."""
-    rows = store.read(
-        f"WITH o AS ({OUTCOMES} AND f.model = '{ENSEMBLE}' AND f.role = 'champion') SELECT horizon, "
-        "round(prob_up * 40) AS step, avg(prob_up) AS stated, avg(CAST(outcome > 0 AS DOUBLE)) AS came, "
-        "count(*) AS count FROM o GROUP BY 1, 2 ORDER BY 1, 2",
-        [INTERVAL, BAR_NS],
-    ).to_pylist()
-    return [
-        [{name: row[name] for name in ("stated", "came", "count")} for row in rows if row["horizon"] == horizon]
-        for horizon in horizons
-    ]
 
 
 def forecast_rows(role: str, answer: dict[str, Any], levels: list[float], horizons: list[int]) -> list[dict[str, Any]]:

@@ -7,11 +7,24 @@ from typing import Any
 from engine.domain import NS_PER_DAY
 from engine.runtime.model_host import ModelHost
 from engine.settings import SystemConfig
+from engine.strategies import portfolio
+
+TREND = "trend"
+
+
+def is_sleeve(config: SystemConfig) -> bool:
+    """Whether models are one sleeve of a portfolio, and not beside the trend rule."""
+    if config.strategy != portfolio.NAME:
+        return False
+    return "models" in portfolio.PortfolioParams(**config.strategy_params).sleeves
 
 
 def share_now(host: ModelHost, config: SystemConfig) -> float:
-    """Return what models count in a decision, in [0, 1]: what they earned, as far as the settings allow it."""
-    takes_part = config.use_models and config.strategy == "trend"
+    """Return what models count, in [0, 1]: what they earned, as far as the settings allow it.
+
+    Beside the trend rule that is their share of a decision, in a portfolio what their sleeve takes of their wishes.
+    """
+    takes_part = config.use_models and (config.strategy == TREND or is_sleeve(config))
     return min(_earned(host), config.max_model_share) if takes_part else 0.0
 
 
@@ -21,10 +34,14 @@ def why_now(host: ModelHost, config: SystemConfig, told: str) -> str:
         return told
     if not config.use_models:
         return "The setting that lets models take part is off."
-    if config.strategy != "trend":
-        return f"Models take part beside the trend rule only; the strategy is {config.strategy}."
+    if config.strategy == portfolio.NAME and not is_sleeve(config):
+        return "Models are not among the portfolio's sleeves."
+    if config.strategy not in (TREND, portfolio.NAME):
+        return f"Models take part beside the trend rule and in the portfolio only; the strategy is {config.strategy}."
     if host.latest is None:
         return host.trouble or "The models have not answered yet."
+    if is_sleeve(config):
+        told += " In the portfolio that is what their sleeve takes of their wishes; the Portfolio page has its weight."
     if (earned := _earned(host)) > config.max_model_share:
         return f"{told} The setting holds them to {config.max_model_share:.0%}; they earned {earned:.0%}."
     return told

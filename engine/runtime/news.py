@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import aiohttp
 from engine.domain import NS_PER_DAY
 from engine.errors import DataError
 from engine.runtime.model_scores import BAR_NS, INTERVAL
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 LIMIT_S = 10.0  # for one feed, from the connection to the last byte
 LIMIT_BYTES = 1_000_000
+KEEP_LIMIT_S = 30.0
 CHUNK = 65_536
 OUTCOME_BARS = 24
 """A headline is judged by the return of the day after it was read."""
@@ -108,6 +111,7 @@ class News:
         self._read_at = -1e18  # monotonic, s
         self._task: asyncio.Task[None] | None = None
         self._known: set[str] | None = None
+        self._keeping = threading.Lock()
         self._feeds: dict[str, dict[str, Any]] = {}
         self._worth: tuple[int, dict[str, Any]] | None = None
         host.on_notice, host.news = self.when_due, self.for_models
@@ -135,22 +139,24 @@ class News:
         try:
             raw = await fetch(feed)
             rows = await asyncio.to_thread(self._reader.read_feed, raw, feed, self._loop.config.symbols)
-        except DataError as error:
-            if before.get("problem") != str(error):
-                self._loop.incident("warning", "news", str(error))
-            self._feeds[feed] = before | {"problem": str(error)}
+            fresh = await asyncio.to_thread(self._keep, rows)
+        except (DataError, StorageError, TimeoutError) as error:
+            problem = str(error) if isinstance(error, DataError) else f"{feed} was read and not kept: {error}"
+            if before.get("problem") != problem:
+                self._loop.incident("warning", "news", problem)
+            self._feeds[feed] = before | {"problem": problem}
             return
-        fresh = await asyncio.to_thread(self._keep, rows)
         self._feeds[feed] = {"ts_read": self._now(), "count": len(rows), "fresh": fresh, "problem": None}
 
     def _keep(self, rows: list[dict[str, Any]]) -> int:
-        if self._known is None:
-            self._known = {row["headline_id"] for row in self._store.rows("SELECT headline_id FROM headlines")}
-        fresh = [row | {"ts_fetched": self._now()} for row in rows if row["headline_id"] not in self._known]
-        self._known |= {row["headline_id"] for row in fresh}
-        if fresh:
-            self._store.append("headlines", fresh)
-        return len(fresh)
+        with self._keeping:  # feeds are read at the same time
+            if self._known is None:
+                self._known = {row["headline_id"] for row in self._store.rows("SELECT headline_id FROM headlines")}
+            fresh = [row | {"ts_fetched": self._now()} for row in rows if row["headline_id"] not in self._known]
+            if fresh:
+                self._store.append_durable("headlines", fresh).result(KEEP_LIMIT_S)
+            self._known |= {row["headline_id"] for row in fresh}  # not before they are kept: else they would be lost
+            return len(fresh)
 
     def _now(self) -> int:
         """The market's time: a practice market may run faster than the clock."""

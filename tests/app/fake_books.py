@@ -27,6 +27,20 @@ CASH = 10_000.0
 N_DECISIONS = 60
 
 
+def said_by_models(decision_id: int, ts_close: int, n_symbols: int) -> dict:
+    """What models did in a decision: in one of ten they answered, in one they were late, in the others none ran."""
+    if decision_id % 10 == 5:
+        return {"models": {"used_share": 0.0, "wish": None, "why_not": "The models' newest forecast is 1 h old."}}
+    if decision_id % 10:
+        return {}
+    return {"models": {
+        "version": "20261101T0400", "ts_close": ts_close, "share": 0.4, "agents_share": 0.05, "news_share": 0.0,
+        "used_share": 0.3, "wish": [0.42, *[None] * (n_symbols - 1)], "why_not": None, "elapsed_ms": 6.2,
+        "left_out": {"lstm": "slow: no time was left of 40 ms"}, "horizons": [1, 2, 4, 8, 12, 24],
+        "prob_up": [[0.51, 0.51, 0.52, 0.52, 0.53, 0.54]] * n_symbols,
+    }}  # fmt: skip
+
+
 class FakeBooks:
     """Sixty decisions, the orders and fills that followed, and what they add up to."""
 
@@ -76,7 +90,7 @@ class FakeBooks:
             "inputs": {"age_s": [0.1] * len(symbols)}, "params": {"vol_target": 0.2, "rebalance_band": 0.02},
             "why_not": {s: "The change of 0.010 is smaller than the rebalance band of 0.020."
                         for s in symbols if not (acting and s == symbol)},
-        }  # fmt: skip
+        } | said_by_models(decision_id, ts_close, len(symbols))  # fmt: skip
         word = f"{'bought' if side > 0 else 'sold'} {symbol}" if acting else "no change large enough to trade"
         self.decisions.append(dict(zip(DECISION_COLUMNS, [
             decision_id, ts_close, ts_close + 4_000_000, "trend", "f3a1c0de", self.equity(), 0.004, 12.5,

@@ -54,8 +54,10 @@ class FakeModels:
                    "training": self.training}  # fmt: skip
         if not self.models_ready:
             return nothing
-        start = time.time_ns() // 10**6 - 100 * 3_600_000
-        points = [[start + k * 3_600_000, 0.94, 0.88, 0.78, 0.47 + 0.02 * math.sin(k / 9)] for k in range(100)]
+        start = time.time_ns() // 10**6 - 30 * 86_400_000
+        points = [[start + k * 86_400_000, *([x, max(x - 0.3 / (k + 1) - 0.02, 0.0), min(x + 0.3 / (k + 1) + 0.02, 1.0)]
+                                             for x in (0.94, 0.88, 0.78, 0.47 + 0.02 * math.sin(k / 3)))]
+                  for k in range(30)]  # fmt: skip
         rows = [
             model_row("linear", "ridge and logistic regression", "champion", 0.524, 0.3,
                       "better than the base rate by 2.1 standard errors", 0.7),
@@ -71,11 +73,12 @@ class FakeModels:
             "traded": {"share": 0.25, "excess": estimate(0.09, 0.07), "sharpe": estimate(0.7, 0.9),
                        "trend_sharpe": estimate(1.6, 0.6), "days": 420},
         })  # fmt: skip
-        bins = [{"stated": s, "came": s + 0.01, "count": n} for s, n in ((0.45, 300), (0.5, 1500), (0.55, 400))]
+        bins = [{"stated": s, "came": s + 0.01, "count": n, "low": s - r, "high": s + r + 0.01, "days": 30}
+                for s, n, r in ((0.45, 300, 0.12), (0.5, 1500, 0.04), (0.55, 400, 0.1))]  # fmt: skip
         return nothing | {
             "share": 0.25, "why": "A quarter of the decision, by 2.1 standard errors of skill.", "models": rows,
             "trend_sharpe": estimate(1.6, 0.6), "coverage": {"levels": [0.95, 0.9, 0.8, 0.5], "points": points},
-            "reliability": [bins for _ in HORIZONS], "offer": None,
+            "reliability": [bins for _ in HORIZONS], "offer": None, "record_days": 90,
             "challenges": [{"champion": "linear-1", "challenger": "linear-2", "since_ns": time.time_ns() - 9 * HOUR_NS,
                             "outcomes": 120, "evidence": 1.7, "against": 1.2, "needed": 20.0, "action": "wait",
                             "path": [[start, 1.0, 1.0], [start + 172_800_000, 1.7, 0.8]],
@@ -88,6 +91,9 @@ class FakeModels:
                        "verdict": "steady"}],
             "drift_words": "The last 7 days against the bars of the training.",
         }  # fmt: skip
+
+    def act_models_training(self, body):
+        return {"training": self.training}
 
     def act_models_forecast(self, body):
         symbol = body["symbol"]

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 from fake_actions import refuse
-from fake_models import HOUR_NS, OFFER, FakeModels, estimate
+from fake_models import HOUR_NS, OFFER, FakeModels, estimate, figures
 from page_engine import PageEngine, page, texts
 
 from app import insights, insights_charts, insights_news, insights_shares
@@ -73,6 +73,7 @@ def test_first_training_is_offered_with_its_time_runs_and_is_cancelled(engine):
     script.run()
     assert len(sent(engine, "models.train")) == 1  # a rerun starts nothing
     assert len(script.get("plotly_chart")) == 1
+    assert sent(engine, "models.training")  # asked every other second, and nothing else with it
     script.button(key="insights.cancel.train-1").click().run()
     assert [body["run_id"] for body in sent(engine, "models.cancel")] == ["train-1"]
     assert "cancelled by a person" in texts(script)
@@ -105,6 +106,7 @@ def test_evidence_so_far_is_shown_with_what_decides_and_what_was_changed(engine,
     assert (change["what"], change["reason"]) == ("challenges", "schedule: every 7 days")
     drawn = insights_charts.evidence_figure(overview["challenges"][0])
     assert [list(line.y) for line in drawn.data] == [[1.0, 1.7], [1.0, 0.8]]
+    assert [note.y for note in drawn.layout.annotations] == [pytest.approx(math.log10(20))]  # not 10 to the 20
     unknown = overview["challenges"][0] | {"evidence": None, "needed": None}
     assert insights.challenge_rows({"challenges": [unknown]})["evidence"].tolist() == ["none yet"]
 
@@ -193,7 +195,13 @@ def test_fan_is_told_in_words_with_how_such_fans_fared(overview, said):
     told = insights.fan_caption(overview, said, SAID_AT, False).replace("\u202f", " ")
     # 80 %: (-1.2816 + 0.05) and (1.2816 + 0.05) sigmas of 0.6 % times the root of 24, as simple returns
     assert "80 % interval −3.56 % to +3.99 %. In the past 78.0 % of outcomes lay inside (75.0 % to 81.0 %" in told
-    unknown = insights.fan_caption(overview | {"models": []}, said, SAID_AT, True)
+    rows = [row if row["name"] == "ensemble" else row | {"figures": figures(0.9)} for row in overview["models"]]
+    for row in rows[:-1]:  # the first member's interval is not the fan's
+        row["figures"]["issued_80"] = [estimate(0.6, 0.01, count=10)] * 6
+    challenger = rows[-1] | {"role": "challenger", "figures": rows[0]["figures"]}
+    of_ensemble = insights.fan_caption(overview | {"models": [*rows[:-1], challenger, rows[-1]]}, said, SAID_AT, False)
+    assert of_ensemble.replace("\u202f", " ") == told
+    unknown = insights.fan_caption(overview | {"models": rows[:-1]}, said, SAID_AT, True)
     assert "is not known yet" in unknown
     assert "candles are not stored yet" in unknown
 
@@ -232,11 +240,15 @@ def test_similar_bars_say_how_alike_they_are():
     assert "No past bar" in insights.case_sentence({"cases": []}, 1)
 
 
-def test_calibration_error_bars_are_wide_where_counts_are_few():
-    bins = [{"stated": 0.5, "came": 0.5, "count": 100}, {"stated": 0.6, "came": 0.6, "count": 10_000}]
-    reach = insights_charts.reliability_figure(bins).data[1].error_y.array
-    assert reach[0] == pytest.approx(1.96 * 0.05)
-    assert reach[1] == pytest.approx(1.96 * math.sqrt(0.24) / 100)
+def test_calibration_is_drawn_with_the_doubt_that_the_engine_states():
+    bins = [{"stated": 0.5, "came": 0.52, "low": 0.40, "high": 0.62, "count": 1_000, "days": 9}]
+    drawn = insights_charts.reliability_figure(bins).data[1]
+    assert drawn.error_y.array[0] == pytest.approx(0.10)
+    assert drawn.error_y.arrayminus[0] == pytest.approx(0.12)
+    coverage = {"levels": [0.8, 0.5], "points": [[1, [0.7, 0.6, 0.8], None], [2, [0.8, 0.7, 0.9], [0.5, 0.4, 0.6]]]}
+    low, high, held, *_, half = insights_charts.coverage_figure(coverage).data
+    assert [list(line.y) for line in (low, high, held)] == [[0.6, 0.7], [0.8, 0.9], [0.7, 0.8]]
+    assert list(half.y) == [None, 0.5]
 
 
 def test_headlines_show_their_score_and_what_is_unknown_stays_so(books):

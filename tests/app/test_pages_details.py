@@ -12,6 +12,7 @@ from page_engine import PageEngine, page, texts
 from report_example import full_result
 from test_pages_states import finish_run
 
+from app import decision_models
 from app.formats import GROUP
 from engine.domain import NS_PER_DAY
 from engine.execution.impact import Paid, fitted
@@ -82,6 +83,31 @@ def test_journal_opens_the_decision_of_the_link(engine):
     orders, fills = script.dataframe[3].value, script.dataframe[4].value
     assert orders["client_id"].tolist() == [o["client_id"] for o in engine.books.orders if o["decision_id"] == 55]
     assert fills["slippage_bp"].iloc[0] == pytest.approx(2.0)
+
+
+def test_journal_says_what_the_models_did_in_a_decision(engine):
+    script = page("journal", decision_id="60").run()
+    said = texts(script).replace(GROUP, " ")
+    assert "Set 20261101T0400, by the bar that closed" in said
+    assert "They counted 30 % of the decision." in said
+    assert "Earned so far: 40 %, of that by themselves agents 5 % and headlines 0 %. A setting holds them to 30" in said
+    assert "Left out: lstm (slow: no time was left of 40 ms)." in said
+    table = script.dataframe[-1].value
+    assert [text.replace(GROUP, " ") for text in table.iloc[0].drop("symbol")] == ["+0.42", "51.0 %", "54.0 %"]
+    assert table["wish"].tolist()[1:] == ["—"] * (len(table) - 1)
+    late = texts(page("journal", decision_id="55").run())
+    assert "The models' newest forecast is 1 h old." in late
+    assert "The rule alone decided." in late
+    assert "Models took no part" in texts(page("journal", decision_id="59").run())
+
+
+def test_what_models_counted_is_said_in_a_portfolio_at_zero_and_where_the_record_is_old():
+    said = {"version": "one", "ts_close": 1, "share": 0.2, "used_share": 0.2, "wish": [0.1], "why_not": None}
+    detail = {"symbols": ["A"], "models": said, "portfolio": {"wish": [0.0]}}
+    assert "The portfolio's sleeve of models took 20" in decision_models.lines(detail)[0]
+    nothing = {"symbols": ["A"], "models": said | {"share": 0.0, "used_share": 0.0}}
+    assert "They counted 0 %, so the rule alone decided" in decision_models.lines(nothing)[0]
+    assert decision_models.rows(nothing).to_dict("records") == [{"symbol": "A", "wish": "+0.10"}]  # no horizons kept
 
 
 def test_journal_says_why_nothing_was_done(engine):

@@ -121,7 +121,7 @@ def test_a_network_with_attention_says_where_it_looked():
 
 def test_summary_tells_the_doubt_next_to_the_claim():
     said = " ".join(summary_of(FLAT._replace(
-        covered=Record(0.71, 0.68, 0.74, 900), direction=Record(0.508, 0.49, 0.526, 2400), model_share=0.0,
+        covered=Record(0.71, 0.68, 0.74, 900, 40), direction=Record(0.508, 0.49, 0.526, 2400, 40), model_share=0.0,
         prob_spread=0.03, cases=(11, 20), regime=("calm", 0.6),
     )))  # fmt: skip
     for words in (
@@ -136,13 +136,18 @@ def test_summary_claims_what_the_numbers_show_and_names_what_is_unknown():
     drove = Drivers(("Funding rate", "Traded volume"), np.array([0.02, -0.001]), np.array([0.001, 0.002]),
                     np.zeros(2), 0.5, 0.0, 0.52, 0.0)  # fmt: skip
     said = " ".join(summary_of(FLAT._replace(
-        prob_up=0.56, low=0.002, direction=Record(0.56, 0.53, 0.59, 2400), drivers=drove, model_share=0.25,
+        prob_up=0.56, low=0.002, direction=Record(0.56, 0.53, 0.59, 2400, 40), drivers=drove, model_share=0.25,
     )))  # fmt: skip
     assert "4.5 points above how often it rose before" in said
     assert "leaves zero out; one outcome in five lies outside" in said
     assert "better than a coin, before costs" in said
     assert "What spoke for a rise: funding rate (+2.0 points)." in said  # the other is within its uncertainty
-    assert "Too few such intervals have been judged (0)" in said
+    assert "How often such intervals held is unknown." in said
+    young = Record(0.9, 0.2, 1.0, 1440, 1)  # many outcomes, of one day
+    early = " ".join(summary_of(FLAT._replace(covered=young, direction=young, model_share=0.2, is_sleeve=True)))
+    assert "Too few such intervals have been judged (1\u202f440 on 1 day) to say if they hold." in early
+    assert "Too few forecasts have been judged (1\u202f440 on 1 day) to say if they are right." in early
+    assert "The portfolio takes 20 % of the models' wishes" in early
     assert "count 25 % of the decision" in said
     assert "unknown" in summary_of(FLAT)[-1]
     assert summary_of(FLAT._replace(prob_up=float("nan"))) == ["No model has a forecast for BTCUSDT over 24 hours now."]

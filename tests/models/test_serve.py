@@ -14,11 +14,12 @@ import pytest
 from engine.domain import Bar
 from engine.errors import ModelError
 from engine.runtime.model_host import ModelHost, Said, rows_of
+from models import live_set
 from models.conformal import Tracker, widened
 from models.dataset import learnable
 from models.features import feature_hash
 from models.fit import store_set, train_set
-from models.live_set import LiveSet
+from models.live_set import Issued, LiveSet
 from models.panel import made_up_panel
 from models.panel import rows_of as panel_rows
 from models.position import position_after
@@ -146,6 +147,20 @@ def test_intervals_follow_what_came_on_the_tape(trained):
     assert (outcomes - stored >= 24).all()  # the warm-up itself was scored: 48 bars, less the horizon
     fresh = widened(Tracker.fresh(1, 1), np.linspace(-1, 1, 9)[None, None])
     np.testing.assert_allclose(fresh[0, 0], np.linspace(-1, 1, 9))
+
+
+def test_an_outcome_belongs_to_the_horizon_that_has_passed_whatever_was_silent_meanwhile(trained, monkeypatch):
+    home, data = trained
+    models = load_set(home, "one", feature_hash(), time.time_ns())
+    running = LiveSet(models, data.panel.symbols)
+    quantile = np.zeros((2, 6, 9))
+    close = np.array([100.0, 50.0])
+    learned = []
+    monkeypatch.setattr(live_set, "learn", lambda tracker, h, *rest: learned.append(h))
+    for hour in (10, 11):
+        running._issued.append(Issued(hour * HOUR, close, np.array([0.01, 0.01]), quantile))
+    running._learn(13 * HOUR, close)  # the bar of hour 12 had no forecast
+    assert learned == [1]  # the second horizon, two bars after hour 11; nothing for three bars after hour 10
 
 
 def test_a_challenger_speaks_after_the_champion_about_the_same_bar(trained):

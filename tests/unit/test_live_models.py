@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ from engine.errors import CommandRefused
 from engine.model_commands import status_lines
 from engine.runtime.doctor import models_check
 from engine.runtime.live_models import HORIZONS, LiveModels
-from engine.runtime.model_scores import coverage, forecast_rows, forecast_scores, rates_at, reliability, stored_bars
-from engine.runtime.model_state import model_status
+from engine.runtime.model_record import coverage, day_scores, fared, reliability, share_by_days
+from engine.runtime.model_scores import forecast_rows, forecast_scores, rates_at, stored_bars
+from engine.runtime.model_state import model_status, why_now
 from engine.runtime.retraining import Retraining, recent_losses
 from engine.settings import SystemConfig
 from models.book import ModelBook
@@ -61,22 +63,105 @@ def test_a_forecast_is_scored_at_the_close_its_horizon_names(store):
     two = rows["linear", 2]  # 99.9: down, and inside
     assert (two["direction"], two["covered_80"]) == (0.0, 1.0)
     assert ("linear", 4) not in rows  # its outcome has not come
-    assert reliability(store, HORIZONS)[0] == [{"stated": 0.6, "came": 1.0, "count": 1}]
-    assert coverage(store)["points"] == []  # too few outcomes to say anything
+    found = day_scores(store)
+    (row,) = reliability(found, HORIZONS)[0]
+    assert (row["stated"], row["came"], row["count"], row["days"]) == (pytest.approx(0.6), 1.0, 1, 1)
+    assert row["low"] == pytest.approx(1 / (1 + 1.96**2), abs=1e-3)  # Wilson's for one of one
+    assert fared(found, 1)["covered"]["share"] == 0.0
+    assert fared(found, 2)["direction"]["share"] == 0.0
+    assert fared(found, 4) == {"covered": None, "direction": None}  # its outcome has not come
+    assert coverage(found)["points"] == []  # too few outcomes to say anything
 
 
-def test_coverage_is_rolling_over_outcomes(store):
-    store.append("bars", [bar("AUSDT", h, 100.0) for h in range(300)])
-    for at in range(1, 280):
-        store.append("forecasts", forecast_rows("champion", answer(at * HOUR), LEVELS, HORIZONS))
+def test_coverage_is_rolling_over_days_with_its_doubt(store):
+    store.append("bars", [bar("AUSDT", h, 100.0) for h in range(20 * 24 + 1)])
+    rows = [row for at in range(1, 20 * 24) for row in forecast_rows("champion", answer(at * HOUR), LEVELS, HORIZONS)]
+    store.append("forecasts", [row for row in rows if row["model"] == "ensemble" and row["symbol"] == "AUSDT"])
     store.flush()
-    found = coverage(store)
+    # the middle half does not hold on the odd days: it lies above what came
+    store.execute("UPDATE forecasts SET low_50 = 0.5 WHERE (ts_close // 86400000000000) % 2 = 1")
+    found = coverage(day_scores(store))
     assert found["levels"] == [0.95, 0.9, 0.8, 0.5]
-    assert len(found["points"]) > 100
-    assert {tuple(held) for _, *held in found["points"]} == {(1.0, 1.0, 1.0, 1.0)}
-    # a middle half that lies above what came holds nothing, and only that line falls
-    store.execute("UPDATE forecasts SET low_50 = 0.5")
-    assert {tuple(held) for _, *held in coverage(store)["points"]} == {(1.0, 1.0, 1.0, 0.0)}
+    assert len(found["points"]) == 20
+    ts, whole, *_, half = found["points"][-1]
+    assert ts == (20 * 24 - 1) * HOUR // 10**6
+    assert whole[0] == 1.0
+    assert whole[1] == pytest.approx(14 / (14 + 1.96**2), abs=1e-3)  # 14 days, all alike, and not 2,000 outcomes
+    assert half[0] == pytest.approx(0.5, abs=0.03)
+    assert half[2] - half[1] > 0.4  # of so many separate outcomes it would be 0.04
+    store.execute("UPDATE forecasts SET low_90 = NULL, high_90 = NULL")
+    assert coverage(day_scores(store))["points"][-1][2] is None
+
+
+def test_the_doubt_of_a_share_is_that_of_its_days():
+    rng = np.random.default_rng(2)
+    covers, naive = 0, 0
+    for _ in range(400):  # each day has its own luck, which its 50 outcomes share
+        luck = np.clip(0.5 + 0.2 * rng.standard_normal(40), 0.0, 1.0)
+        hits = rng.binomial(50, luck)
+        found = share_by_days(np.arange(40), hits.astype(float), np.full(40, 50.0))
+        covers += found["low"] <= 0.5 <= found["high"]
+        naive += abs(found["share"] - 0.5) <= 1.96 * math.sqrt(0.25 / 2000)
+    assert covers / 400 > 0.94
+    assert naive / 400 < 0.6
+    assert share_by_days(np.array([], dtype=np.int64), np.array([]), np.array([])) is None
+    apart = share_by_days(np.arange(40), np.full(40, 25.0), np.full(40, 50.0))  # no day differs from another
+    assert (apart["outcomes"], apart["days"]) == (2000, 40)
+
+
+async def test_scores_are_read_once_an_hour_and_old_forecasts_go(desk, store, tmp_path, monkeypatch):
+    trained(desk, tmp_path)
+    read = []
+    monkeypatch.setattr(store, "read", lambda *asked: read.append(1) or Database.read(store, *asked))
+    desk.overlay(OVERVIEW)
+    desk.overlay(OVERVIEW)
+    assert len(read) == 1
+    desk.host.latest = answer(100 * HOUR)
+    desk.overlay(OVERVIEW)
+    assert len(read) == 2
+    late = (24 * 400 + 3) * HOUR
+    desk._keep("champion", answer(24 * 30 * HOUR))
+    desk._keep("champion", answer(24 * 36 * HOUR))
+    store.flush()
+    desk._keep("champion", answer(late))
+    while desk._following:
+        await asyncio.sleep(0.002)
+    store.flush()
+    kept = {row["ts"] // HOUR for row in store.rows("SELECT DISTINCT ts_close AS ts FROM forecasts")}
+    assert kept == {24 * 36, 24 * 400 + 3}
+
+
+async def test_reasons_are_told_with_how_such_forecasts_fared(desk, store, tmp_path):
+    trained(desk, tmp_path)
+    store.append("forecasts", forecast_rows("champion", answer(10 * HOUR), LEVELS, HORIZONS))
+    store.append("bars", [bar("AUSDT", h, 100.0) for h in range(10, 34)])
+    store.flush()
+    asked = []
+
+    async def explain(*said):
+        asked.append(said)
+        return {}
+
+    desk.host.explain = explain
+    await desk.questions["models.explain"]({"symbol": "AUSDT", "model": "linear", "horizon": 24})
+    symbol, model, horizon, known = asked[0]
+    assert (symbol, model, horizon, known["share"], known["is_sleeve"]) == ("AUSDT", "linear", 24, 0.4, False)
+    assert (known["covered"]["share"], known["covered"]["outcomes"], known["covered"]["days"]) == (1.0, 1, 1)
+    assert known["direction"]["share"] == 0.0
+
+
+def test_in_a_portfolio_models_count_as_a_sleeve(desk, tmp_path):
+    trained(desk, tmp_path)
+    desk._loop.config = SystemConfig(symbols=SYMBOLS, strategy="portfolio", max_model_share=0.3)
+    found = desk.overlay(OVERVIEW)
+    assert found["share"] == 0.3
+    assert "what their sleeve takes of their wishes" in found["why"]
+    without = SystemConfig(symbols=SYMBOLS, strategy="portfolio", strategy_params={"sleeves": "trend+carry"})
+    desk._loop.config = without
+    assert desk.overlay(OVERVIEW)["share"] == 0.0
+    assert why_now(desk.host, without, "") == "Models are not among the portfolio's sleeves."
+    other = SystemConfig(symbols=SYMBOLS, strategy="ema-cross")
+    assert "in the portfolio only; the strategy is ema-cross" in why_now(desk.host, other, "")
 
 
 def test_history_for_the_models_has_a_clock_without_holes(store):
@@ -180,7 +265,7 @@ def test_the_status_says_which_models_are_on_and_what_they_count(desk, tmp_path)
     assert "The setting holds them to 10%" in late["why"]
 
 
-def test_forecasts_of_both_roles_are_kept(desk, store, tmp_path):
+async def test_forecasts_of_both_roles_are_kept(desk, store, tmp_path):
     trained(desk, tmp_path)
     desk._keep("champion", answer(9 * HOUR))
     desk._keep("challenger", answer(9 * HOUR, version="two"))

@@ -16,6 +16,7 @@ from engine.settings import SystemConfig
 from models.book import ModelBook
 from models.serve import with_news
 from storage.database import Database
+from storage.errors import StorageError
 
 HOUR = 3_600 * 10**9
 FEED = "<rss><channel><item><title>Bitcoin soars</title></item><item><title>{}</title></item></channel></rss>"
@@ -99,6 +100,31 @@ async def test_headlines_are_kept_once_and_a_broken_feed_says_so_once(desk, site
     assert said["share"] == 0.0
     assert "0 of at least 200" in said["why"]
     assert desk.for_models(("ETHUSDT",)) == {"mood": [-0.612], "share": 0.0}
+
+
+@pytest.mark.parametrize("name", ["read", "append_durable"])
+async def test_a_headline_that_cannot_be_kept_is_kept_later_and_its_feed_not_asked_again_at_once(
+    desk, tmp_path, monkeypatch, name
+):
+    def full(*asked):
+        raise StorageError("No space left on device")
+
+    feed = tmp_path / "feed.xml"
+    feed.write_text(FEED.format("Exchange hacked"))
+    desk._loop.config = SystemConfig(symbols=("BTCUSDT",), news_feeds=(str(feed),))
+    with monkeypatch.context() as for_now:
+        for_now.setattr(desk._store, name, full)
+        desk.when_due()
+        first = desk._task
+        await first
+        assert desk._feeds[str(feed)]["problem"] == f"{feed} was read and not kept: No space left on device"
+        desk.when_due()
+        assert desk._task is first  # the next one is due by the clock
+    assert [row[:2] for row in desk.told] == [("warning", "news")]
+    await desk.read((str(feed),))
+    state = desk._feeds[str(feed)]
+    assert (state["problem"], state["fresh"]) == (None, 2)
+    assert len(desk._store.rows("SELECT * FROM headlines")) == 2
 
 
 async def test_without_a_feed_nothing_is_asked(desk, monkeypatch):
