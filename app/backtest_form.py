@@ -27,6 +27,10 @@ from app.run_config import (
 )
 
 NO_FUNDING = "not charged"
+OTHERS = (
+    "Limits and settings that are not shown here are those in force on the Settings page when the run starts; the "
+    "result lists them all under Configuration."
+)
 TYPED = ("path", "file", "free", "interval", "start", "end", "cash", "symbols", "dataset", "funding")
 
 
@@ -62,6 +66,7 @@ def backtest_form(
     with st.form("backtest.form", border=True):
         _what(form, list(in_force["symbols"]), datasets)
         entered = _parameters(form, in_force, datasets)
+        st.caption(OTHERS)
         st.form_submit_button(
             "Run backtest", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch",
             on_click=_start, args=(client,), kwargs={"form": form, "entered": entered},
@@ -125,7 +130,8 @@ def _parameter(spec: Parameter, *, key: str) -> None:
     elif spec.choices:
         st.selectbox(spec.label, spec.choices, index=spec.choices.index(spec.default), key=key, help=meaning)
     elif isinstance(spec.default, tuple):
-        st.text_input(spec.label, ", ".join(f"{item:g}" for item in spec.default), key=key, help=meaning)
+        items = (item if isinstance(item, str) else f"{item:g}" for item in spec.default)
+        st.text_input(spec.label, ", ".join(items), key=key, help=meaning)
     elif isinstance(spec.default, int):
         st.number_input(spec.label, spec.minimum, spec.maximum, spec.default, spec.step, key=key, help=meaning)
     else:

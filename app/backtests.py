@@ -80,6 +80,11 @@ def run_rows(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[column.name for column in RUN_COLUMNS])
 
 
+def unfinished(runs: pd.DataFrame) -> list[str]:
+    """Return the ids of the runs that this page shows and whose record names no end yet, in the order given."""
+    return list(runs.loc[runs["kind"].isin(SHOWN_KINDS) & ~runs["status"].isin(FINISHED), "run_id"])
+
+
 def short_symbols(symbols: list[str], most: int = 3) -> str:
     """Return a few names without their quote currency, and how many more there are."""
     named = " ".join(symbol.removesuffix("USDT") for symbol in symbols[:most])

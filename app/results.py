@@ -16,23 +16,34 @@ HONESTY = ("luck", "drawdown", "stress", "comparison", "walk_forward", "canaries
 WINDOWS: dict[str, int | None] = {"Last 20 trades": 20, "Last 100 trades": 100, "Whole run": None}
 
 
-def active_run(client: EngineClient) -> str | None:
-    """Return the run that this browser started and that is still being worked on; note how a finished one ended."""
+def note_end(client: EngineClient) -> None:
+    """Note how the run that this browser follows ended, if it did; one that is done is opened."""
     held = st.session_state
     run_id = held.get("backtest.run_id")
     if run_id is None:
-        return None
+        return
     with widgets.known(f"Run {run_id}"):
         state = client.run_status(run_id)
     if state["status"] not in backtests.FINISHED:
-        return run_id
+        return
     held.pop("backtest.run_id")
     held.pop("backtest.key", None)  # the next click is a new run
     if state["status"] == "done":
         st.query_params["run_id"] = run_id
     else:
         held["backtest.refusal"] = f"Run {run_id} {state['status']}. {state['message'] or ''}"
-    return None
+
+
+def active_runs(client: EngineClient, runs: pd.DataFrame) -> list[str]:
+    """Return the runs that are being worked on, newest first, whoever started them.
+
+    A page that was loaded anew has forgotten what it started: it follows the newest of them again.
+    """
+    active = [run_id for run_id in backtests.unfinished(runs)
+              if client.run_status(run_id)["status"] not in backtests.FINISHED]  # fmt: skip
+    if active:
+        st.session_state.setdefault("backtest.run_id", active[0])
+    return active
 
 
 @st.fragment(run_every=POLL_S)
@@ -46,7 +57,8 @@ def progress(client: EngineClient, run_id: str) -> None:
     share = float(state["progress"] or 0.0)
     words = " · ".join(part for part in (run_id, state["status"], f"{share:.0%}", state["message"]) if part)
     bar_at.progress(share, text=words)
-    button_at.button("Cancel", key="backtest.cancel", on_click=_cancel, args=(client, run_id), width="stretch")
+    button_at.button("Cancel", key=f"backtest.cancel.{run_id}", on_click=_cancel, args=(client, run_id),
+                     width="stretch")  # fmt: skip
 
 
 def finished(client: EngineClient, rows: pd.DataFrame, opened: list[str]) -> list[dict[str, Any]]:

@@ -157,22 +157,31 @@ def own_costs_sentence(own: dict[str, Any]) -> str:
     )
 
 
+SETTING_OF = {"fast": "ema_fast", "slow": "ema_slow"}
+"""Parameters that a setting has another name for."""
+
+
 def parameters(strategy: str, in_force: dict[str, Any], costs: str = "assumed") -> list[Parameter]:
     """Return a strategy's parameters and the costs, starting from the settings that are in force.
 
     Parameters
     ----------
     in_force : dict
-        ``SystemConfig`` values as the engine gives them; what is not in it keeps its own default.
+        ``SystemConfig`` values as the engine gives them; what is not in it keeps its own default. Where the engine
+        trades that very strategy, its own parameters count too.
     costs : str
         Of ``COST_SOURCES``: those that our own fills tell are left out with "own".
     """
 
+    own = in_force.get("strategy_params") or {} if in_force.get("strategy") == strategy else {}
+
     def start(spec: Parameter) -> Parameter:
-        value = in_force.get(spec.name, spec.default)
+        value = own.get(spec.name, in_force.get(SETTING_OF.get(spec.name, spec.name), spec.default))
         if value is None:
             return spec
-        return spec._replace(default=tuple(value) if isinstance(spec.default, tuple) else type(spec.default)(value))
+        if isinstance(spec.default, tuple):
+            return spec._replace(default=tuple(number_list(value)) if isinstance(value, str) else tuple(value))
+        return spec._replace(default=type(spec.default)(value))
 
     stated = [spec for spec in COSTS if costs != "own" or spec.name not in FITTED]
     return [start(spec) for spec in (*PARAMETERS[strategy], *stated)]
@@ -209,6 +218,7 @@ def build_config(form: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
         "strategy": form["file"] if form["strategy"] == "file" else form["strategy"], "params": params,
         "start": _day(form["start"]), "end": _day(form["end"]), "cash": float(form["cash"]),
         "costs": form.get("costs") or "assumed",
+        "settings": "in_force",  # what the form does not show is not left at defaults that nobody sees
     }  # fmt: skip
 
 

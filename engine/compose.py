@@ -199,7 +199,7 @@ async def _serve(
     store.on_error = on_storage_error
     jobs = Jobs(
         store, home / "runs", lambda: (engine.wanted_config.compute_backend, engine.wanted_config.compute_address),
-        {"train": "models.train:run"},
+        {"train": "models.train:run"}, lambda: engine.wanted_config,
     )  # fmt: skip
     permissions: asyncio.Queue[Armed] = asyncio.Queue()
     data = DataDesk(store, None if sandbox is None else sandbox.hello["base_url"])

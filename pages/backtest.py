@@ -8,19 +8,20 @@ from app.client import engine_client
 client = engine_client()
 widgets.page_head("Backtest", client)
 with widgets.known("Backtest"):
-    active = results.active_run(client)  # before the list of runs, which then has its outcome
+    results.note_end(client)  # before the list of runs, which then has its outcome
     in_force = client.settings()["values"]
     runs = client.runs()
+    active = results.active_runs(client, runs)
     datasets = client.stored_datasets()
     own = client.own_costs()
 
 form_at, result_at = widgets.form_and_answer()
 with form_at:
-    backtest_form.backtest_form(client, in_force, datasets, own, busy=active is not None)
+    backtest_form.backtest_form(client, in_force, datasets, own, busy=bool(active))
 
 with result_at:
-    if active is not None:
-        results.progress(client, active)
+    for run_id in active:
+        results.progress(client, run_id)
 
     rows = backtests.run_rows(runs)
     if rows.empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -107,6 +107,26 @@ def _plain(value: Any) -> Any:
     if text.lower() in ("on", "off"):
         return text.lower() == "on"
     return [part for part in text.split(",") if part] if "," in text else text
+
+
+def completed(system: SystemConfig, strategy: str, params: dict[str, Any], grid: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a run's parameters with the settings in force where nobody stated anything.
+
+    Parameters
+    ----------
+    system : SystemConfig
+        The settings in force.
+    strategy : str
+        What the run is of; the parameters of the strategy in force count only for that one.
+    params : dict
+        As a person stated them, by any of their names: they win.
+    grid : iterable of str
+        Names that a sweep varies: they are stated too.
+    """
+    said = {ALIASES.get(name, name) for name in (*params, *grid)}
+    own = system.model_dump(mode="json", include=set(SETTINGS))
+    own |= system.strategy_params if system.strategy == strategy else {}
+    return {name: value for name, value in own.items() if name not in said} | params
 
 
 def _sorted_params(config: BacktestConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

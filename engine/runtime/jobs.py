@@ -31,6 +31,7 @@ from engine.runtime.run_requests import (
     checked_request,
 )
 from engine.runtime.run_worker import work
+from engine.settings import SystemConfig
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("jobs")
@@ -57,13 +58,15 @@ class Jobs:
         Returns the backend and address on which sweeps run, as the settings say at that moment.
     workers : dict of str to str, optional
         What does the kinds of run that the engine does not know itself, each as ``module:function``.
+    in_force : callable, optional
+        Returns the settings as they are at that moment, for runs that are to be under these.
     """
 
     def __init__(
         self, store: Database, folder: Path, compute: Callable[[], tuple[str, str]] = lambda: ("local", ""),
-        workers: dict[str, str] | None = None,
+        workers: dict[str, str] | None = None, in_force: Callable[[], SystemConfig] = SystemConfig,
     ) -> None:  # fmt: skip
-        self._store, self._folder, self._compute = store, folder, compute
+        self._store, self._folder, self._compute, self._in_force = store, folder, compute, in_force
         self._workers = workers or {}
         self._notes: dict[str, list[dict[str, Any]]] = {}
         self._context = mp.get_context("spawn")
@@ -88,7 +91,8 @@ class Jobs:
             raise CommandRefused("This engine has nothing that trains models.")
         self._refuse_too_many()
         if isinstance(request, BacktestRequest):
-            request = await asyncio.to_thread(request.with_costs, self._folder.parent)
+            # our own costs first: what the fills say comes before any setting
+            request = (await asyncio.to_thread(request.with_costs, self._folder.parent)).with_settings(self._in_force())
         run_id = _new_id(PREFIX[kind])
         inputs = await asyncio.to_thread(self._inputs, run_id, request)
         row = {

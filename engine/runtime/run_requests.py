@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import CommandRefused, ConfigError
+from engine.research.config import completed
 from engine.research.own_costs import ASSUMED, OWN, chosen_costs
+from engine.settings import SystemConfig
+
+IN_FORCE = "in_force"
 
 
 class SourceRequest(BaseModel):
@@ -41,6 +45,7 @@ class BacktestRequest(SourceRequest):
     params: dict[str, Any] = Field(default_factory=dict)
     cash: float = Field(10_000.0, gt=0)
     costs: str = Field(ASSUMED, max_length=80, description="assumed or own; kept as the fit that was taken")
+    settings: Literal["default", "in_force"] = Field("default", description="What stands for parameters not given")
 
     def with_costs(self, home: Path) -> BacktestRequest:
         """Return the request with the costs it asked for among its parameters; a later resume finds the same ones.
@@ -58,6 +63,16 @@ class BacktestRequest(SourceRequest):
         except ConfigError as error:
             raise CommandRefused(f"Costs: {error}.") from error
         return self.model_copy(update={"params": params, "costs": origin})
+
+    def with_settings(self, in_force: SystemConfig) -> BacktestRequest:
+        """Return the request with what it left open taken from the settings, where it asked for that.
+
+        They are among its parameters then: a later resume finds the same ones, whatever was set meanwhile.
+        """
+        if self.settings != IN_FORCE:
+            return self
+        params = completed(in_force, self.strategy, self.params, getattr(self, "grid", {}))
+        return self.model_copy(update={"params": params})
 
 
 class SweepRequest(BacktestRequest):

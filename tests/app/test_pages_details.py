@@ -237,6 +237,43 @@ def test_backtest_starts_once_with_a_key_and_shows_progress(engine):
     assert not button(script, "Run backtest").disabled
 
 
+def test_backtest_that_is_going_on_is_found_again_after_a_reload_and_can_be_cancelled(engine):
+    asked = {"config": {"symbols": ["BTCUSDT"], "strategy": "trend"}}
+    for _ in range(2):  # one of them from another browser
+        engine.act_run_start(asked)
+    engine.act_run_start(asked | {"kind": "train"})  # the Insights page shows those
+    script = page("backtest").run()
+    assert button(script, "Run backtest").disabled
+    assert [widget.key for widget in script.button if widget.label == "Cancel"] == [
+        "backtest.cancel.run-0002", "backtest.cancel.run-0001",
+    ]  # fmt: skip
+    script.button(key="backtest.cancel.run-0002").click()
+    script.run()
+    assert engine.books.runs["run-0002"]["cancelled"]
+    assert "Run run-0002 cancelled" in texts(script)
+    engine.books.runs["run-0001"]["ts_started"] -= 3_000_000_000
+    script.run()
+    assert not script.exception
+    assert "· run-0001" in texts(script)  # it was followed next, and its result is opened
+    assert not button(script, "Run backtest").disabled
+
+
+def test_backtest_starts_from_the_settings_in_force_and_asks_for_those_it_does_not_show(engine):
+    given = {"strategy": "portfolio", "strategy_params": {"sleeves": "trend,carry", "tail_budget": 0.5}, "ema_fast": 7}
+    engine.config = SystemConfig(**given)
+    script = page("backtest").run()
+    script.selectbox(key="backtest.strategy").set_value("ema-cross").run()
+    assert script.number_input(key="backtest.ema-cross.fast").value == 7
+    script.selectbox(key="backtest.strategy").set_value("portfolio").run()
+    assert not script.exception
+    assert "those in force on the Settings page" in texts(script)
+    button(script, "Run backtest").click()
+    script.run()
+    (body,) = sent(engine, "run.start")
+    assert body["config"]["settings"] == "in_force"
+    assert (body["config"]["params"]["sleeves"], body["config"]["params"]["tail_budget"]) == (["trend", "carry"], 0.5)
+
+
 def test_backtest_leaves_the_market_model_to_the_engine_unless_told_otherwise(engine):
     script = page("backtest").run()
     box = next(box for box in script.number_input if box.label == "Slippage, bp")

@@ -20,6 +20,7 @@ from engine.__main__ import app
 from engine.errors import CommandRefused
 from engine.runtime.jobs import Jobs
 from engine.runtime.run_worker import work
+from engine.settings import SystemConfig
 from storage.database import Database
 
 SWEEP = {"source": "path", "strategy": "ema-cross", "symbols": [], "grid": {"fast": "3:5", "slow": [20]}}
@@ -59,22 +60,25 @@ async def test_a_sweep_is_a_run_and_one_that_was_lost_with_the_engine_is_resumed
 ) -> None:
     store = Database(tmp_path / "paper.duckdb")
     try:
-        jobs = Jobs(store, tmp_path / "runs")
-        config = SWEEP | {"path": str(bars_file)}
+        settings = SystemConfig(max_total_drawdown=0.07, max_cvar=0.01)
+        jobs = Jobs(store, tmp_path / "runs", in_force=lambda: settings)
+        config = SWEEP | {"path": str(bars_file), "settings": "in_force", "params": {"max_cvar": 0.03}}
         run_id = (await jobs.start("sweep", config))["run_id"]
         assert await finished(jobs, run_id) == {"status": "done", "progress": 1.0, "message": ""}
-        rows = store.rows("SELECT kind, status, metrics FROM runs WHERE run_id = ?", [run_id])
+        rows = store.rows("SELECT kind, status, metrics, config FROM runs WHERE run_id = ?", [run_id])
         assert (rows[0]["kind"], rows[0]["status"], json.loads(rows[0]["metrics"])["n_trials"]) == ("sweep", "done", 3)
         assert not (tmp_path / "runs" / run_id).exists()
+        params = jobs.result(run_id)["config"]["params"]
+        assert (params["max_total_drawdown"], params["max_cvar"]) == (0.07, 0.03)  # in force, and stated
         # counted in the folder of this engine, whatever the environment says
         assert len((tmp_path / "research" / "trials.jsonl").read_text().splitlines()) == 3
         assert not (tmp_path / "elsewhere").exists()
         with pytest.raises(CommandRefused, match="is done: there is nothing to resume"):
             await jobs.resume(run_id)
 
-        lost = {"run_id": "sw-lost", "kind": "sweep", "status": "running", "config": json.dumps(config)}
+        lost = {"run_id": "sw-lost", "kind": "sweep", "status": "running", "config": rows[0]["config"]}
         await asyncio.wrap_future(store.append_durable("runs", [lost]))
-        jobs = Jobs(store, tmp_path / "runs")
+        jobs = Jobs(store, tmp_path / "runs")  # other settings are in force now: the run keeps those it began under
         store.flush()
         assert jobs.status("sw-lost") == {
             "status": "failed", "progress": 0.0, "message": "the engine stopped during the run",
@@ -94,6 +98,8 @@ async def test_what_cannot_be_run_or_resumed_is_refused(tmp_path: Path, bars_fil
             await jobs.start("guess", {})
         with pytest.raises(CommandRefused, match=r"train_days"):
             await jobs.start("walkforward", SWEEP | {"path": str(bars_file), "train_days": -1})
+        with pytest.raises(CommandRefused, match="settings: Input should be 'default' or 'in_force'"):
+            await jobs.start("sweep", SWEEP | {"path": str(bars_file), "settings": "mine"})
         with pytest.raises(CommandRefused, match="Costs: there are no costs of our own"):
             await jobs.start("sweep", SWEEP | {"path": str(bars_file), "costs": "own"})
         with pytest.raises(CommandRefused, match="'own 1, 99 orders, live' is neither assumed nor own"):

@@ -10,10 +10,11 @@ from engine.core.costs import Costs
 from engine.core.frictions import Assumptions
 from engine.errors import ConfigError
 from engine.research.backtest import BacktestConfig, run_backtest
-from engine.research.config import resolve
+from engine.research.config import SETTINGS, completed, resolve
 from engine.research.run_params import RunParams, market_of
 from engine.research.sensitivity import changes_of, sensitivity, usual_funding, venue_lots
 from engine.research.simulation import harsher, scan_of
+from engine.settings import SystemConfig
 
 BARS = walk(600)
 BARS = BARS._replace(volume=np.full_like(BARS.close_px, 1e5))
@@ -30,6 +31,25 @@ def test_whoever_states_nothing_gets_a_market_that_answers():
     assert found.assumptions == Assumptions(maintenance_rate=0.01, liquidation_fee_rate=0.025)
     assert found.listed["impact"] == 1.0
     assert resolved_of(has_volume=False).costs.impact == 0.0
+
+
+def test_settings_in_force_stand_for_what_nobody_stated():
+    system = SystemConfig(max_total_drawdown=0.08, max_cvar=0.02, ema_fast=7, ema_slow=40, trend_horizons_hours=(24.0,))
+    found = completed(system, "ema-cross", {"fast": 5, "max_drawdown": 0.3}, grid={"slow": [20, 30]})
+    assert set(found) == set(SETTINGS) - {"ema_fast", "ema_slow", "max_total_drawdown"} | {"fast", "max_drawdown"}
+    asked = BacktestConfig(bars=BARS, strategy="ema-cross", params=found | {"slow": 30})
+    listed = resolve(asked, 3600, ("A", "B")).listed
+    assert (listed["ema_fast"], listed["ema_slow"], listed["max_total_drawdown"], listed["max_cvar"]) == (
+        5, 30, 0.3, 0.02,
+    )  # fmt: skip
+    assert listed["trend_horizons_hours"] == (24.0,)
+
+
+def test_own_parameters_of_the_strategy_in_force_count_for_that_strategy_only():
+    system = SystemConfig(strategy="portfolio", strategy_params={"sleeves": "trend", "tail_budget": 0.5})
+    found = completed(system, "portfolio", {"tail_budget": 0.1})
+    assert (found["sleeves"], found["tail_budget"]) == ("trend", 0.1)
+    assert "sleeves" not in completed(system, "trend", {})
 
 
 def test_the_yardstick_and_a_stated_slippage_are_the_plain_market():
