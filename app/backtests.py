@@ -15,7 +15,7 @@ SHOWN_KINDS = ("backtest", "sweep", "walkforward")
 WITH_EQUITY = ("backtest", "walkforward")
 RESUMABLE = ("sweep", "walkforward")  # what they had finished is kept
 COMPARED = 4  # curves on one chart
-FINISHED = frozenset({"done", "failed", "cancelled"})
+FINISHED = frozenset({"done", "failed", "cancelled", "discarded"})
 
 
 RUN_COLUMNS = (

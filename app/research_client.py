@@ -33,6 +33,10 @@ class ResearchCalls:
         """Go on with a sweep or walk-forward that failed, was cancelled or was lost; what it had finished is kept."""
         return self._command("run.resume", START_TIMEOUT_S, run_id=run_id, idempotency_key=key)
 
+    def discard_run(self, run_id: str, key: str) -> dict[str, Any]:
+        """Throw away what a sweep or walk-forward that stopped had finished; it cannot be resumed after that."""
+        return self._command("run.discard", START_TIMEOUT_S, run_id=run_id, idempotency_key=key)
+
     def run_report(self, run_id: str) -> dict[str, Any]:
         """Return a finished run's report in parts: ``title``, ``subtitle``, ``badges`` and ``sections``."""
         return self._command("run.report", SLOW_TIMEOUT_S, run_id=run_id)

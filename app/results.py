@@ -69,9 +69,13 @@ def finished(client: EngineClient, rows: pd.DataFrame, opened: list[str]) -> lis
         if row["status"] == "failed":
             st.error(f"Run {row['run_id']} failed. {row['error'] or ''}", icon=":material/block:")
         if row["status"] in ("failed", "cancelled") and row["kind"] in backtests.RESUMABLE:
-            st.button(f"Resume {row['run_id']}", icon=":material/resume:", key=f"backtest.resume.{row['run_id']}",
-                      on_click=_resume, args=(client, row["run_id"]),
-                      help="What was finished of it is kept; the rest is computed")  # fmt: skip
+            with st.container(horizontal=True):
+                st.button(f"Resume {row['run_id']}", icon=":material/resume:", key=f"backtest.resume.{row['run_id']}",
+                          on_click=_resume, args=(client, row["run_id"]),
+                          help="What was finished of it is kept; the rest is computed")  # fmt: skip
+                st.button("Discard", icon=":material/delete:", key=f"backtest.discard.{row['run_id']}",
+                          on_click=_discard, args=(client, row["run_id"]),
+                          help="Throws away what was finished of it; it cannot be resumed then")  # fmt: skip
     return [row for row in found if row["status"] == "done"]
 
 
@@ -237,6 +241,16 @@ def _resume(client: EngineClient, run_id: str) -> None:
         held.pop("backtest.key")
     except EngineUnavailable as error:
         held["backtest.refusal"] = f"Unknown whether {run_id} goes on ({error.reason}) Try again: it cannot run twice."
+
+
+def _discard(client: EngineClient, run_id: str) -> None:
+    try:
+        client.discard_run(run_id, new_key())
+        st.session_state["backtest.refusal"] = None
+    except CommandRefused as error:
+        st.session_state["backtest.refusal"] = str(error)
+    except EngineUnavailable as error:
+        st.session_state["backtest.refusal"] = f"Unknown whether {run_id} is discarded ({error.reason})"
 
 
 def _cancel(client: EngineClient, run_id: str) -> None:

@@ -29,7 +29,8 @@ from engine.domain import F8, I8, NS_PER_MS
 from engine.errors import DataError
 
 FOLDER = "datasets"
-MANIFEST, REPAIRS = "manifest.json", "repairs.json"
+MANIFEST, REPAIRS, PART = "manifest.json", "repairs.json", ".part"
+ABANDONED_S = 3600.0  # a version is written in seconds
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 KINDS = {"candles": BARS, "funding": ("rate",)}
 """What a data set may hold, with the columns beside ``timestamp``."""
@@ -87,7 +88,7 @@ def write(home: Path, draft: Draft) -> Manifest:
         raise DataError(f"data set {draft.name!r} would hold no symbol")
     folder = home / FOLDER / check_name(draft.name)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{uuid.uuid4().hex}.part"
+    part = folder / f".{os.getpid()}-{uuid.uuid4().hex}{PART}"
     part.mkdir()
     try:
         symbols = {series.symbol: _write_series(part, series, draft) for series in draft.series}
@@ -100,6 +101,25 @@ def write(home: Path, draft: Draft) -> Manifest:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def discard_parts(home: Path, writer: int | None = None) -> None:
+    """Remove versions that were begun and will never be whole: a process that is killed cannot clean up.
+
+    Parameters
+    ----------
+    home : Path
+        The data folder.
+    writer : int, optional
+        Number of a process that has ended: what it had begun. Default: of whomever, untouched for an hour.
+    """
+    for part in (home / FOLDER).glob(f"*/.*{PART}"):
+        try:
+            touched = max(path.stat().st_mtime for path in (part, *part.iterdir()))
+        except OSError:
+            continue  # finished, or removed by its writer, at this moment
+        if part.name.startswith(f".{writer}-") if writer else time.time() - touched > ABANDONED_S:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _described(draft: Draft, symbols: dict[str, Any]) -> Manifest:

@@ -104,6 +104,7 @@ class Commands:
             "position.close": self._position_close,
             "run.start": self._run_start,
             "run.resume": self._run_resume,
+            "run.discard": self._run_discard,
         }
         desks = (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine))
         more = (PortfolioDesk(engine, jobs), ParentDesk(engine, self._ticket_context))
@@ -375,6 +376,9 @@ class Commands:
 
     async def _run_resume(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._jobs.resume(str(body.get("run_id")))
+
+    async def _run_discard(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._jobs.discard(str(body.get("run_id")))
 
     async def _run_start(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))

@@ -20,14 +20,20 @@ from pydantic import BaseModel, ValidationError
 from engine.datasets.arriving import DownloadRequest
 from engine.datasets.importing import ImportRequest
 from engine.datasets.repairing import RepairRequest
-from engine.errors import BadRows, CommandRefused, WorkstationError
+from engine.datasets.store import discard_parts
+from engine.errors import BadRows, CommandRefused, DataError, WorkstationError
+from engine.runtime.run_start import recorded_and_started
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("data")
 
 MAX_RUNNING = 2
 SENT_EVERY_S = 0.2
+GRACE_S = 3.0
 UPLOADS = "uploads"
+UPLOAD_KEPT_S = 86_400.0
+"""The page lays an upload down again while it shows it; what nobody touched for a day is shown nowhere any more."""
+
 REQUESTS: dict[str, type[BaseModel]] = {"import": ImportRequest, "repair": RepairRequest, "download": DownloadRequest}
 """Kinds of work, as table ``runs`` names them, and what each is asked with."""
 
@@ -49,6 +55,9 @@ class DataJobs:
         self._context = mp.get_context("spawn")
         self._running: dict[str, tuple[Any, Event]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
+        self._is_closing = False
+        discard_parts(home)
+        _discard_uploads(home)
 
     async def start(self, kind: str, config: dict[str, Any]) -> dict[str, Any]:
         """Begin and return ``{"run_id"}``.
@@ -73,14 +82,20 @@ class DataJobs:
             target=_work, args=(kind, str(self._home), request.model_dump_json(), sender, cancelled), daemon=True
         )
         self._running[run_id] = (process, cancelled)
-        await asyncio.wrap_future(self._store.append_durable("runs", [row]))
-        process.start()
-        sender.close()
-        threading.Thread(target=self._watch, args=(run_id, row, process, receiver), daemon=True).start()
+        try:
+            await recorded_and_started(self._store, row, process)
+        except CommandRefused:
+            self._running.pop(run_id)
+            self._rows.pop(run_id)
+            receiver.close()
+            raise
+        finally:
+            sender.close()
+        threading.Thread(target=self._watch, args=(run_id, row, process, receiver, cancelled), daemon=True).start()
         return {"run_id": run_id}
 
-    def _watch(self, run_id: str, row: dict[str, Any], process: Any, receiver: Connection) -> None:
-        outcome: dict[str, Any] = {"status": "failed", "error": "the process ended without a result; start it again"}
+    def _watch(self, run_id: str, row: dict[str, Any], process: Any, receiver: Connection, cancelled: Event) -> None:
+        outcome: dict[str, Any] = {}
         while True:
             try:
                 status, value = receiver.recv()
@@ -91,6 +106,9 @@ class DataJobs:
             else:
                 outcome = {"status": status, **value}
         process.join()
+        if not outcome:
+            outcome = self._without_result(cancelled)
+        discard_parts(self._home, process.pid)
         done = row | {"progress": self._rows[run_id]["progress"]} | outcome | {"ts_finished": time.time_ns()}
         try:
             self._store.append_durable("runs", [done]).result(30)
@@ -100,6 +118,13 @@ class DataJobs:
         else:
             self._rows.pop(run_id)
         self._running.pop(run_id, None)
+
+    def _without_result(self, cancelled: Event) -> dict[str, Any]:
+        if self._is_closing:
+            return {"status": "failed", "error": "the engine stopped before it was finished; start it again"}
+        if cancelled.is_set():
+            return {"status": "cancelled", "error": "cancelled before it was finished"}
+        return {"status": "failed", "error": "the process ended without a result; start it again"}
 
     def status(self, run_id: str) -> dict[str, Any]:
         """Return status, progress (0 to 1), message and, when it is over, the result."""
@@ -125,14 +150,16 @@ class DataJobs:
             process, cancelled = running
             cancelled.set()
             if self._rows[run_id]["kind"] != "download":
-                process.terminate()
+                threading.Timer(GRACE_S, process.terminate).start()  # one long file is read without a pause
         return self.status(run_id)
 
     def close(self) -> None:
         """End everything; downloads can be started again where they are."""
+        self._is_closing = True
         for process, cancelled in list(self._running.values()):
             cancelled.set()
-            process.terminate()
+            if process.pid is not None:  # else it was about to begin
+                process.terminate()
 
 
 def checked(kind: str, config: dict[str, Any]) -> BaseModel:
@@ -201,6 +228,9 @@ def _work(kind: str, home: str, text: str, sender: Connection, cancelled: Event)
 
     def report(share: float, said: str) -> None:
         nonlocal sent_at, sent_share
+        # a download asks itself, and keeps what has arrived
+        if kind != "download" and share < 1.0 and cancelled.is_set():
+            raise DataError("cancelled; nothing was stored")
         # words without progress say why there is none: a person must see them
         if share == sent_share or time.monotonic() - sent_at > SENT_EVERY_S:
             sent_at, sent_share = time.monotonic(), share
@@ -227,3 +257,11 @@ def _forget_upload(home: Path, request: BaseModel) -> None:
     path = getattr(request, "path", None)
     if path is not None and path.parent == home / UPLOADS:
         path.unlink(missing_ok=True)
+
+
+def _discard_uploads(home: Path) -> None:
+    """Remove uploads that no page can be showing any more."""
+    folder = home / UPLOADS
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_file() and time.time() - path.stat().st_mtime > UPLOAD_KEPT_S:
+            path.unlink(missing_ok=True)

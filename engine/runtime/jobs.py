@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing as mp
+import re
 import shutil
 import threading
 import time
@@ -30,6 +32,7 @@ from engine.runtime.run_requests import (
     TrainingRequest,
     checked_request,
 )
+from engine.runtime.run_start import recorded_and_started
 from engine.runtime.run_worker import work
 from engine.settings import SystemConfig
 from storage.database import Database, StorageError
@@ -40,6 +43,9 @@ MAX_RUNNING = 2
 GRACE_S = 3.0
 BARS, RATES, FINISHED = "bars", "rates", "finished"
 """Folders of a run: its input bars, and the chunks that are finished."""
+
+RUN_ID = r"([a-z]+)-\d{8}-\d{6}-[0-9a-f]{6}"
+STOPPED = ("failed", "cancelled")
 
 
 def _new_id(prefix: str) -> str:
@@ -75,8 +81,22 @@ class Jobs:
         self._close_lost_runs()
 
     def _close_lost_runs(self) -> None:
-        for row in self._store.rows("SELECT * FROM runs WHERE status IN ('queued', 'running')"):
+        lost = self._store.rows("SELECT * FROM runs WHERE status IN ('queued', 'running')")
+        for row in lost:
             self._store.append("runs", [row | {"status": "failed", "error": "the engine stopped during the run"}])
+        over = self._store.rows("SELECT run_id FROM runs WHERE status IN ('done', 'discarded')")
+        self._sweep({row["run_id"] for row in over})
+
+    def _sweep(self, over: set[str]) -> None:
+        """Remove the folders of runs that nobody can go on with: those of an engine that was killed stay behind.
+
+        A sweep that this record does not know may be that of the other mode's engine, which shares the folder.
+        """
+        resumable = {PREFIX[kind] for kind in RESUMABLE}
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            match = re.fullmatch(RUN_ID, folder.name)
+            if match and (folder.name in over or match.group(1) not in resumable):
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def start(self, kind: str, config: dict[str, Any]) -> dict[str, Any]:
         """Start a backtest, a sweep or a walk-forward and return its ``run_id``.
@@ -134,7 +154,7 @@ class Jobs:
             It is running or done, cannot be resumed, or its inputs are gone.
         """
         row = self._row(run_id)
-        if row["status"] not in ("failed", "cancelled"):
+        if row["status"] not in STOPPED:
             raise CommandRefused(f"Run {run_id} is {row['status']}: there is nothing to resume.")
         if row["kind"] not in RESUMABLE:
             raise CommandRefused(f"A {row['kind']} keeps nothing to go on from: start it again.")
@@ -142,27 +162,54 @@ class Jobs:
         self._refuse_too_many()
         inputs = await asyncio.to_thread(self._inputs, run_id, request)
         fresh = row | {"status": "running", "progress": 0.0, "error": None, "ts_finished": None}
-        return await self._launch(fresh, request.model_dump() | inputs)
+        return await self._launch(fresh, request.model_dump() | inputs, is_new=False)
+
+    async def discard(self, run_id: str) -> dict[str, Any]:
+        """Throw away what a sweep or walk-forward that stopped had finished; it cannot be resumed after that.
+
+        Raises
+        ------
+        CommandRefused
+            It is running or done, keeps nothing, or the record is full.
+        """
+        row = self._row(run_id)
+        if row["status"] not in STOPPED or row["kind"] not in RESUMABLE or run_id in self._running:
+            raise CommandRefused(f"{run_id} is a {row['kind']} that is {row['status']}: there is nothing to discard.")
+        try:
+            # the record first: folders of discarded runs are looked for at every start
+            await asyncio.wrap_future(self._store.append_durable("runs", [row | {"status": "discarded"}]))
+        except StorageError as error:
+            raise CommandRefused(f"Nothing was discarded: it could not be recorded ({error}).") from error
+        self._rows.pop(run_id, None)
+        await asyncio.to_thread(shutil.rmtree, self._folder / run_id, ignore_errors=True)
+        return {"discarded": run_id}
 
     def _refuse_too_many(self) -> None:
         if len(self._running) >= MAX_RUNNING:
             raise CommandRefused(f"{MAX_RUNNING} runs are going on already. Wait, or cancel one.")
 
-    async def _launch(self, row: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    async def _launch(self, row: dict[str, Any], request: dict[str, Any], *, is_new: bool = True) -> dict[str, Any]:
         run_id, kind = row["run_id"], row["kind"]
         backend, address = self._compute()
         place = {"folder": str(self._folder / run_id / FINISHED), "backend": backend, "address": address}
         place |= {"home": str(self._folder.parent), "worker": self._workers.get(kind, "")}
-        self._rows[run_id] = row
-        await asyncio.wrap_future(self._store.append_durable("runs", [row]))
         receiver, sender = self._context.Pipe(duplex=False)
         cancelled = self._context.Event()
         # a sweep of a user's file has workers of its own, which a daemon may not have
         process = self._context.Process(
             target=work, args=(kind, request | place, sender, cancelled), daemon=kind not in RESUMABLE
         )
-        process.start()
-        sender.close()
+        self._rows[run_id] = row
+        try:
+            await recorded_and_started(self._store, row, process)
+        except CommandRefused:
+            self._rows.pop(run_id)
+            receiver.close()
+            if is_new:  # one that is resumed keeps what it had finished
+                shutil.rmtree(self._folder / run_id, ignore_errors=True)
+            raise
+        finally:
+            sender.close()
         self._running[run_id] = (process, cancelled)
         threading.Thread(target=self._watch, args=(run_id, process, receiver, cancelled), daemon=True).start()
         return {"run_id": run_id}
@@ -181,6 +228,10 @@ class Jobs:
                 funding = self._recorded_rates(run_id, tuple(request.symbols))
         except DataError as error:
             raise CommandRefused(str(error)) from error
+        except OSError as error:
+            raise CommandRefused(
+                f"The run's bars could not be laid down in {self._folder}: {error}. Free disk space and start it again."
+            ) from error
         return {"path": str(path), "funding": None if funding is None else str(funding)}
 
     def _input_path(self, run_id: str, request: SourceRequest) -> Path:
@@ -194,8 +245,20 @@ class Jobs:
         folder = self._folder / run_id / BARS
         if folder.is_dir():
             return folder  # of the run that is resumed: the same bars as before
-        folder.mkdir(parents=True)
+        if not request.symbols:
+            raise CommandRefused("Choose at least one symbol.")
         self._store.flush()
+        folder.mkdir(parents=True)
+        try:
+            self._lay_down(folder, request)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # a resume would take half of the bars for the bars
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()  # where nothing else lies in it
+            raise
+        return folder
+
+    def _lay_down(self, folder: Path, request: SourceRequest) -> None:
         for symbol in request.symbols:
             rows = self._store.read(
                 "SELECT ts_open // 1000000 AS timestamp, open_px AS open, high_px AS high, low_px AS low, "
@@ -203,15 +266,11 @@ class Jobs:
                 [symbol, request.interval],
             )
             if rows.num_rows < 2:
-                shutil.rmtree(folder.parent)
                 raise CommandRefused(
                     f"There are no stored {request.interval} candles of {symbol} yet. Try again shortly."
                 )
             column = rows.column("timestamp").cast(pa.timestamp("ms", tz="UTC"))
             pa_parquet.write_table(rows.set_column(0, "timestamp", column), folder / f"{symbol}.parquet")
-        if not request.symbols:
-            raise CommandRefused("Choose at least one symbol.")
-        return folder
 
     def _recorded_rates(self, run_id: str, symbols: tuple[str, ...]) -> Path | None:
         """Write the funding rates that the engine saw being settled; None where it saw none."""

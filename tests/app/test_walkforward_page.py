@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 import pytest
+from fake_actions import refuse
 from page_engine import PageEngine, page, texts
 
 from app import goal, walkforwards
@@ -110,6 +111,24 @@ def test_broken_off_run_is_resumed_once_where_it_keeps_something(engine, monkeyp
     (button,) = [button for button in script.button if button.label.startswith("Resume")]
     button.click().run()
     assert [body["run_id"] for action, body in engine.calls if action == "run.resume"] == [lost]
+
+
+def test_broken_off_run_is_discarded_and_a_refusal_is_shown(engine, monkeypatch):
+    lost, plain = started(engine, cancelled=True), started(engine, "backtest", cancelled=True)
+    monkeypatch.setattr(engine, "act_run_discard", lambda body: {"discarded": body["run_id"]}, raising=False)
+    script = page("backtest", run_id=f"{lost},{plain}").run()
+    (button,) = [button for button in script.button if button.label == "Discard"]
+    button.click().run()
+    (body,) = [body for action, body in engine.calls if action == "run.discard"]
+    assert body["run_id"] == lost
+    assert len(body["idempotency_key"]) >= 16
+
+    def full(body):
+        raise refuse("Nothing was discarded: the disk is full.")
+
+    monkeypatch.setattr(engine, "act_run_discard", full)
+    next(button for button in script.button if button.label == "Discard").click().run()
+    assert "Nothing was discarded: the disk is full." in texts(script)
 
 
 def test_goal_takes_runs_with_an_equity_curve_and_all_of_a_walk_forward(engine):

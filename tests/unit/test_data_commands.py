@@ -2,18 +2,23 @@
 
 import asyncio
 import json
+import multiprocessing as mp
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 from dataset_builders import draft, walk, without
+from job_builders import NO_PROCESSES, full
 from typer.testing import CliRunner
 
 from engine.__main__ import app
 from engine.datasets import store
 from engine.errors import BadRows, CommandRefused
 from engine.runtime.data_desk import DataDesk
+from engine.runtime.data_jobs import _work, checked
 from storage.database import Database
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -98,6 +103,93 @@ async def test_the_engine_imports_in_a_process_of_its_own(tmp_path):
         assert kinds == {"import"}
     finally:
         desk.jobs.close()
+        record.close()
+
+
+@pytest.mark.parametrize("kind", ["import", "repair"])
+def test_cancelled_work_stops_before_it_stores_anything(tmp_path, kind):
+    path = parquet(tmp_path / "BTCUSDT.parquet", walk())
+    for name, series in (("spot", without(walk(), range(100, 104))), ("perp", walk())):
+        store.write(tmp_path, draft(name, series))
+    asked = {"import": {"path": str(path), "name": "spot"}, "repair": {"dataset": "spot", "source": "perp"}}[kind]
+    receiver, sender = mp.Pipe(duplex=False)
+    cancelled = mp.Event()
+    cancelled.set()
+    _work(kind, str(tmp_path), checked(kind, asked).model_dump_json(), sender, cancelled)
+    assert receiver.recv() == ("cancelled", {"error": "cancelled; nothing was stored"})
+    assert [store.reference(manifest) for manifest in store.manifests(tmp_path)] == ["perp@1", "spot@1"]
+
+
+@pytest.mark.parametrize(("is_cancelled", "is_closing", "status", "message"), [
+    (True, False, "cancelled", "cancelled before it was finished"),
+    (True, True, "failed", "the engine stopped"),
+    (False, False, "failed", "the process ended without a result"),
+])  # fmt: skip
+def test_work_that_was_ended_says_why_and_what_it_had_begun_to_write_is_removed(
+    tmp_path, is_cancelled, is_closing, status, message
+):
+    record = Database(tmp_path / "paper.duckdb")
+    try:
+        desk = DataDesk(record)
+        began, others = (tmp_path / "datasets" / "spot" / f".{pid}-0a.part" for pid in (4711, 4712))
+        for part in (began, others):
+            part.mkdir(parents=True)
+        receiver, sender = mp.Pipe(duplex=False)
+        cancelled = mp.Event()
+        if is_cancelled:
+            cancelled.set()
+        sender.close()
+        row = {"run_id": "import-1", "kind": "import", "status": "running", "progress": 0.0, "config": "{}"}
+        desk.jobs._rows["import-1"], desk.jobs._is_closing = row | {"message": ""}, is_closing
+        process = SimpleNamespace(pid=4711, join=lambda: None)
+        desk.jobs._watch("import-1", row, process, receiver, cancelled)
+        ended = desk.jobs.status("import-1")
+        assert ended["status"] == status
+        assert message in ended["message"]
+        assert (began.exists(), others.exists()) == (False, True)
+    finally:
+        record.close()
+
+
+async def test_work_that_cannot_begin_leaves_nothing_going_on(tmp_path, monkeypatch):
+    record = Database(tmp_path / "paper.duckdb")
+    try:
+        desk = DataDesk(record)
+        monkeypatch.setattr(desk.jobs, "_context", NO_PROCESSES)
+        asked = {"kind": "import", "config": {"path": str(tmp_path / "x.csv"), "name": "spot"}}
+        with monkeypatch.context() as patch:
+            patch.setattr(record, "append_durable", full)
+            with pytest.raises(CommandRefused, match=r"Nothing was started.*No space left on device"):
+                await desk.orders["data.start"](asked)
+        for _ in range(3):
+            with pytest.raises(CommandRefused, match="its process could not be started"):
+                await desk.orders["data.start"](asked)
+        assert desk.jobs.active() == []
+        record.flush()
+        assert {row["status"] for row in record.rows("SELECT status FROM runs")} == {"failed"}
+    finally:
+        record.close()
+
+
+def test_a_start_removes_what_an_earlier_engine_left_half_done(tmp_path):
+    record = Database(tmp_path / "paper.duckdb")
+    try:
+        manifest = store.write(tmp_path, draft("spot", walk()))
+        folder, uploads = tmp_path / "datasets" / "spot", tmp_path / "uploads"
+        uploads.mkdir()
+        old, new = folder / ".12-ab.part", folder / ".13-cd.part"
+        shown, forgotten = uploads / "shown.csv", uploads / "forgotten.csv"
+        for part in (old, new):
+            part.mkdir()
+            (part / "BTCUSDT.parquet").write_bytes(b"PAR1")
+        for upload in (shown, forgotten):
+            upload.write_text("timestamp")
+        for path in (old / "BTCUSDT.parquet", old, forgotten):
+            os.utime(path, (1e9, 1e9))
+        DataDesk(record)
+        assert [path.exists() for path in (old, new, shown, forgotten)] == [False, True, True, False]
+        assert store.manifest_of(tmp_path, "spot") == manifest
+    finally:
         record.close()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
+from job_builders import NO_PROCESSES, full
 from sweep_builders import hourly
 from typer.testing import CliRunner
 
@@ -110,6 +111,97 @@ async def test_what_cannot_be_run_or_resumed_is_refused(tmp_path: Path, bars_fil
         await asyncio.wrap_future(store.append_durable("runs", [row]))
         with pytest.raises(CommandRefused, match="keeps nothing to go on from"):
             await jobs.resume("bt-1")
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_a_run_that_cannot_begin_leaves_nothing_behind(
+    is_resumed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Database(tmp_path / "paper.duckdb")
+    try:
+        bars = [{"symbol": "A", "interval": "1h", "ts_open": t, "open_px": 1.0, "high_px": 1.0, "low_px": 1.0,
+                 "close_px": 1.0, "volume": 1.0} for t in (0, 3_600 * 10**9)]  # fmt: skip
+        config = SWEEP | {"source": "history", "symbols": ["A"]}
+        old = {"run_id": "sw-old", "kind": "sweep", "status": "cancelled", "config": json.dumps(config)}
+        store.append("bars", bars)
+        await asyncio.wrap_future(store.append_durable("runs", [old]))
+        kept = tmp_path / "runs" / "sw-old" / "finished"
+        kept.mkdir(parents=True)
+        jobs = Jobs(store, tmp_path / "runs")
+        monkeypatch.setattr(jobs, "_context", NO_PROCESSES)
+
+        async def begin() -> dict[str, Any]:
+            return await (jobs.resume("sw-old") if is_resumed else jobs.start("sweep", config))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "append_durable", full)
+            with pytest.raises(CommandRefused, match=r"could not be recorded \(No space left on device\). Free disk"):
+                await begin()
+        newest = jobs.newest("sweep")
+        assert newest is not None
+        assert (newest["run_id"], newest["status"]) == ("sw-old", "cancelled")
+        for _ in range(3):  # more often than runs may go on at a time
+            with pytest.raises(CommandRefused, match=r"did not begin: its process could not be started .*allocate"):
+                await begin()
+        store.flush()
+        rows = store.rows("SELECT status, error FROM runs WHERE run_id != 'sw-old' OR status != 'cancelled'")
+        assert {row["status"] for row in rows} == {"failed"}
+        assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sw-old"]
+        assert kept.is_dir()
+    finally:
+        store.close()
+
+
+async def test_bars_that_could_not_be_written_are_not_taken_for_the_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Database(tmp_path / "paper.duckdb")
+    try:
+        row = {"symbol": "A", "interval": "1h", "open_px": 1.0, "high_px": 1.0, "low_px": 1.0, "close_px": 1.0}
+        store.append("bars", [row | {"ts_open": t, "volume": 1.0} for t in (0, 3_600 * 10**9)])
+        jobs = Jobs(store, tmp_path / "runs")
+
+        def half(table: Any, path: Path) -> None:
+            path.write_bytes(b"PAR1")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("engine.runtime.jobs.pa_parquet.write_table", half)
+        with pytest.raises(CommandRefused, match=r"could not be laid down .*No space left"):
+            await jobs.start("sweep", SWEEP | {"source": "history", "symbols": ["A"]})
+        assert list((tmp_path / "runs").iterdir()) == []
+    finally:
+        store.close()
+
+
+async def test_what_stopped_is_discarded_and_a_start_removes_what_nobody_can_go_on_with(tmp_path: Path) -> None:
+    store = Database(tmp_path / "paper.duckdb")
+    ids = {
+        name: f"{name[:2]}-20260102-030405-{n:06x}" for n, name in enumerate(("sw-kept", "sw-gone", "wf-done", "bt"))
+    }
+    try:
+        rows = [
+            {"run_id": ids["sw-kept"], "kind": "sweep", "status": "running"},
+            {"run_id": ids["sw-gone"], "kind": "sweep", "status": "cancelled"},
+            {"run_id": ids["wf-done"], "kind": "walkforward", "status": "done"},
+            {"run_id": ids["bt"], "kind": "backtest", "status": "running"},
+        ]  # fmt: skip
+        await asyncio.wrap_future(store.append_durable("runs", rows))
+        other_mode = "sw-20260102-030405-ffffff"
+        for name in (*ids.values(), other_mode, "my notes"):
+            (tmp_path / "runs" / name / "bars").mkdir(parents=True)
+        jobs = Jobs(store, tmp_path / "runs")
+        store.flush()
+        left = {ids["sw-kept"], ids["sw-gone"], other_mode, "my notes"}
+        assert {path.name for path in (tmp_path / "runs").iterdir()} == left
+        assert await jobs.discard(ids["sw-gone"]) == {"discarded": ids["sw-gone"]}
+        assert not (tmp_path / "runs" / ids["sw-gone"]).exists()
+        with pytest.raises(CommandRefused, match="is discarded: there is nothing to resume"):
+            await jobs.resume(ids["sw-gone"])
+        for name, what in (("bt", "backtest that is failed"), ("wf-done", "walkforward that is done")):
+            with pytest.raises(CommandRefused, match=f"{what}: there is nothing to discard"):
+                await jobs.discard(ids[name])
     finally:
         store.close()
 
