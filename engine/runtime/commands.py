@@ -30,6 +30,7 @@ from engine.runtime.performance import performance
 from engine.runtime.portfolio_desk import PortfolioDesk
 from engine.runtime.report_desk import ReportDesk
 from engine.runtime.risk_desk import RiskDesk
+from engine.runtime.run_desk import RunDesk
 from engine.runtime.status import engine_status
 from engine.runtime.upkeep import Upkeep
 from engine.runtime.vault_desk import VaultDesk
@@ -73,7 +74,7 @@ class Commands:
         book: Book | None = None,
         live: LiveModels | None = None,
     ) -> None:
-        self._engine, self._loop, self._jobs = engine, engine.loop, jobs
+        self._engine, self._loop = engine, engine.loop
         self._keys: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._questions: dict[str, Handler] = {
             "status": self._status,
@@ -88,9 +89,6 @@ class Commands:
             "reconcile": self._reconcile,
             "ledger": self._ledger,
             "order.lookup": self._order_lookup,
-            "run.status": self._run_status,
-            "run.result": self._run_result,
-            "run.cancel": self._run_cancel,
             "export": self._export,
         }
         self._orders: dict[str, Handler] = {
@@ -102,12 +100,9 @@ class Commands:
             "ledger.accept": self._ledger_accept,
             "orders.cancel_all": self._orders_cancel_all,
             "position.close": self._position_close,
-            "run.start": self._run_start,
-            "run.resume": self._run_resume,
-            "run.discard": self._run_discard,
         }
         desks = (data or DataDesk(engine.store), Upkeep(engine), engine.evidence, RiskDesk(engine))
-        more = (PortfolioDesk(engine, jobs), ParentDesk(engine, self._ticket_context))
+        more = (RunDesk(jobs), PortfolioDesk(engine, jobs), ParentDesk(engine, self._ticket_context))
         for desk in (*desks, *more, *model_desks(engine, jobs, book, live)):
             self._questions |= desk.questions
             self._orders |= desk.orders
@@ -245,15 +240,6 @@ class Commands:
             **executor.doubts.row(order),
         }  # fmt: skip
 
-    async def _run_status(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._jobs.status(str(body["run_id"]))
-
-    async def _run_result(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._jobs.result(str(body["run_id"]))
-
-    async def _run_cancel(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._jobs.cancel(str(body["run_id"]))
-
     async def _export(self, body: dict[str, Any]) -> dict[str, Any]:
         path = Path(str(body["path"])).expanduser()
         file_format = str(body.get("format") or "parquet")
@@ -373,15 +359,6 @@ class Commands:
             "size": {"unit": "base", "value": abs(qty)}, "reduce_only": True, "actor": body.get("actor"),
         }  # fmt: skip
         return await self._ticket_submit(ticket)
-
-    async def _run_resume(self, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._jobs.resume(str(body.get("run_id")))
-
-    async def _run_discard(self, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._jobs.discard(str(body.get("run_id")))
-
-    async def _run_start(self, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._jobs.start(str(body.get("kind") or "backtest"), dict(body.get("config") or {}))
 
 
 def _sentences(error: ValidationError) -> str:
