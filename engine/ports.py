@@ -23,6 +23,13 @@ from engine.domain import (
     StreamState,
 )
 
+
+class MovedBalance(BalanceReport):
+    """Cash after money came in or went out: the difference from before is neither profit nor loss."""
+
+    __slots__ = ()
+
+
 FeedEvent = Bar | MarketTrade | BookSnapshot | BookTop | MarkPrice | StreamState
 VenueEvent = OrderUpdate | Fill | PositionReport | BalanceReport | StreamState
 

@@ -46,6 +46,7 @@ class Account:
         self.cash = math.nan
         self.free_margin = math.nan
         self.maintenance_margin = math.nan
+        self.n_pushes = 0  # words on cash from the stream; an answer that was asked for before the newest is older
         self.positions: dict[str, Position] = {}
 
     def position(self, symbol: str) -> Position:
@@ -90,6 +91,13 @@ class Account:
         self.cash = report.cash
         if not math.isnan(report.free_margin):
             self.free_margin, self.maintenance_margin = report.free_margin, report.maintenance_margin
+
+    def apply_push(self, report: BalanceReport) -> float:
+        """Take the cash that the stream says, and return its change; NaN when it was unknown."""
+        before = self.cash
+        self.n_pushes += 1
+        self.apply_balance(report)
+        return self.cash - before
 
     def unrealized(self, mark_px: dict[str, float]) -> float:
         """Return Σ qty · (mark − entry) over open positions, quote; NaN when a mark is missing."""

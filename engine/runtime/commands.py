@@ -279,6 +279,7 @@ class Commands:
         result = await self._loop.kill.resume(str(body.get("confirm") or ""), str(body.get("actor") or "desk"))
         if was_halted and self._loop.decider is not None and math.isfinite(self._loop.equity_now()):
             self._loop.decider.rearm(self._loop.equity_now())
+            self._loop.remember_risk()
         self._engine.publish_status()
         return result
 

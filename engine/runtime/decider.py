@@ -159,19 +159,40 @@ class Decider:
         self.state = core.restore_book(self.state, memory["peak_equity"], memory["day_open_equity"], memory["ts"], kept)
 
     def memory(self) -> dict[str, Any]:
-        """Return what of the account's memory ``restore_book`` needs besides peak and day."""
-        return self._remembered(self.state)
+        """Return what ``restore_book`` needs after a restart; nothing before there is a day."""
+        book = self.state.book[0]
+        peak, day_open, day_end = float(book["peak_equity"]), float(book["day_open_equity"]), int(book["ts_day_end"])
+        if day_end == 0 or not (math.isfinite(peak) and math.isfinite(day_open)):
+            return {}
+        place = {"peak_equity": peak, "day_open_equity": day_open, "ts": day_end - 1}  # any moment of that day
+        return place | self._remembered(self.state)
 
     def _remembered(self, state: core.State) -> dict[str, Any]:
         return {"strategy": self.config.strategy, **core.remembered(state)._asdict()}
 
     def rearm(self, equity: float) -> None:
         """Forget peak and daily loss: a person has accepted them."""
-        self.state = core.rearm(self.state, equity)
+        self._change(lambda state: core.rearm(state, equity))
 
     def note_day_loss(self, loss: float) -> None:
         """Let decisions know of a loss between two bars, a fraction of the day's opening equity."""
-        self.state = core.note_day_loss(self.state, loss)
+        self.set_book(day_worst=max(float(self.state.book[0]["day_worst"]), loss))
+
+    def set_book(self, **values: float) -> None:
+        """Set fields of the account's memory, see ``BOOK``, at once: what copies a whole state is compiled first."""
+
+        def changed(state: core.State) -> core.State:
+            book = state.book.copy()
+            for name, value in values.items():
+                book[name] = value
+            return state._replace(book=book)
+
+        self._change(changed)
+
+    def _change(self, change: Callable[[core.State], core.State]) -> None:
+        """Change what is remembered of the account, also where a decision that cannot be recorded would return to."""
+        self.state = change(self.state)
+        self._memory = change(self._memory[0]), *self._memory[1:]
 
     def take_over(self, other: Decider) -> None:
         """Go on from another decider of the same strategy, symbols and interval."""

@@ -196,9 +196,11 @@ class Engine:
         memory = self.store.recall(self.session.risk_key)
         if memory is None:
             self.store.remember(f"began:{self.session.account_key}", self.session.started_ns)
+            self.loop.transfers.begin({})
             return
         self.loop.began_ns = self.store.recall(f"began:{self.session.account_key}", self.session.started_ns)
         decider.restore_book(memory)
+        self.loop.transfers.begin(memory)
         last = self.store.rows("SELECT max(ts_close) AS ts FROM decisions WHERE ts_decided >= ?", [self.loop.began_ns])
         if last[0]["ts"] is not None:
             self.loop.already_decided(last[0]["ts"] - INTERVAL_S[decider.config.decision_interval] * NS_PER_S)

@@ -24,6 +24,10 @@ CENT = 0.01
 ENTRY_TOLERANCE = 1e-4  # relative: venues round average prices
 FROM_TRADES = frozenset({"REALIZED_PNL", "COMMISSION"})
 FUNDING = "FUNDING_FEE"
+OF_TRADING = FROM_TRADES | {FUNDING, "INSURANCE_CLEAR"}
+TRANSFERS = frozenset({
+    "TRANSFER", "INTERNAL_TRANSFER", "CROSS_COLLATERAL_TRANSFER", "COIN_SWAP_DEPOSIT", "COIN_SWAP_WITHDRAW",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,11 @@ class Statement:
     def residue(self) -> list[str]:
         """Sentences of the lines that do not agree."""
         return [line.sentence() for line in self.lines if not line.ok]
+
+    @property
+    def cash(self) -> Line:
+        """The account's cash: the last line."""
+        return self.lines[-1]
 
     def answer(self) -> dict[str, Any]:
         """Return it JSON-ready."""
@@ -184,6 +193,17 @@ class Ledger:
         self._incomes |= {income.key: income for income in fresh}
         if new and fresh:
             self._store.append("incomes", [{"account": self._account_key} | income._asdict() for income in fresh])
+
+    @property
+    def transfers(self) -> list[Income]:
+        """Money that came in or went out since the opening; what the venue gives for another reason came in as well.
+
+        What it takes under a name that is not known is a loss: the limits must see it.
+        """
+        return [
+            income for income in self._incomes.values()
+            if income.kind in TRANSFERS or (income.kind not in OF_TRADING and income.amount > 0.0)
+        ]  # fmt: skip
 
     @property
     def newest_fill_ns(self) -> int:

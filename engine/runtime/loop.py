@@ -32,7 +32,7 @@ from engine.domain import (
 from engine.errors import VenueError
 from engine.execution.orders import QTY_EPSILON
 from engine.execution.planner import Target
-from engine.ports import FeedEvent, VenueEvent
+from engine.ports import FeedEvent, MovedBalance, VenueEvent
 from engine.runtime import sentences
 from engine.runtime.account import Account
 from engine.runtime.broadcast import Broadcaster
@@ -51,6 +51,7 @@ from engine.runtime.screen import Screen, finite
 from engine.runtime.session import Session
 from engine.runtime.stopped import StoppedOut
 from engine.runtime.sweeping import why_not_grow
+from engine.runtime.transfers import Transfers
 from engine.runtime.worker import Worker
 from engine.settings import SystemConfig
 from engine.venues.aster import AsterVenue
@@ -100,6 +101,8 @@ class Loop:
         )
         self.kill = KillSwitch(self.executor, self.worker, store)
         self.reconciler = Reconciler(self.executor, Ledger(store, session.account_key))
+        self.transfers = Transfers(self)
+        self.reconciler.settled, self.reconciler.accepted = self.transfers.settle, self.transfers.accept
         self.decider: Decider | None = None
         self.models: ModelHost | None = None
         self.phase = "starting"
@@ -170,7 +173,9 @@ class Loop:
         elif isinstance(event, OrderUpdate):
             self.executor.on_order(event)
         elif isinstance(event, BalanceReport):
-            self.account.apply_balance(event)
+            change = self.account.apply_push(event)
+            if isinstance(event, MovedBalance):
+                self.transfers.pushed(self.account.n_pushes, change)
         elif isinstance(event, PositionReport):
             self.account.note(event)
         elif isinstance(event, StreamState):
@@ -273,7 +278,7 @@ class Loop:
         self.last_decision = {key: row[key] for key in ("decision_id", "ts_close", "summary", "n_orders")}
         self.screen.publish("decision", **self.last_decision)
         # the orders are on their way; what only the next start needs can wait for them
-        asyncio.get_running_loop().call_later(REMEMBER_AFTER_S, self._remember_risk, decision)
+        asyncio.get_running_loop().call_later(REMEMBER_AFTER_S, self.remember_risk)
         self.record_equity()
 
     def _act(self, decider: Decider, decision: Decision, decision_id: int, close_px: Any) -> None:
@@ -289,20 +294,20 @@ class Loop:
                     Target(symbol, float(decision.target_qty[index]), decision_id, float(close_px[index]), ts_set)
                 )
 
-    def _remember_risk(self, decision: Decision) -> None:
-        day_open = decision.equity - decision.day_pnl
-        memory: dict[str, Any] = {
-            "peak_equity": decision.peak_equity,
-            "day_open_equity": day_open,
-            "ts": decision.ts_close,
-        }
-        if self.decider is not None:
-            memory |= self.decider.memory()
-        if all(math.isfinite(value) for value in (decision.peak_equity, day_open)):
-            self.store.remember(self.session.risk_key, memory)
-        learned = None if self.decider is None or self.decider.portfolio is None else self.decider.portfolio.learned()
-        if learned is not None:
-            self.store.remember(self.session.sleeves_key, learned)
+    def remember_risk(self) -> None:
+        """Keep what the limits remember over a restart, and what the portfolio's sleeves have learned."""
+        if self.decider is None:
+            return
+        memory, learned = self.decider.memory(), None
+        if self.decider.portfolio is not None:
+            learned = self.decider.portfolio.learned()
+        try:
+            if memory:
+                self.store.remember(self.session.risk_key, memory | {"transfers": self.transfers.memory()})
+            if learned is not None:
+                self.store.remember(self.session.sleeves_key, learned)
+        except StorageError as error:  # told where it is noticed first; the next decision tries again
+            log.error("risk memory not kept", reason=str(error))
 
     # upkeep ------------------------------------------------------------------------------------------------------
 

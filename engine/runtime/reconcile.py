@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from engine.domain import NS_PER_S, BalanceReport, OrderStatus, OrderUpdate, PositionReport
+from engine.domain import NS_PER_S, BalanceReport, Income, OrderStatus, OrderUpdate, PositionReport
 from engine.errors import CommandRefused, VenueError
 from engine.runtime import sentences
 from engine.runtime.account import Position
@@ -52,6 +52,9 @@ class Reconciler:
         self.last: Reconciliation | None = None
         self.residue: tuple[str, ...] = ()  # what the ledger does not explain
         executor.entered = ledger.add_fill
+        self.settled: Callable[[list[Income], bool, int], None] = lambda incomes, explained, n: None
+        self.accepted: Callable[[float, int], None] = lambda unexplained, n: None
+        self._asked_at = 0  # how many words on cash the stream had said when the venue was asked
 
     @property
     def agrees(self) -> bool:
@@ -77,7 +80,7 @@ class Reconciler:
             return outcome
 
     async def _compare(self, first: bool) -> list[str]:
-        executor, ledger = self._executor, self.ledger
+        ledger = self.ledger
         if first and ledger.opening is None and not ledger.restore():
             return await self._open_books()
         if first:
@@ -85,7 +88,7 @@ class Reconciler:
         await self._settle_orders(first)
         if first:
             await self._fetch_fills(self._symbols_to_ask())
-        venue_orders, positions, balance = await executor.venue.snapshot()
+        venue_orders, positions, balance = await self._snapshot()
         mismatches = await self._compare_orders(venue_orders)
         positions, balance = await self._settle_ledger(positions, balance)
         return mismatches + self._adopt(positions, balance)
@@ -94,7 +97,7 @@ class Reconciler:
         """Begin the ledger with what the venue shows."""
         executor = self._executor
         await self._settle_orders(True)
-        venue_orders, positions, balance = await executor.venue.snapshot()
+        venue_orders, positions, balance = await self._snapshot()
         incomes = await executor.venue.incomes_since(None)
         await self.ledger.open(positions, balance, incomes, executor.now(), executor.venue_ns(executor.now()))
         for update in venue_orders:
@@ -103,7 +106,7 @@ class Reconciler:
             # what is held at the opening was not opened by a person at this desk: the strategy manages it
             position = Position(report.qty, report.entry_px, 0.0, report.liq_px, report.leverage)
             executor.account.positions[report.symbol] = position
-        executor.account.apply_balance(balance)
+        self._take_cash(balance, [], True)
         self.ledger.state(positions, balance, self._lot_sizes(), executor.now())  # a screen need not wait for the next
         return []
 
@@ -188,8 +191,19 @@ class Reconciler:
             await asyncio.sleep(LOOK_AGAIN_S)
             if look:  # messages had their time: what is still missing was lost
                 await self._fetch_fills(self._symbols_to_ask())
-            _, positions, balance = await executor.venue.snapshot()
+            _, positions, balance = await self._snapshot()
         return positions, balance
+
+    async def _snapshot(self) -> tuple[list[OrderUpdate], list[PositionReport], BalanceReport]:
+        self._asked_at = self._executor.account.n_pushes
+        return await self._executor.venue.snapshot()
+
+    def _take_cash(self, balance: BalanceReport, transfers: list[Income], explained: bool) -> None:
+        """Take the cash of a snapshot and the transfers in it at once; what the stream has said since is newer."""
+        account = self._executor.account
+        told = account.n_pushes != self._asked_at and math.isfinite(account.cash)
+        account.apply_balance(balance._replace(cash=account.cash) if told else balance)
+        self.settled(transfers, explained, self._asked_at)
 
     def _adopt(self, positions: list[PositionReport], balance: BalanceReport) -> list[str]:
         """Take the venue's word where ours differs, and say so."""
@@ -205,7 +219,8 @@ class Reconciler:
                 account.adopt(report)
         for report in venue.values():
             account.note(report)
-        account.apply_balance(balance)
+        statement = self.ledger.last
+        self._take_cash(balance, self.ledger.transfers, statement is None or statement.cash.ok)
         return mismatches
 
     async def accept(self, reason: str) -> tuple[str, ...]:
@@ -215,12 +230,16 @@ class Reconciler:
         async with self._lock:
             executor = self._executor
             left = self.residue
-            _, positions, balance = await executor.venue.snapshot()
+            _, positions, balance = await self._snapshot()
+            self.ledger.add_incomes(await executor.venue.incomes_since(self.ledger.income_since_ns))
+            statement = self.ledger.state(positions, balance, self._lot_sizes(), executor.now())
+            transfers = self.ledger.transfers
             incomes = await executor.venue.incomes_since(None)
             await self.ledger.open(positions, balance, incomes, executor.now(), executor.venue_ns(executor.now()))
             for report in positions:
                 executor.account.adopt(report)
-            executor.account.apply_balance(balance)
+            self._take_cash(balance, transfers, statement.cash.ok)
+            self.accepted(statement.cash.venue - statement.cash.ours, self._asked_at)
             self.residue = ()
         return left
 

@@ -201,6 +201,15 @@ def not_writable(trouble: str) -> str:
     )
 
 
+def money_moved(amount: float, equity: float) -> str:
+    """Say that money came in or went out, and what that changes."""
+    what = "A deposit" if amount > 0 else "A withdrawal"
+    return (
+        f"{what} of {abs(amount):,.2f} USDT: equity is {equity:,.2f} USDT now. Peak and the day's opening equity moved "
+        "in proportion, so neither the drawdown nor the day's loss changed. Nothing needs to be done."
+    )
+
+
 def drawdown_reached(drawdown: float, ahead: float, limit: float) -> str:
     """Say that the drawdown limit is reached, with what closing the book may still cost."""
     return (

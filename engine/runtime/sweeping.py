@@ -14,6 +14,7 @@ from engine.research.book_risk import closing_margin
 from engine.runtime import sentences
 
 if TYPE_CHECKING:
+    from engine.runtime.decider import Decider
     from engine.runtime.loop import Loop
 
 
@@ -34,12 +35,18 @@ class RiskSweep:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._seen: deque[tuple[float, float]] = deque(maxlen=LOOKS_KEPT)  # (s on a monotonic clock, equity)
+        self._n_moved = 0
+        self._told_day = -1  # end of the UTC day whose limit was told
 
     async def look(self) -> None:
         """Before the drawdown limit halt, before the daily limit flatten; cut a position close to its liquidation."""
         loop = self._loop
         if loop.liquidation.sweep():
             loop.executor.spawn(loop.reconcile())  # brings the new liquidation prices
+        loop.transfers.catch_up()
+        if loop.transfers.n_moved != self._n_moved:  # a withdrawal is no fall
+            self._n_moved = loop.transfers.n_moved
+            self._seen.clear()
         equity = loop.equity_now()
         if loop.decider is None or not math.isfinite(equity) or loop.phase not in ("trading", "reducing"):
             self._seen.clear()
@@ -57,10 +64,23 @@ class RiskSweep:
             await kill.press(KillLevel.HALT, f"drawdown {drawdown:.2%} reached its limit", "risk sweep")
             return
         if held and config.use_gate_daily_loss and day_loss + ahead >= config.max_daily_loss:
-            loop.incident("critical", "risk", sentences.day_loss_reached(day_loss, ahead, config.max_daily_loss))
-            loop.decider.note_day_loss(day_loss + ahead)  # or the next decision, or a ticket, would open it again
+            self._note(loop.decider, day_loss, ahead)
             await kill.cancel_entries()
             await kill.close_positions()
+
+    def _note(self, decider: Decider, day_loss: float, ahead: float) -> None:
+        """Keep the loss at once, and tell it once a day: closing takes several looks.
+
+        The next decision, a ticket or a restart in between would open the day again.
+        """
+        loop, book = self._loop, decider.state.book[0]
+        if day_loss + ahead > float(book["day_worst"]):
+            decider.note_day_loss(day_loss + ahead)
+            loop.remember_risk()
+        if self._told_day != int(book["ts_day_end"]):
+            self._told_day = int(book["ts_day_end"])
+            limit = loop.config.max_daily_loss
+            loop.incident("critical", "risk", sentences.day_loss_reached(day_loss, ahead, limit))
 
     def _ahead(self, equity: float) -> float:
         loop = self._loop

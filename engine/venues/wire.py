@@ -29,8 +29,15 @@ from engine.domain import (
     Tif,
 )
 from engine.errors import DataError
+from engine.ports import MovedBalance
 
 QUOTE_ASSET = "USDT"
+MONEY_MOVED = frozenset({
+    "DEPOSIT", "WITHDRAW", "WITHDRAW_REJECT", "MARGIN_TRANSFER", "ASSET_TRANSFER", "ADMIN_DEPOSIT", "ADMIN_WITHDRAW",
+    "COIN_SWAP_DEPOSIT", "COIN_SWAP_WITHDRAW",
+})  # fmt: skip
+"""Reasons of an ACCOUNT_UPDATE by which cash changes without any trading."""
+
 _STATUS = {
     "NEW": OrderStatus.NEW,
     "PARTIALLY_FILLED": OrderStatus.PARTIALLY_FILLED,
@@ -234,8 +241,9 @@ def parse_income(raw: dict[str, Any]) -> Income:
 def parse_account_event(raw: dict[str, Any], ts_received: int) -> list[BalanceReport | PositionReport]:
     """Return what one ACCOUNT_UPDATE says about money and positions. Margins are not pushed and stay NaN."""
     a = raw["a"]
+    kind = MovedBalance if a.get("m") in MONEY_MOVED else BalanceReport
     reports: list[BalanceReport | PositionReport] = [
-        BalanceReport(float(b["wb"]), math.nan, math.nan, ts_received) for b in a.get("B", []) if b["a"] == QUOTE_ASSET
+        kind(float(b["wb"]), math.nan, math.nan, ts_received) for b in a.get("B", []) if b["a"] == QUOTE_ASSET
     ]
     for p in a.get("P", []):
         reports.append(

@@ -189,7 +189,8 @@ def test_book_memory_is_restored_rearmed_and_handed_on():
     assert (book["peak_equity"], book["day_open_equity"], book["edge_n"]) == (12_000.0, 11_000.0, 0.0)
     learnt = {"day_worst": 0.02, "edge_n": 40.0, "edge_sum": 2.0, "edge_square": 41.0}
     decider.restore_book(memory | learnt | {"strategy": "trend"})
-    assert decider.memory() == learnt | {"strategy": "trend"}
+    day = {"ts": 24 * 60 * MINUTE - 1}  # the last moment of the same UTC day
+    assert decider.memory() == memory | day | learnt | {"strategy": "trend"}
     decider.restore_book(memory | learnt | {"strategy": "mine.py"})
     assert decider.memory()["edge_n"] == 0.0  # another strategy's edge is not this one's
     other = Decider(config(rebalance_band=0.1), INSTRUMENTS)
@@ -197,6 +198,18 @@ def test_book_memory_is_restored_rearmed_and_handed_on():
     decider.rearm(10_000.0)
     assert decider.state.book[0]["peak_equity"] == 10_000.0
     assert other.state.book[0]["peak_equity"] == 12_000.0  # a copy, not a view
+
+
+def test_what_is_noted_of_the_day_stays_when_a_decision_cannot_be_recorded():
+    decider, _, _, _ = decided()
+    assert decider.state.n_bars[0] == N_BARS
+    decider.note_day_loss(0.046)
+    decider.set_book(peak_equity=11_000.0)
+    decider.take_back()
+    book = decider.state.book[0]
+    assert (decider.state.n_bars[0], book["day_worst"], book["peak_equity"]) == (N_BARS - 1, 0.046, 11_000.0)
+    decider.note_day_loss(0.01)
+    assert decider.state.book[0]["day_worst"] == 0.046
 
 
 def test_record_holds_everything_needed_to_explain_and_repeat():

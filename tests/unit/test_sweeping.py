@@ -41,12 +41,14 @@ def account(equity, *, gross=2.0, peak=10_000.0, day_open=10_000.0, **settings):
         liquidation=SimpleNamespace(sweep=lambda: False, is_close=lambda symbol: False),
         account=SimpleNamespace(open_positions=lambda: positions), market=SimpleNamespace(mark_px=lambda s: 100.0),
         executor=SimpleNamespace(instruments={"BTCUSDT": SimpleNamespace(taker_fee=0.0004)}),
+        transfers=SimpleNamespace(n_moved=0, catch_up=lambda: None), kept=[],
     )  # fmt: skip
 
     def note_day_loss(loss):
         book["day_worst"] = max(book["day_worst"][0], loss)
 
     loop.decider.note_day_loss = note_day_loss
+    loop.remember_risk = lambda: loop.kept.append(float(book["day_worst"][0]))
     loop.equity_now = lambda: loop.equity
     loop.incident = lambda *told: loop.told.append(told[2])
     return loop
@@ -91,6 +93,28 @@ async def test_once_the_book_was_closed_nothing_grows_for_the_day_though_the_lim
     assert await look(fast, 9_800.0, 9_720.0, monkeypatch=monkeypatch) == ["cancel", "close"]
     assert 1.0 - fast.equity / 10_000.0 < 0.7 * 0.05  # the loss alone would not have stopped it
     assert "nothing may grow until the next UTC day" in why_not_grow(fast, "BTCUSDT")
+
+
+async def test_the_loss_of_the_day_is_kept_at_once_and_told_once_while_closing_takes_several_looks(monkeypatch):
+    loop = account(9_500.0)
+    assert await look(loop, 9_500.0, 9_480.0, 9_490.0, monkeypatch=monkeypatch) == ["cancel", "close"] * 3
+    assert loop.kept == pytest.approx([0.0528, 0.0548 + 20 / 9_500 * 2.5], abs=2e-5)  # what is not worse is not written
+    assert len(loop.told) == 1
+    loop.decider.state.book["ts_day_end"] += 1  # another day is another incident
+    assert await look(loop, 9_480.0, monkeypatch=monkeypatch)
+    assert len(loop.told) == 2
+
+
+async def test_a_withdrawal_is_no_fall(monkeypatch):
+    loop = account(10_000.0, gross=0.3)
+    sweep, now = RiskSweep(loop), [0.0]
+    monkeypatch.setattr(sweeping.time, "monotonic", lambda: now[0])
+    await sweep.look()
+    # nine tenths are withdrawn, and the memory moved with them: 90 % a second would close any book
+    loop.equity, now[0], loop.transfers.n_moved = 1_000.0, 1.0, 1
+    loop.decider.state.book["peak_equity"] = loop.decider.state.book["day_open_equity"] = 1_000.0
+    await sweep.look()
+    assert loop.kill.done == []
 
 
 def test_margin_grows_with_the_book_and_with_the_fall():

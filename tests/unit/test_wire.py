@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.domain import ApprovedOrder, OrderUpdate
 from engine.errors import DataError
+from engine.ports import MovedBalance
 from engine.venues import wire
 
 RX = 42
@@ -130,6 +131,13 @@ def test_account_event_reports_money_and_positions():
     assert (position.symbol, position.qty, position.entry_px) == ("BTCUSDT", -0.1, 50_000.4)
     assert math.isnan(position.leverage)
     assert wire.parse_account_event({"a": {"m": "ORDER"}}, RX) == []
+    assert not isinstance(money, MovedBalance)
+
+
+@pytest.mark.parametrize(("reason", "moved"), [("DEPOSIT", True), ("WITHDRAW", True), ("FUNDING_FEE", False)])
+def test_account_event_tells_money_that_was_moved_from_money_that_was_made(reason, moved):
+    (money,) = wire.parse_account_event({"a": {"m": reason, "B": [{"a": "USDT", "wb": "10"}]}}, RX)
+    assert (isinstance(money, MovedBalance), money.cash) == (moved, 10.0)
 
 
 def test_account_without_the_quote_asset_is_refused():
