@@ -7,7 +7,6 @@ folder: a signature shows that this installation issued the statement and that n
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -126,9 +125,13 @@ def _private_key(home: Path, *, make: bool) -> Any:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(Ed25519PrivateKey.generate().private_bytes_raw())
-        with contextlib.suppress(FileExistsError):  # another process was first: its key is the one
-            os.link(part, path)
-        part.unlink()
+        try:
+            os.link(part, path)  # unlike a rename, never over the key of a process that was first
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(part, path)
+        part.unlink(missing_ok=True)
     return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
 
 

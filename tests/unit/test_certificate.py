@@ -31,6 +31,21 @@ def test_a_certificate_is_read_back_and_shown_in_short(tmp_path):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+def test_of_two_processes_that_make_the_key_at_once_the_first_one_s_counts(tmp_path, monkeypatch):
+    first = certificate.issue(tmp_path, version(tmp_path) | OUTCOME)
+    key = tmp_path / certificate.FOLDER / certificate.KEY_FILE
+    kept, link = key.read_bytes(), os.link
+    key.unlink()
+
+    def late(part, path):
+        path.write_bytes(kept)
+        link(part, path)
+
+    monkeypatch.setattr(os, "link", late)
+    assert certificate.issue(tmp_path, version(tmp_path) | OUTCOME)["public_key"] == first["public_key"]
+    assert sorted(path.suffix for path in key.parent.iterdir()) == [".json", ".key"]
+
+
 def test_without_one_the_status_is_none(tmp_path):
     assert certificate.block(tmp_path, version(tmp_path))["status"] == "none"
 
