@@ -14,6 +14,10 @@ ALGORITHMS = {
     "adaptive": "Adaptive", "twap": "TWAP", "vwap": "VWAP", "pov": "Share of volume", "almgren-chriss":
     "Almgren–Chriss", "iceberg": "Iceberg", "direct": "At once",
 }  # fmt: skip
+BACKTESTS = (
+    "Backtests assume a wider spread: 0.01 of the last hour's volatility on top of the half spread, which this model "
+    "does not have."
+)
 COEFFICIENTS = {
     "half_spread": ("Half spread, bp", 1e4), "impact": ("Impact factor (σ·√share)", 1.0),
     "permanent": ("Impact that stays (σ·share)", 1.0),
@@ -131,11 +135,12 @@ def model_sentence(costs: dict[str, Any]) -> str:
     """Return which model is in force and what it rests on."""
     version = costs["version"]
     if version is None:
-        return "No model has been fitted yet: backtests and previews use what is assumed."
+        return f"No model has been fitted to this market yet: previews use what is assumed. {BACKTESTS}"
+    where = "real money" if version["market"] == "live" else f"the practice exchange's {version['market']} market"
     return (
         f"Model {version['version']} of {moment(version['ts'])} UTC, from {plural(version['n_fills'], 'order')} of "
-        f"ours and {plural(version['n_parents'], 'parent order')}. Few fills move it little: each number is drawn "
-        "towards what was assumed. A backtest uses it on request."
+        f"ours and {plural(version['n_parents'], 'parent order')}, of {where} alone. Few fills move it little: each "
+        f"number is drawn towards what was assumed. {BACKTESTS} They use the fit on request."
     )
 
 

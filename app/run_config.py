@@ -109,7 +109,7 @@ COSTS = (
 FITTED = frozenset({"fee", "maker_fee", "maker_share", "slippage", "spread_vol", "impact"})
 """Costs that our own fills tell: with those chosen, the form neither shows nor sends them."""
 
-PAPER_FILLS = " These are fills of the practice exchange: real ones may be dearer."
+PAPER_FILLS = " These are fills of the practice exchange on its {} market: real ones may be dearer."
 COST_SOURCES = {"assumed": "As stated", "own": "From own fills"}
 _TREND = (
     Parameter("trend_horizons_hours", "Horizons, h", (72.0, 216.0, 648.0), meaning="Hours, commas between"),
@@ -153,7 +153,7 @@ def own_costs_sentence(own: dict[str, Any]) -> str:
         f"{moment(own['ts'])[:16]} UTC): half spread {number(own['half_spread'] * 1e4, 2, 'bp')}, impact "
         f"{number(own['impact'], 2)} ×, taker {number(own['taker_fee'] * 1e4, 2, 'bp')}, maker "
         f"{number(own['maker_fee'] * 1e4, 2, 'bp')}, {percent(own['maker_share'], 0)} filled as maker."
-        f"{PAPER_FILLS if own['mode'] == 'paper' else ''}"
+        f"{PAPER_FILLS.format(own['market']) if own['mode'] == 'paper' else ''}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Costs from our own fills: the newest model that the engine fitted and left in the data folder."""
+"""Costs from our own fills: the newest model of each market that the engine fitted and left in the data folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from engine.domain import F8
 from engine.errors import ConfigError
 from engine.execution.impact import CostModel, backtest_params, from_json, turnover_costs
 
-FILE_NAME = "cost_model.json"  # the record itself is the running engine's alone
+LIVE = "live"
+PREFERRED = (LIVE, "mirror", "replay", "simulated")
+"""Where fills may come from, the best evidence first: real money, then the markets of the practice exchange."""
+
 SAME = {"taker_fee": "fee"}  # another name by which a person may state it
 FEWEST_ORDERS = 20
 """Orders of ours that filled, below which the fit is little more than what was assumed anyway."""
@@ -28,11 +31,13 @@ class OwnCosts(NamedTuple):
     version: str
     ts: int  # ns, of the fit
     mode: str  # paper or live: fills at the practice exchange are kinder than real ones may be
+    market: str  # one of ``PREFERRED``: fills of one market are never mixed with those of another
 
     @property
     def origin(self) -> str:
         """What a result says of its costs."""
-        return f"{OWN} {self.version}, {self.model.n_children} orders, {self.mode}"
+        where = self.mode if self.market == LIVE else f"{self.mode} on the {self.market} market"
+        return f"{OWN} {self.version}, {self.model.n_children} orders, {where}"
 
     def completed(self, params: dict[str, Any], grid: Iterable[str] = ()) -> dict[str, Any]:
         """Return parameters of a backtest with what our fills say where nobody stated anything.
@@ -73,30 +78,43 @@ def _hour(close_px: F8, volume: F8) -> tuple[float, float]:
     return (float(np.median(traded)), float(moves.std())) if len(traded) and len(moves) else (0.0, 0.0)
 
 
+def file_name(market: str) -> str:
+    """Return the name of a market's fit in the data folder; the record itself is the running engine's alone."""
+    return f"cost_model_{market}.json"
+
+
 def own_costs(home: Path) -> OwnCosts:
-    """Return the newest fit of a data folder.
+    """Return the newest fit of a data folder, of the first of ``PREFERRED`` that has enough orders.
 
     Raises
     ------
     ConfigError
-        No model has been fitted there, it rests on too few orders, or its file cannot be read.
+        No model has been fitted there, each rests on too few orders, or a file cannot be read.
     """
-    place = home / FILE_NAME
-    try:
-        kept = json.loads(place.read_text())
-        said = {name: str(kept.get(name) or other) for name, other in (("version", "unnamed"), ("mode", "paper"))}
-        found = OwnCosts(from_json(kept["model"]), said["version"], int(kept.get("ts") or 0), said["mode"])
-    except FileNotFoundError:
+    most = None
+    for market in PREFERRED:
+        found = _read(home / file_name(market), market)
+        if found is not None and found.model.n_children >= FEWEST_ORDERS:
+            return found
+        if found is not None and (most is None or found.model.n_children > most):
+            most = found.model.n_children
+    if most is None:
         raise ConfigError(
             f"there are no costs of our own in {home}: trade on paper first, then python -m engine parents costs --fit"
-        ) from None
+        )
+    raise ConfigError(f"costs of our own need {FEWEST_ORDERS} orders that filled, and there are {most}")
+
+
+def _read(place: Path, market: str) -> OwnCosts | None:
+    try:
+        kept = json.loads(place.read_text())
+        mode = LIVE if market == LIVE else "paper"
+        model = from_json(kept["model"])
+        return OwnCosts(model, str(kept.get("version") or "unnamed"), int(kept.get("ts") or 0), mode, market)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{place} cannot be read as a cost model ({error}): fit it again") from error
-    if found.model.n_children < FEWEST_ORDERS:
-        raise ConfigError(
-            f"costs of our own need {FEWEST_ORDERS} orders that filled, and there are {found.model.n_children}"
-        )
-    return found
 
 
 def chosen_costs(
@@ -123,8 +141,8 @@ def chosen_costs(
 def offered(home: Path) -> dict[str, Any]:
     """Return what a form says of our own costs: ``why`` they cannot be chosen (None: they can), and their values.
 
-    ``n_orders, needed, version, ts`` ns, ``mode`` (paper, live), and ``half_spread, impact, taker_fee, maker_fee,
-    maker_share``, fractions.
+    ``n_orders, needed, version, ts`` ns, ``mode`` (paper, live), ``market``, and ``half_spread, impact, taker_fee,
+    maker_fee, maker_share``, fractions.
     """
     try:
         found = own_costs(home)
@@ -133,7 +151,7 @@ def offered(home: Path) -> dict[str, Any]:
     model = found.model
     return {
         "why": None, "needed": FEWEST_ORDERS, "n_orders": model.n_children, "version": found.version, "ts": found.ts,
-        "mode": found.mode,
+        "mode": found.mode, "market": found.market,
         "half_spread": model.half_spread.value, "impact": model.impact.value, "taker_fee": model.taker_fee,
         "maker_fee": model.maker_fee, "maker_share": model.maker_share,
     }  # fmt: skip

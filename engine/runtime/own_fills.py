@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.domain import NS_PER_S
+from engine.domain import NS_PER_S, Mode
 from engine.execution.ids import CHILD, base36, order_prefix
 from engine.execution.impact import CostModel, Paid, assumed_model, fitted, from_json
 from engine.execution.orders import none_if_nan
 from engine.execution.parents import Parent, tally
 from engine.execution.quality import PARTS, Execution, Wanted, benchmarks, cost_bps, shortfall
-from engine.research.own_costs import FILE_NAME
+from engine.research.own_costs import LIVE, file_name
 from engine.runtime.executor import Executor
+from engine.runtime.session import Session, market_key
 from storage.database import Database
 
 HOUR_NS, MINUTE_NS = 3600 * NS_PER_S, 60 * NS_PER_S
@@ -102,18 +103,40 @@ class Hours:
         return float(volume), math.sqrt(max(float(self._squares[last] - self._squares[first]), 0.0) * scale)
 
 
-def paid_children(store: Database) -> list[tuple[dict[str, Any], Paid]]:
-    """Return every finished order of ours that filled, newest last: its row, and it as the fit sees it."""
+class Origin(NamedTuple):
+    """Whose fills are evidence of one another: those of one market, and with real money those of one account."""
+
+    market: str  # of ``engine.research.own_costs.PREFERRED``
+    accounts: tuple[str, ...]
+
+
+def origin_of(store: Database, session: Session) -> Origin:
+    """Return what this session's cost model is fitted to.
+
+    Every start of the practice exchange makes a new account; those that traded the same kind of market count together.
+    """
+    if session.mode == Mode.LIVE:
+        return Origin(LIVE, (session.account_key,))
+    prefix, kind = market_key(""), session.market_source
+    rows = store.rows("SELECT key, value FROM settings WHERE starts_with(key, ?)", [prefix])
+    same = {row["key"].removeprefix(prefix) for row in rows if json.loads(row["value"]) == kind}
+    return Origin(kind, tuple(sorted({*same, session.account_key})))
+
+
+def paid_children(store: Database, accounts: Sequence[str]) -> list[tuple[dict[str, Any], Paid]]:
+    """Return every finished order of some accounts that filled, newest last: its row, and it as the fit sees it."""
     rows = store.rows(
         "WITH made AS (SELECT o.client_id, o.symbol, o.side, o.tif, max(f.ts_filled) AS ts, sum(abs(f.qty)) AS qty, "
         "sum(abs(f.qty) * f.px) AS worth, sum(CASE WHEN f.is_maker THEN abs(f.qty) * f.px ELSE 0 END) AS made, "
         "sum(CASE WHEN f.is_maker THEN f.fee ELSE 0 END) AS maker_fee, "
         "sum(CASE WHEN f.is_maker THEN 0 ELSE f.fee END) AS taker_fee, max(f.arrival_px) AS mid "
         "FROM fills f JOIN orders o USING (account, client_id) WHERE o.purpose IN ('target', 'manual', 'flatten') "
+        "AND list_contains(?, f.account) "
         f"GROUP BY ALL ORDER BY ts DESC LIMIT {NEWEST}) "
         f"SELECT m.*, CASE WHEN b.ts_exchange <= m.ts + {2 * MINUTE_NS} THEN (b.bid_px + b.ask_px) / 2 END AS later "
         f"FROM (SELECT *, ts + {MINUTE_NS} AS after FROM made) m ASOF LEFT JOIN book_tops b "
-        "ON m.symbol = b.symbol AND m.after <= b.ts_exchange ORDER BY m.ts"
+        "ON m.symbol = b.symbol AND m.after <= b.ts_exchange ORDER BY m.ts",
+        [list(accounts)],
     )
     hours: dict[str, Hours] = {}
     found = []
@@ -130,42 +153,46 @@ def paid_children(store: Database) -> list[tuple[dict[str, Any], Paid]]:
     return found
 
 
-def fit_costs(store: Database, account: str, fees: tuple[float, float], now: int) -> dict[str, Any]:
-    """Fit the cost model to our fills, keep it as a new version, and return it with its children for a chart.
+def fit_costs(store: Database, session: Session, fees: tuple[float, float], now: int) -> dict[str, Any]:
+    """Fit the cost model to our fills on this market, keep it as a new version, and return it.
 
     Parameters
     ----------
+    session : Session
+        Whose model it is; the file of another market, and that of real money, stay as they are.
     fees : (taker, maker), fractions of notional
         The venue's rates: used where nothing was paid yet.
     """
     store.flush()
-    pairs = paid_children(store)
+    origin = origin_of(store, session)
+    pairs = paid_children(store, origin.accounts)
     model = fitted([paid for _, paid in pairs], *fees)
     body = json.dumps(model.as_json(), sort_keys=True, allow_nan=False)
     version = "c" + hashlib.sha256(f"{now}{body}".encode()).hexdigest()[:8]
-    n_parents = store.rows("SELECT count(*) AS n FROM parents WHERE quality IS NOT NULL")[0]["n"]
-    row = {"version": version, "ts": now, "account": account, "n_fills": model.n_children, "n_parents": n_parents}
+    n_parents = store.rows(
+        "SELECT count(*) AS n FROM parents WHERE quality IS NOT NULL AND list_contains(?, account)",
+        [list(origin.accounts)],
+    )[0]["n"]
+    row = {
+        "version": version, "ts": now, "account": session.account_key, "n_fills": model.n_children,
+        "n_parents": n_parents,
+    }  # fmt: skip
     store.append_durable("cost_models", [row | {"model": body}]).result(30)
-    kept = row | {"model": model.as_json(), "mode": store.path.stem}
-    place = store.path.parent / FILE_NAME
+    kept = row | {"model": model.as_json(), "mode": str(session.mode), "market": origin.market}
+    place = store.path.parent / file_name(origin.market)
     scratch = place.with_suffix(".tmp")
     scratch.write_text(json.dumps(kept, indent=1, allow_nan=False))
     scratch.replace(place)
     return kept
 
 
-def newest_costs(store: Database, fees: tuple[float, float]) -> tuple[dict[str, Any] | None, CostModel]:
-    """Return the newest fitted model's row and the model, or None and what is assumed."""
-    rows = store.rows("SELECT * FROM cost_models ORDER BY ts DESC LIMIT 1")
+def newest_costs(
+    store: Database, accounts: Sequence[str], fees: tuple[float, float]
+) -> tuple[dict[str, Any] | None, CostModel]:
+    """Return the row and the model of the newest fit by some accounts, or None and what is assumed."""
+    rows = store.rows(
+        "SELECT * FROM cost_models WHERE list_contains(?, account) ORDER BY ts DESC LIMIT 1", [list(accounts)]
+    )
     if not rows:
         return None, assumed_model(*fees)
     return rows[0], from_json(json.loads(rows[0]["model"]))
-
-
-def kept_costs(home: Path) -> dict[str, Any] | None:
-    """Return the newest model of a data folder as it was written, or None; no record is opened."""
-    try:
-        kept: dict[str, Any] = json.loads((home / FILE_NAME).read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
-    return kept

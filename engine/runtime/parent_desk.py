@@ -22,7 +22,7 @@ from engine.execution.quality import PARTS
 from engine.execution.schedule import due_qty
 from engine.execution.ticket import Size, TicketContext, TicketRequest, judge
 from engine.research.own_costs import offered
-from engine.runtime.own_fills import fit_costs, keep_quality, newest_costs, paid_children, quality_of
+from engine.runtime.own_fills import fit_costs, keep_quality, newest_costs, origin_of, paid_children, quality_of
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -144,7 +144,8 @@ class ParentDesk:
         )  # fmt: skip
 
     def _model(self) -> impact.CostModel:
-        return newest_costs(self._engine.store, self._fees())[1]
+        store = self._engine.store
+        return newest_costs(store, origin_of(store, self._loop.session).accounts, self._fees())[1]
 
     def _fees(self) -> tuple[float, float]:
         instrument = next(iter(self._engine.instruments.values()))
@@ -161,10 +162,11 @@ class ParentDesk:
 
     def _cost_answer(self) -> dict[str, Any]:
         store, fees = self._engine.store, self._fees()
-        row, model = newest_costs(store, fees)
+        origin = origin_of(store, self._loop.session)
+        row, model = newest_costs(store, origin.accounts, fees)
         assumed = impact.assumed_model(*fees)
         points = []
-        for child, paid in paid_children(store)[-CHART_CHILDREN:]:
+        for child, paid in paid_children(store, origin.accounts)[-CHART_CHILDREN:]:
             if not (math.isfinite(paid.participation) and math.isfinite(paid.cost)):
                 continue
             share = paid.maker_notional / paid.notional
@@ -177,6 +179,8 @@ class ParentDesk:
                 "participation": paid.participation,
             })  # fmt: skip
         kept = None if row is None else {name: row[name] for name in ("version", "ts", "n_fills", "n_parents")}
+        if kept is not None:
+            kept["market"] = origin.market
         return {"version": kept, "model": model.as_json(), "assumed": assumed.as_json(), "children": points}
 
     # commands ----------------------------------------------------------------------------------------------------
@@ -259,10 +263,9 @@ class ParentDesk:
         return self._row(parent, self._loop.clock.now())
 
     async def _fit(self, body: dict[str, Any]) -> dict[str, Any]:
-        executor = self._loop.executor
         self._costs_known = None
         return await asyncio.to_thread(
-            fit_costs, self._engine.store, executor.account_key, self._fees(), self._loop.clock.now()
+            fit_costs, self._engine.store, self._loop.session, self._fees(), self._loop.clock.now()
         )
 
     async def _measure(self, parent: Parent) -> None:

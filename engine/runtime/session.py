@@ -42,6 +42,11 @@ class Session:
         return f"sleeves:{self.account_key if made_up else self.market_source}"
 
 
+def market_key(account_key: str) -> str:
+    """Return the key of the market that an account trades, in table ``settings``."""
+    return f"market:{account_key}"
+
+
 def open_session(
     store: Database, mode: Mode, market_source: str, speed: float, account: str, started_ns: int
 ) -> Session:
@@ -59,6 +64,7 @@ def open_session(
     # Counting from the milliseconds of the start as well keeps ids unique when the record is restored from a copy.
     sequence = max(_last_sequence(store, tag), (started_ns - SEQUENCE_EPOCH_NS) // NS_PER_MS)
     key = hashlib.sha256(f"{mode}:{account}".encode()).hexdigest()[:16]
+    store.remember(market_key(key), market_source)
     return Session(secrets.token_hex(6), mode, market_source, speed, key, tag, sequence, started_ns)
 
 

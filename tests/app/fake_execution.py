@@ -97,7 +97,7 @@ class FakeExecution:
              "assumed_bps": 3.0 + i, "fitted_bps": 2.5 + i, "participation": 0.001 * i}
             for i in range(8)
         ]  # fmt: skip
-        version = {"version": "c1234", "ts": time.time_ns(), "n_fills": 8, "n_parents": 1}
+        version = {"version": "c1234", "ts": time.time_ns(), "n_fills": 8, "n_parents": 1, "market": "simulated"}
         return {"version": version, "model": model.as_json(), "assumed": assumed.as_json(), "children": children}
 
     def act_costs_own(self, body):

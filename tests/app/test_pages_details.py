@@ -16,7 +16,7 @@ from app import decision_models
 from app.formats import GROUP
 from engine.domain import NS_PER_DAY
 from engine.execution.impact import Paid, fitted
-from engine.research.own_costs import FILE_NAME
+from engine.research.own_costs import file_name
 from engine.settings import SystemConfig
 
 N_SETTINGS = len(SystemConfig.model_fields)
@@ -291,10 +291,11 @@ def test_backtest_takes_its_costs_from_our_own_fills_once_there_are_enough(engin
     assert script.segmented_control(key="backtest.costs").disabled
     rows = [Paid(1e-4 + 1e-6 * i, 0.0, 0.001, 0.005, 1000.0, 500.0, 0.2, 0.0, False) for i in range(30)]
     kept = {"version": "c42", "ts": NS_PER_DAY, "model": fitted(rows, 0.0004, 0.0).as_json()}
-    (engine.home / FILE_NAME).write_text(json.dumps(kept))
+    (engine.home / file_name("simulated")).write_text(json.dumps(kept))
     script = page("backtest").run()
     script.segmented_control(key="backtest.costs").set_value("own").run()
     assert "30 orders of our own that filled (c42" in texts(script)
+    assert "practice exchange on its simulated market" in texts(script)
     button(script, "Run backtest").click()
     script.run()
     assert not script.exception

@@ -13,7 +13,7 @@ from engine.errors import CommandRefused
 from engine.execution.parents import Algorithm
 from engine.execution.preview import DIRECT
 from engine.execution.ticket import TicketContext
-from engine.runtime.own_fills import kept_costs
+from engine.research.own_costs import file_name
 from engine.runtime.parent_desk import ParentDesk
 
 WANTED = {"symbol": BTC, "side": "buy", "size": {"unit": "base", "value": 0.1}, "algorithm": "twap"}
@@ -56,7 +56,7 @@ async def test_preview_prices_every_way_and_start_works_one(tmp_path):
         row = await desk.orders["parents.start"](WANTED | {"minutes": 0.01, "passive": False, "actor": "test"})
         assert (row["qty"], row["status"], row["due_qty"] <= 0.1) == (0.1, "WORKING", True)
         await eventually(lambda: not rig.worker.parents.active(), what="its end")
-        await eventually(lambda: kept_costs(rig.store.path.parent), what="the fitted model")
+        await eventually(lambda: (tmp_path / file_name("simulated")).exists(), what="the fitted model")
         (ended,) = (await desk.questions["parents"]({}))["ended"]
         quality = ended["quality"]
         assert quality["parts"]["spread"] == pytest.approx(0.1 * 0.1)  # 0.1 BTC, a tick from the mid
@@ -65,6 +65,7 @@ async def test_preview_prices_every_way_and_start_works_one(tmp_path):
         assert quality["against"]["arrival_bps"] == pytest.approx(0.1 / MID * 1e4)
         costs = await desk.questions["execution.costs"]({})
         assert costs["version"]["n_fills"] == len(costs["children"]) == costs["model"]["impact"]["n"] >= 1
+        assert costs["version"]["market"] == "simulated"
         assert costs["assumed"]["half_spread"]["value"] == 1e-4
         assert costs["children"][0]["paid_bps"] == pytest.approx(0.1 / MID * 1e4)
         assert json.loads(json.dumps(costs, allow_nan=False)) == costs

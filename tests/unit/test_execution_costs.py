@@ -9,15 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.domain import NS_PER_S
+from engine.domain import NS_PER_S, Mode
 from engine.errors import ConfigError
 from engine.execution import impact
 from engine.execution.impact import ASSUMED, Paid, Prior, expected_cost, fitted, robust_posterior
 from engine.execution.parents import Algorithm
 from engine.execution.preview import expected_fee
 from engine.execution.quality import Execution, Wanted, benchmarks, cost_bps, shortfall
-from engine.research.own_costs import FILE_NAME, chosen_costs, offered, own_costs
+from engine.research.own_costs import chosen_costs, file_name, offered, own_costs
 from engine.research.run_params import RunParams
+from engine.runtime.own_fills import fit_costs, newest_costs, origin_of, paid_children
+from engine.runtime.session import open_session
+from storage.database import Database
 
 NAN = math.nan
 
@@ -121,14 +124,14 @@ def test_backtest_takes_our_own_costs_where_nothing_was_stated(tmp_path):
         chosen_costs(tmp_path, "own", {})
     assert chosen_costs(tmp_path, "assumed", {"fee": 0.1}) == ({"fee": 0.1}, "assumed")
     few = fitted(children(19, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
-    (tmp_path / FILE_NAME).write_text(json.dumps({"model": few.as_json()}))
+    (tmp_path / file_name("mirror")).write_text(json.dumps({"model": few.as_json()}))
     with pytest.raises(ConfigError, match="need 20 orders that filled, and there are 19"):
         own_costs(tmp_path)
     assert "there are 19" in offered(tmp_path)["why"]
     model = fitted(children(20, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
-    (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json(), "version": "c1", "ts": 1}))
+    (tmp_path / file_name("mirror")).write_text(json.dumps({"model": model.as_json(), "version": "c1", "ts": 1}))
     params, origin = chosen_costs(tmp_path, "own", {"fee": "0.001"}, grid=("maker_fee", "impact"))
-    assert origin == "own c1, 20 orders, paper"
+    assert origin == "own c1, 20 orders, paper on the mirror market"
     assert {"maker_fee", "impact"}.isdisjoint(params), "a sweep's own axes are stated"
     assert chosen_costs(tmp_path, origin, params) == (params, origin), "a resumed run keeps the fit it began with"
     assert (offered(tmp_path)["why"], offered(tmp_path)["n_orders"]) == (None, 20)
@@ -136,14 +139,14 @@ def test_backtest_takes_our_own_costs_where_nothing_was_stated(tmp_path):
     assert (params["fee"], params["impact"], "taker_fee" in params) == ("0.001", "2", False)
     assert params["slippage"] == model.half_spread.value
     assert RunParams.model_validate(params).slippage == model.half_spread.value
-    (tmp_path / FILE_NAME).write_text("{}")
+    (tmp_path / file_name("mirror")).write_text("{}")
     with pytest.raises(ConfigError, match="cannot be read as a cost model"):
         own_costs(tmp_path)
 
 
 def test_turning_an_account_over_costs_what_the_model_says_of_each_symbols_part(tmp_path):
     model = fitted(children(20, 5e-5, 1.0, np.random.default_rng(4)), 0.0004, 0.0)
-    (tmp_path / FILE_NAME).write_text(json.dumps({"model": model.as_json()}))
+    (tmp_path / file_name("mirror")).write_text(json.dumps({"model": model.as_json()}))
     own = own_costs(tmp_path)
     close_px = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.01, (50, 3)), axis=0))
     volume = np.array([10.0, 40.0, 0.0]) * np.ones((50, 1))  # the third is unknown
@@ -183,3 +186,52 @@ def test_expected_cost_by_hand():
     assert found.total == pytest.approx(0.00525)
     costs = impact.turnover_costs(model, np.array([-2500.0]), np.array([10_000.0]), np.array([0.01]))
     assert costs == pytest.approx([2500 * (1e-4 + 0.0004 + 0.005)])
+
+
+def traded(store, session, n, fee):
+    """Put n filled orders of a session on the record."""
+    key, tag = session.account_key, session.started_ns
+    store.append("orders", [
+        {"account": key, "client_id": f"{tag}-{k}", "symbol": "BTCUSDT", "side": 1, "tif": "IOC", "purpose": "manual"}
+        for k in range(n)
+    ])  # fmt: skip
+    store.append("fills", [
+        {"account": key, "symbol": "BTCUSDT", "trade_id": f"{tag}-{k}", "client_id": f"{tag}-{k}", "qty": 1.0,
+         "px": 100.0, "fee": fee * 100.0, "is_maker": False, "arrival_px": 99.99, "ts_filled": tag + k,
+         "ts_received": tag + k} for k in range(n)
+    ])  # fmt: skip
+    store.flush()
+
+
+def test_fills_of_one_market_are_not_evidence_of_another(tmp_path):
+    store = Database(tmp_path / "paper.duckdb")
+    made = {}
+    for ts, (market, fee) in enumerate((("simulated", 0.01), ("mirror", 0.0004), ("mirror", 0.0006)), start=1):
+        made[ts] = open_session(store, Mode.PAPER, market, 1.0, f"0xabc at {ts}", ts * 1000)
+        traded(store, made[ts], 20, fee)
+    assert len(paid_children(store, origin_of(store, made[1]).accounts)) == 20
+    fitted_to = fit_costs(store, made[3], (0.0004, 0.0), 9)
+    assert (fitted_to["n_fills"], fitted_to["market"]) == (40, "mirror")  # every start is an account of its own
+    assert fitted_to["model"]["taker_fee"] == pytest.approx(0.0005)
+    assert fit_costs(store, made[1], (0.0004, 0.0), 10)["model"]["taker_fee"] == pytest.approx(0.01)
+    newest, model = newest_costs(store, origin_of(store, made[3]).accounts, (0.0004, 0.0))
+    assert (newest["version"], model.n_children) == (fitted_to["version"], 40)
+    assert own_costs(tmp_path).market == "mirror"  # better evidence than the simulated one, although that is newer
+    store.close()
+
+
+def test_what_real_money_paid_is_kept_beside_later_practice_and_preferred(tmp_path):
+    live, paper = Database(tmp_path / "live.duckdb"), Database(tmp_path / "paper.duckdb")
+    first = open_session(live, Mode.LIVE, "aster", 1.0, "0xabc", 1000)
+    other = open_session(live, Mode.LIVE, "aster", 1.0, "0xdef", 2000)
+    traded(live, first, 25, 0.0004)
+    traded(live, other, 3, 0.01)
+    assert fit_costs(live, first, (0.0004, 0.0), 9)["n_fills"] == 25  # another account may pay other fees
+    practice = open_session(paper, Mode.PAPER, "mirror", 1.0, "0xabc at 3", 3000)
+    traded(paper, practice, 30, 0.0)
+    fit_costs(paper, practice, (0.0004, 0.0), 10)
+    assert own_costs(tmp_path).origin.endswith("25 orders, live")
+    fit_costs(live, other, (0.0004, 0.0), 11)  # three orders are too few to be offered
+    assert own_costs(tmp_path).origin.endswith("30 orders, paper on the mirror market")
+    live.close()
+    paper.close()
