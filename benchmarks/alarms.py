@@ -34,6 +34,7 @@ DAY_BARS = 24
 WARM_BARS = 900
 VALID_BARS = 60 * DAY_BARS
 EVERY_DAYS, PAUSE_DAYS = 7, 3  # the settings' defaults
+BY_CALENDAR = ("schedule", "expiry")
 REACH_DAYS = 3
 BREAKS = {
     "2018-11-14": "the fork of Bitcoin Cash", "2020-03-12": "the pandemic", "2021-05-19": "mining is banned in China",
@@ -98,15 +99,18 @@ def played(data: Learnable, first: int) -> tuple[list[tuple[int, str]], list[tup
             continue
         answer = watcher.lookout.answer()
         change = answer["changes"][-1] if answer["changes"] else None
+        life = EXPIRES_AFTER_DAYS * NS_PER_DAY
+        ends = int(ts_close[watcher.began]) + life
         why = why_train(Facts(
-            now, tried, ts_last, True, answer["drift"], None if change is None else (change[0] * NS_PER_MS, change[1]),
-            recent(watcher, row), EVERY_DAYS, PAUSE_DAYS,
+            now, tried, ts_last, ends, tried + life, answer["drift"],
+            None if change is None else (change[0] * NS_PER_MS, change[1]), recent(watcher, row), EVERY_DAYS,
+            PAUSE_DAYS,
         ))  # fmt: skip
         if why is not None:
             trainings.append((now, why))
             tried = ts_last = now
-            if row - watcher.began >= EXPIRES_AFTER_DAYS * DAY_BARS:
-                watcher = watcher_at(data, row + 1)
+        if now >= ends:
+            watcher = watcher_at(data, row + 1)
     return changes, trainings
 
 
@@ -128,7 +132,7 @@ def told(changes: list[tuple[int, str]], trainings: list[tuple[int, str]], span:
         return [row for row in rows if span[0] <= row[0] < span[1]]
 
     noticed = within(changes)
-    extra = [(ts, kind_of(why)) for ts, why in within(trainings) if not why.startswith("schedule")]
+    extra = [(ts, kind_of(why)) for ts, why in within(trainings) if not why.startswith(BY_CALENDAR)]
     sizes = [ts for ts, what in noticed if what.startswith("the size")]
     return {
         "years": round(years, 2),

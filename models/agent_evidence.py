@@ -10,14 +10,12 @@ from engine.domain import F8
 from models.agent_training import CONFIGS
 from models.agents import BURN_IN, AgentEnsemble, Rollout, daily_earned
 from models.earned import TradingEvidence, evidence_of
-from models.env import PracticeTerms
+from models.env import PracticeTerms, unit_weight
+from models.evidence_walk import WARM_BARS, usual_terms
 from models.forecast import Learnable
 from models.own_book import PaperBook
-from models.panel import funding_due
-
-TREND_BARS = (72, 216, 648)
-"""Horizons of the trend rule's defaults, hours."""
-
+from models.panel import funding_due, rows_of
+from models.trading import sized_weights
 
 FIRST_SHARE = 0.67
 """Of the work: the first training takes twice the steps of the second."""
@@ -27,6 +25,9 @@ def taught(
     data: Learnable, algorithms: tuple[str, ...], ends: tuple[int, int], seed: int, told: Callable[[float], bool]
 ) -> tuple[AgentEnsemble, TradingEvidence]:
     """Return agents that have learned from all bars, and what they earned on those after both ends before they had.
+
+    Nothing stops agents or chooses among their weights, so no bars are held back from the second training: the bars
+    that judged them are learned from last.
 
     Parameters
     ----------
@@ -45,14 +46,14 @@ def taught(
     agents, rest = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms)), slice(ends[1], len(data.panel.ts_close))
     agents.fit(data, slice(0, ends[0]), slice(*ends), seed, lambda share, _: told(FIRST_SHARE * share))
     found = judged(agents, data, rest)
-    agents.fit(data, slice(0, ends[1]), rest, seed, lambda share, _: told(FIRST_SHARE + (1.0 - FIRST_SHARE) * share))
+    agents.fit(data, slice(0, rest.stop), rest, seed, lambda share, _: told(FIRST_SHARE + (1.0 - FIRST_SHARE) * share))
     return agents, found
 
 
 def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> TradingEvidence:
     """Return what the ensemble's wishes earned on bars that its agents had not learned from.
 
-    Holding every symbol and following the trend rule go through the same paper books at the same costs; see
+    Holding every symbol and the decision core's trend rule go through the same paper books at the same costs; see
     ``models.earned``.
 
     Parameters
@@ -68,19 +69,28 @@ def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> TradingEviden
     walked = slice(max(start - BURN_IN, 0), stop)
     wishes = {
         "agents": agents.weights(data, walked), "hold": np.ones((stop - walked.start, data.sigma.shape[1])),
-        "trend": trend_wish(data, walked),
+        "trend": trend_wish(data, walked, terms),
     }  # fmt: skip
     daily = {name: _daily(wish, data, walked, rows, terms) for name, wish in wishes.items()}
     return evidence_of(daily["agents"], daily["hold"], daily["trend"])
 
 
-def trend_wish(data: Learnable, rows: slice) -> F8:
-    """Return the mean of the signs of the past returns over ``TREND_BARS`` (T', N), 0 where none is known."""
-    log_px = np.log(data.panel.close_px)
-    signs = np.zeros(log_px.shape)
-    for bars in TREND_BARS:
-        signs[bars:] += np.nan_to_num(np.sign(log_px[bars:] - log_px[:-bars]))
-    return signs[rows] / len(TREND_BARS)
+def trend_wish(data: Learnable, rows: slice, terms: PracticeTerms) -> F8:
+    """Return the trend rule's wishes (T', N) for bars ``rows``, each symbol traded for itself as an agent trades it.
+
+    The weight is the decision core's own: its trend signal with the settings' horizons over its own volatility, up to
+    the symbol's cap. A wish is that weight over the paper book's weight of full conviction, so the book holds the
+    rule's weight; NaN where the rule still warms up or nothing can be sized.
+    """
+    start, stop, _ = rows.indices(len(data.panel.ts_close))
+    first, most = max(start - WARM_BARS, 0), terms.params.max_symbol_weight
+    params = usual_terms(rows_of(data.panel, slice(first, stop))).params._replace(vol_target=terms.params.vol_target)
+    close_px = data.panel.close_px[first:stop]
+    nothing = np.zeros((stop - first, 1))
+    alone = [sized_weights(close_px[:, i : i + 1], nothing, params, 0.0) for i in range(close_px.shape[1])]
+    weight = np.clip(np.concatenate(alone, axis=1)[start - first :], -most, most)
+    unit = unit_weight(data.sigma[start:stop], terms.params)
+    return np.divide(weight, unit, out=np.full(weight.shape, np.nan), where=unit > 0.0)
 
 
 def _daily(wish: F8, data: Learnable, walked: slice, rows: slice, terms: PracticeTerms) -> F8:

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.domain import NS_PER_DAY
-from engine.errors import ModelError
 from models.catalogue import ENTRIES, RECORDS, build, entry_of
 from models.features import feature_hash
-from models.fit import EXPIRES_AFTER_DAYS, TRAIN_SHARE, VALID_SHARE, Report, expected_seconds, forecasters
-from models.forecast import Learnable
+from models.fit import EXPIRES_AFTER_DAYS, TRAIN_SHARE, VALID_SHARE, Report, expected_seconds, forecasters, why_failed
+from models.forecast import Cancelled, Learnable
 from models.registry import Training, hash_of_panel, save_model
 
 AGENTS, SURROUNDINGS = "agents", "surroundings"
@@ -34,7 +33,7 @@ class Wanted(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What was made. No agents: none were wanted, or they failed."""
+    """What was made. None: it was not wanted, or it failed."""
 
     surroundings: Any
     agents: Any
@@ -62,7 +61,7 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     """Learn the surroundings and teach the agents.
 
     Agents learn from the first 70 % of the bars, are weighed against each other by the next 10 % and are judged by the
-    rest. Then they go on to learn from the newest bars too.
+    rest. Then they go on to learn from all bars. What fails is left out with its reason.
 
     Parameters
     ----------
@@ -77,19 +76,25 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     ------
     Cancelled
     """
+    failed: dict[str, str] = {}
     surroundings = build(SURROUNDINGS)
-    surroundings.fit(data, slice(0, len(data.panel.ts_close)))
+    try:
+        surroundings.fit(data, slice(0, len(data.panel.ts_close)))
+    except Exception as error:  # a set forecasts without them
+        surroundings, failed[SURROUNDINGS] = None, why_failed(error)
     if not algorithms:
-        return Beside(surroundings, None, {}, {})
+        return Beside(surroundings, None, {}, failed)
     n_bars = len(data.panel.ts_close)
     ends = (round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars))
-    # by name: it brings the learning libraries, which the engine's command line must not
-    taught = importlib.import_module("models.agent_evidence").taught
     try:
+        # by name: it brings the learning libraries, which the engine's command line must not
+        taught = importlib.import_module("models.agent_evidence").taught
         agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}))
-    except ModelError as error:
-        return Beside(surroundings, None, {}, {AGENTS: str(error)})
-    return Beside(surroundings, agents, found.metrics(), {})
+    except Cancelled:
+        raise
+    except Exception as error:  # whatever it is, it ends the agents alone
+        return Beside(surroundings, None, {}, failed | {AGENTS: why_failed(error)})
+    return Beside(surroundings, agents, found.metrics(), failed)
 
 
 def store_beside(home: Path, data: Learnable, made: Beside, version: str, seed: int, ts_now: int) -> None:
@@ -102,9 +107,9 @@ def store_beside(home: Path, data: Learnable, made: Beside, version: str, seed: 
         "ts_expires": ts_now + EXPIRES_AFTER_DAYS * NS_PER_DAY,
     }  # fmt: skip
     said = RECORDS[SURROUNDINGS].said
-    save_model(home, made.surroundings, Training(
-        name=SURROUNDINGS, kind=SURROUNDINGS, metrics={}, intended_use=said, **common,
-    ))  # fmt: skip
+    if made.surroundings is not None:
+        seen = Training(name=SURROUNDINGS, kind=SURROUNDINGS, metrics={}, intended_use=said, **common)
+        save_model(home, made.surroundings, seen)
     if made.agents is not None and all(np.isfinite(row["mean"]) for row in made.metrics.values()):
         use = "wishes beside the forecasters, as far as they earned more than holding and the trend rule"
         training = Training(name=AGENTS, kind=AGENTS, metrics=made.metrics, intended_use=use, **common)

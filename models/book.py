@@ -16,7 +16,7 @@ from models.catalogue import BASE, RECORDS, entry_of
 from models.fit import FEWEST_DAYS_OF_BARS
 from models.forecast import HORIZONS
 from models.registry import load_model, read_manifest
-from models.roles import Roles, dismiss, promote, read_roles, retire, roll_back
+from models.roles import Roles, dismiss, promote, read_roles, retire, roll_back, why_unusable
 from models.scoring import INTERVALS
 from models.sets import ENSEMBLE, list_sets
 from models.shown import FEWEST_TRADED_DAYS, SHOWN, plain, why_share, why_weight
@@ -110,15 +110,33 @@ class ModelBook:
             return None, None
         return roles.champion, roles.challenger
 
-    def newest(self) -> tuple[int, int, bool]:
-        """Return when the newest set was trained and its last bar, ns, and whether a challenger is being judged.
+    def standing(self, ts_now: int) -> dict[str, int]:
+        """Return the moments that retraining depends on, ns.
 
-        0 where there is none, or where which set is in force cannot be read.
+        ``ts_trained`` and ``ts_last`` (its last bar) of the newest set, ``ts_expires`` of the set in force, and
+        ``ts_heir``, when its challenger expires. 0 where there is none, where it has expired already, or where which
+        set is in force cannot be read.
         """
-        sets = list_sets(self._home)
-        if not sets or self.roles()[0] is None:
-            return 0, 0, False
-        return sets[-1].ts_trained, sets[-1].ts_last, self.roles()[1] is not None
+        sets, (champion, challenger) = list_sets(self._home), self.roles()
+        if not sets or champion is None:
+            return dict.fromkeys(("ts_trained", "ts_last", "ts_expires", "ts_heir"), 0)
+        ends = {one.version: one.ts_expires for one in sets}
+        heir = 0 if challenger is None or why_unusable(self._home, challenger, ts_now) else ends[challenger]
+        return {
+            "ts_trained": sets[-1].ts_trained, "ts_last": sets[-1].ts_last,
+            "ts_expires": ends.get(champion, ts_now), "ts_heir": heir,
+        }  # fmt: skip
+
+    def succession(self, ts_now: int) -> tuple[str, str, str] | None:
+        """Return the set in force, the challenger and why the first can no longer be used; None while it can.
+
+        None too where the challenger cannot be used either, or there is none.
+        """
+        champion, challenger = self.roles()
+        if champion is None or challenger is None or why_unusable(self._home, challenger, ts_now):
+            return None
+        why = why_unusable(self._home, champion, ts_now)
+        return None if why is None else (champion, challenger, why)
 
     def why_train(self, facts: dict[str, Any]) -> tuple[str | None, list[str]]:
         """Return why to train now, None if there is no reason, and how far each reason is; see ``models.retraining``.

@@ -19,7 +19,7 @@ from models.forecast import Prediction
 from models.scoring import log_loss, pinball_loss
 
 ALPHA = 0.05
-"""Chance of ever promoting a challenger that is not better."""
+"""Chance of ever promoting one challenger that is not better; every challenger is a new chance of this size."""
 
 LIMIT = 0.02
 """Differences of a block's losses count as if they were at most this far from zero."""
@@ -28,8 +28,7 @@ WORTHWHILE = 0.001
 """A challenger that is not better by this much is not worth a change."""
 
 BLOCK_NS = 2 * NS_PER_DAY
-MOST_BLOCKS = 180
-"""After so many blocks without evidence the champion stays: about a year."""
+"""A set lives for 60 days and challenges for less, so no challenge has more than 29 blocks; see ``capital``."""
 
 MOST_STAKE = 0.75
 PINBALL_SCALE = 0.25
@@ -120,6 +119,12 @@ def capital(outcomes: F8) -> F8:
     -------
     (..., B) float64
         At least 0. If no outcome's mean, given those before it, is above zero, K is a supermartingale from 1.
+
+    Notes
+    -----
+    The first block stakes nothing and each later one at most multiplies by 1.75, so 20 takes seven blocks, however
+    large the difference. A steady difference of half of ``LIMIT`` takes 11 blocks, of a quarter 19, of a tenth 43,
+    which no challenge has: so small an advantage is never proved.
     """
     total, square = np.zeros(outcomes.shape[:-1]), np.full(outcomes.shape[:-1], 0.25)
     held = np.ones(outcomes.shape[:-1])
@@ -134,7 +139,7 @@ def capital(outcomes: F8) -> F8:
     return out
 
 
-def compare(differences: F8, alpha: float = ALPHA, most_blocks: int = MOST_BLOCKS) -> Verdict:
+def compare(differences: F8, alpha: float = ALPHA) -> Verdict:
     """Return whether the challenger is to be promoted, from blocks of loss differences since it was registered.
 
     Parameters
@@ -143,13 +148,12 @@ def compare(differences: F8, alpha: float = ALPHA, most_blocks: int = MOST_BLOCK
         From ``block_differences``; may be looked at after every block.
     alpha : float
         Chance of ever promoting a challenger whose (limited) difference is not above zero on average.
-    most_blocks : int
-        Then the champion is kept for want of evidence.
 
     Returns
     -------
     Verdict
-        The first of both bets to reach 1 / alpha decides, and its decision stays.
+        The first of both bets to reach 1 / alpha decides, and its decision stays. Without a decision the challenge ends
+        with the life of the champion, see ``models.retraining``.
     """
     scaled = np.clip(np.asarray(differences, dtype=np.float64), -LIMIT, LIMIT) / LIMIT
     n_blocks = len(scaled)
@@ -161,9 +165,7 @@ def compare(differences: F8, alpha: float = ALPHA, most_blocks: int = MOST_BLOCK
     action = Action.WAIT
     if first_better < first_worse:
         action = Action.PROMOTE
-    elif first_worse < n_blocks or n_blocks >= most_blocks:
-        action = Action.KEEP
-    if action == Action.PROMOTE and first_better >= most_blocks:
+    elif first_worse < n_blocks:
         action = Action.KEEP
     return Verdict(
         action, float(better.max()), float(worse.max()), needed, float(np.mean(differences)), n_blocks
@@ -190,6 +192,7 @@ class Trigger(StrEnum):
     """Why a model is trained again."""
 
     SCHEDULE = "schedule"
+    EXPIRY = "expiry"
     DRIFT = "drift"
     REGIME = "regime"
 
@@ -203,6 +206,7 @@ class Watch(NamedTuple):
     recent: Skill  # of the model against the base rate over the newest days
     schedule_s: float  # trained this often anyway
     pause_s: float  # never sooner than this after a training
+    is_ending: bool = False  # the set in force is about to expire, and nobody is there to follow it
 
 
 DRIFT_Z = 3.0
@@ -218,8 +222,8 @@ def drifted(recent: Skill) -> bool:
 def retraining_due(watch: Watch) -> Trigger | None:
     """Return why a model should be trained again now, None if it should not.
 
-    A drift alarm or a change of regime since the last training comes first, the schedule last; nothing happens within
-    the pause, so that an alarm that stays on does not train without end.
+    A drift alarm or a change of regime since the last training comes first, then the end of the set in force, the
+    schedule last; nothing happens within the pause, so that an alarm that stays on does not train without end.
     """
     age_s = (watch.ts_now - watch.ts_trained) / NS_PER_S
     if watch.ts_trained > 0 and age_s < watch.pause_s:
@@ -228,4 +232,6 @@ def retraining_due(watch: Watch) -> Trigger | None:
         return Trigger.DRIFT
     if watch.ts_regime_changed > watch.ts_trained > 0:
         return Trigger.REGIME
+    if watch.is_ending:
+        return Trigger.EXPIRY
     return Trigger.SCHEDULE if watch.ts_trained <= 0 or age_s >= watch.schedule_s else None

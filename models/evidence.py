@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.metrics import sharpe_ratio
 from engine.domain import F8, NS_PER_DAY
 from models.catalogue import BASE, entry_of
 from models.earned import SURE_Z, evidence_of
@@ -65,13 +64,19 @@ def forecast_figures(judged: list[Judged], drawn: F8) -> dict[str, list[dict[str
 
 
 def trading_figures(results: list[Traded], drawn: F8) -> dict[str, Any]:
-    """Return what the wishes earned: the mean over seeds, its spread, and an interval of the Sharpe ratio by days."""
-    days = np.mean([one.daily for one in results], axis=0)
-    drawn = drawn[:, : len(days)]
-    mean = drawn @ days / drawn.sum(axis=1)
-    variance = drawn @ np.square(days) / drawn.sum(axis=1) - mean**2
-    redrawn = mean / np.sqrt(np.maximum(variance, 1e-18)) * math.sqrt(DAYS_PER_YEAR)
-    known = bool(np.any(days != 0.0))
+    """Return what the wishes earned: means over seeds, and of the Sharpe ratio its spread and an interval by days.
+
+    The interval is that of the value beside it, the mean over seeds of each one's ratio: in every redrawn history all
+    seeds live through the same days, and their ratios are averaged. The ratio of the seeds' mean returns would be
+    another number: holding all seeds at once spreads risk, and nobody does. Unknown if a seed never held anything.
+    """
+    days = np.stack([one.daily for one in results])  # (seeds, D)
+    drawn = drawn[:, : days.shape[1]]
+    count = drawn.sum(axis=1, keepdims=True)
+    mean = drawn @ days.T / count  # (draws, seeds)
+    variance = drawn @ np.square(days).T / count - mean**2
+    redrawn = (mean / np.sqrt(np.maximum(variance, 1e-18))).mean(axis=1) * math.sqrt(DAYS_PER_YEAR)
+    known = bool(np.all(np.any(days != 0.0, axis=1)))
     found: dict[str, Any] = {
         name: float(np.mean([getattr(one, name) for one in results]))
         for name in ("growth", "drawdown", "turnover", "exposure", "costs")
@@ -83,7 +88,6 @@ def trading_figures(results: list[Traded], drawn: F8) -> dict[str, Any]:
         "high": float(np.percentile(redrawn, 97.5)) if known else math.nan,
         "spread": _spread(sharpes),
     }
-    found["sharpe_of_mean"] = sharpe_ratio(days, DAYS_PER_YEAR)
     return found
 
 

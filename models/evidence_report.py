@@ -10,6 +10,9 @@ from models.catalogue import BASE
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 SHORT_HORIZONS = (1, 4, 24)
 
+Rows = tuple[list[str], list[list[str]]]
+"""Head and rows of a table, which a document and a terminal draw in their own ways."""
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a fraction as percent, "unknown" where it is."""
@@ -44,7 +47,7 @@ def aligned(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def summary_rows(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def summary_rows(result: dict[str, Any]) -> Rows:
     """Return head and rows of the table that has every learner once."""
     horizons = result["horizons"]
     at = [horizons.index(horizon) for horizon in SHORT_HORIZONS]
@@ -85,17 +88,17 @@ def _mean_of(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _by_horizon(result: dict[str, Any], name: str, form: Any, digits: int) -> str:
+def _by_horizon(result: dict[str, Any], name: str, form: Any, digits: int) -> Rows:
     head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
     rows = [
         [row["name"], *(_ranged(figure, form, digits) for figure in row["figures"][name])]
         for row in result["models"]
         if "figures" in row
     ]
-    return table(head, rows)
+    return head, rows
 
 
-def _confident(result: dict[str, Any], share: int) -> str:
+def _confident(result: dict[str, Any], share: int) -> Rows:
     head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
     rows = []
     for row in result["models"]:
@@ -104,10 +107,10 @@ def _confident(result: dict[str, Any], share: int) -> str:
         pairs = zip(row["figures"][f"accuracy_at_{share}"], row["figures"][f"share_at_{share}"], strict=True)
         cells = [f"{_ranged(right, percent, 1)}, {percent(chosen['value'], 0)} of bars" for right, chosen in pairs]
         rows.append([row["name"], *cells])
-    return table(head, rows)
+    return head, rows
 
 
-def _coverage(result: dict[str, Any]) -> str:
+def _coverage(result: dict[str, Any]) -> Rows:
     head = ["model", *(f"{level} %, {how}" for level in (50, 80, 90, 95) for how in ("as forecast", "as issued"))]
     rows = [
         [row["name"], *(percent(_mean(row["figures"][f"{how}_{level}"])) for level in (50, 80, 90, 95)
@@ -115,10 +118,10 @@ def _coverage(result: dict[str, Any]) -> str:
         for row in result["models"]
         if "figures" in row
     ]  # fmt: skip
-    return table(head, rows)
+    return head, rows
 
 
-def _earned(result: dict[str, Any]) -> str:
+def _earned(result: dict[str, Any]) -> Rows:
     head = ["rule", "net Sharpe ratio", "largest drawdown", "turnover a year", "costs a year", "mean gross weight"]
     listed = [(row["name"], row["trading"]) for row in result["models"] if "trading" in row]
     listed += [("trend, the bar", result["trend"]), *((row["name"], row) for row in result["blends"])]
@@ -127,10 +130,10 @@ def _earned(result: dict[str, Any]) -> str:
          percent(one["costs"]), percent(one["exposure"])]
         for name, one in listed
     ]  # fmt: skip
-    return table(head, rows)
+    return head, rows
 
 
-def _shares(result: dict[str, Any]) -> str:
+def _shares(result: dict[str, Any]) -> Rows:
     head = ["rule", "share of a decision", "excess a year", "days"]
     rows = [
         [row["name"], percent(row["earned"]["share"], 0), _ranged(row["earned"]["excess"], percent, 1),
@@ -138,7 +141,7 @@ def _shares(result: dict[str, Any]) -> str:
         for row in result["models"]
         if "earned" in row
     ]  # fmt: skip
-    return table(head, rows)
+    return head, rows
 
 
 def _share_sentence(result: dict[str, Any]) -> str:
@@ -163,11 +166,11 @@ def _shares_section(result: dict[str, Any]) -> list[str]:
         "ensemble in each month only what the days before it had earned. All are means over seeds, so that a single "
         "seed can give a share.",
         _share_sentence(result),
-        _shares(result),
+        table(*_shares(result)),
     ]
 
 
-def _weights(result: dict[str, Any]) -> str:
+def _weights(result: dict[str, Any]) -> Rows:
     head = ["model", *(f"{horizon} bars" for horizon in result["horizons"])]
     rows = [
         [row["name"], *(f"{percent(mean, 0)}, {percent(latest, 0)}" for mean, latest in
@@ -175,7 +178,7 @@ def _weights(result: dict[str, Any]) -> str:
         for row in result["models"]
         if "weight" in row
     ]  # fmt: skip
-    return table(head, rows)
+    return head, rows
 
 
 def goal_sentence(goal: dict[str, Any]) -> str:
@@ -302,33 +305,54 @@ def markdown(result: dict[str, Any]) -> str:
         _learners(result),
         "### Net of costs",
         "The position rule of `models/position.py` on the intervals as issued, sized and gated as the trend sleeve "
-        f"is, filled at the next open; {config['costs']}. The bar is the trend rule itself.",
-        _earned(result),
+        f"is, filled at the next open; {config['costs']}. The bar is the trend rule itself. With several seeds the "
+        "Sharpe ratio is the mean of the seeds' ratios, and its interval is of that mean.",
+        table(*_earned(result)),
         *_shares_section(result),
         "### Direction",
-        _by_horizon(result, "accuracy", percent, 1),
+        table(*_by_horizon(result, "accuracy", percent, 1)),
         "### Direction where the model is confident",
         "The most confident 20 %, by a threshold taken from the 30 days before:",
-        _confident(result, 20),
+        table(*_confident(result, 20)),
         "The most confident 10 %:",
-        _confident(result, 10),
+        table(*_confident(result, 10)),
         "### Log-loss against the base rate",
         "Base rate's minus the model's, in thousandths of a nat; above zero is better than the base rate.",
-        _by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2),
+        table(*_by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2)),
         "### Information coefficient",
         "Spearman's rank correlation of median and outcome.",
-        _by_horizon(result, "ic", number, 3),
+        table(*_by_horizon(result, "ic", number, 3)),
         "### Interval coverage",
         "Share of outcomes inside the central intervals, mean over horizons: as the model forecast them, and as issued "
         "after adaptive conformal calibration.",
-        _coverage(result),
+        table(*_coverage(result)),
         "### Weights in the ensemble",
         "Mean over the months, then the last month.",
-        _weights(result),
+        table(*_weights(result)),
         _agent_weights(result),
         END,
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def printed(result: dict[str, Any]) -> str:
+    """Return all tables of the evidence for a terminal: the summary, then every figure at every horizon."""
+    parts = [aligned(*summary_rows(result))]
+    for title, rows in (
+        ("Net of costs", _earned(result)),
+        ("Earned of a decision", _shares(result)),
+        ("Right direction", _by_horizon(result, "accuracy", percent, 1)),
+        ("Right direction, the most confident 20 %", _confident(result, 20)),
+        ("Right direction, the most confident 10 %", _confident(result, 10)),
+        ("Log-loss, base rate's minus the model's, thousandths of a nat",
+         _by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2)),
+        ("Information coefficient", _by_horizon(result, "ic", number, 3)),
+        ("Share of outcomes inside the intervals, mean over horizons", _coverage(result)),
+        ("Weight in the ensemble: mean over the months, then the last month", _weights(result)),
+    ):  # fmt: skip
+        parts.append(f"{title}\n{aligned(*rows)}")
+    said = "In brackets: 95 % intervals from redrawn blocks of days. After ±: the standard deviation over seeds."
+    return "\n\n".join([*parts, said, goal_sentence(result["goal"]), cost_sentence(result)])
 
 
 def _thousandths(result: dict[str, Any], name: str) -> dict[str, Any]:

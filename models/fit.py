@@ -1,4 +1,4 @@
-"""One training: every learner judged on bars it has not seen, weighed by that, taught the newest bars, and stored."""
+"""One training: learners judged on bars they have not seen, weighed by that, learned anew up to the end, and stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.domain import NS_PER_DAY
-from engine.errors import ModelError
+from engine.errors import ModelError, WorkstationError
 from models.catalogue import ENTRIES, available, build, entry_of
 from models.conformal import adapted
 from models.ensemble import combine, skill_of, weights_from
@@ -18,10 +18,15 @@ from models.features import feature_hash
 from models.forecast import HORIZONS, Cancelled, Learnable, Prediction
 from models.registry import Manifest, Training, hash_of_panel, save_model
 from models.sets import BASE, ENSEMBLE, EnsembleRecord
+from models.splits import EMBARGO_BARS
 from models.tallies import Tally, day_index, tallies
 
 TRAIN_SHARE, VALID_SHARE = 0.7, 0.1
 """Shares of the bars that are learned from and that decide when to stop; the rest judges, unseen."""
+
+VALID_DAYS = 60
+"""The newest days are kept back from the learners that will be used, for stopping, penalties and residuals: as in
+``models.walkforward``, which brings the learning libraries and is not imported here; a test holds them equal."""
 
 FEWEST_DAYS_OF_BARS = 160
 """A fifth of them judges, and before 30 judged days nobody can be said to have skill."""
@@ -32,6 +37,16 @@ OTHERS_S = 5.0
 
 Report = Callable[[str, float, dict[str, float]], bool]
 """Told which learner is at work, the share of the whole training that is done, and the newest losses; False cancels."""
+
+
+class Parts(NamedTuple):
+    """Which bars do what; each part lies ``EMBARGO_BARS`` behind the one before, and labels are purged at its end."""
+
+    train: slice  # what is learned from until it is judged
+    valid: slice  # decides when to stop, and penalties
+    judged: slice  # seen by nobody before
+    train_again: slice  # what the learners that will be used learn from
+    valid_again: slice  # decides for these
 
 
 class TrainedSet(NamedTuple):
@@ -68,9 +83,11 @@ def expected_seconds(names: tuple[str, ...]) -> float:
 def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report) -> TrainedSet:
     """Train every learner and find out what each is worth.
 
-    Each learns from the first 70 % of the bars, stops by the next 10 % and is judged by the rest. Then it goes on to
-    learn from the newest bars too, because it will be used on what follows them. It never starts from a set in force:
-    that one has seen the judged bars.
+    Each learns from the first 70 % of the bars, stops by the next 10 % and is judged by the rest. Then one of its kind
+    learns anew, as every month of the walk-forward does it, because it will be used on what follows: from all bars but
+    the newest ``VALID_DAYS``, by which it stops (a tenth of the bars where that is less). So what is used has learned
+    from bars that judged its like; no figure is taken of it. Nothing starts from a set in force: that one has seen the
+    judged bars.
 
     Parameters
     ----------
@@ -92,7 +109,7 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
     ModelError
         Too few bars, or the base rate itself could not be learned.
     """
-    train, valid, judged = _parts(data)
+    parts = parts_of(data)
     done, whole = 0.0, expected_seconds(names)
     models: dict[str, Any] = {}
     said: dict[str, Prediction] = {}
@@ -102,31 +119,51 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
         cost = EXPECTED_S.get(name, OTHERS_S) / whole
         try:
             model = build(name)
-            model.fit(data, train, valid, seed, _within(report, name, done, 0.8 * cost))
-            said[name] = model.predict(data, judged)
-            again = _within(report, name, done + 0.8 * cost, 0.2 * cost)
-            losses[name] = model.fit(data, slice(train.start, judged.start), judged, seed, again)
-            models[name] = model
-        except ModelError as error:
-            failed[name] = str(error)
+            model.fit(data, parts.train, parts.valid, seed, _within(report, name, done, 0.5 * cost))
+            said[name] = model.predict(data, parts.judged)
+            again, told = build(name), _within(report, name, done + 0.5 * cost, 0.5 * cost)
+            losses[name] = again.fit(data, parts.train_again, parts.valid_again, seed, told)
+            models[name] = again
+        except Cancelled:
+            raise
+        except Exception as error:  # whatever it is, it ends this learner alone
+            failed[name] = why_failed(error)
             said.pop(name, None)
         done += cost
     if BASE not in models:
         raise ModelError(f"the base rate could not be learned: {failed.get(BASE)}")
-    record, metrics = _judge(data, judged, said)
-    return TrainedSet(models, record, metrics, losses, judged, failed)
+    record, metrics = _judge(data, parts.judged, said)
+    return TrainedSet(models, record, metrics, losses, parts.judged, failed)
 
 
-def _parts(data: Learnable) -> tuple[slice, slice, slice]:
-    n_bars = len(data.panel.ts_close)
-    days = (data.panel.ts_close[-1] - data.panel.ts_close[0]) / NS_PER_DAY if n_bars else 0.0
+def why_failed(error: Exception) -> str:
+    """Return an error as a sentence; one that this program did not foresee is told with its kind."""
+    return str(error) if isinstance(error, WorkstationError) else f"{type(error).__name__}: {error}"
+
+
+def parts_of(data: Learnable) -> Parts:
+    """Return which bars of a training do what.
+
+    Raises
+    ------
+    ModelError
+        Too few bars.
+    """
+    ts_close = data.panel.ts_close
+    n_bars = len(ts_close)
+    days = (ts_close[-1] - ts_close[0]) / NS_PER_DAY if n_bars else 0.0
     if days < FEWEST_DAYS_OF_BARS:
         raise ModelError(
             f"{days:.0f} days of bars are too few to learn from and to be judged by: give at least "
             f"{FEWEST_DAYS_OF_BARS}. Import a data set, or let the engine gather history."
         )
     first, second = round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars)
-    return slice(0, first), slice(first, second), slice(second, n_bars)
+    newest = int(np.searchsorted(ts_close, ts_close[-1] - VALID_DAYS * NS_PER_DAY, side="right"))
+    newest = max(newest, n_bars - round(VALID_SHARE * n_bars))
+    return Parts(
+        slice(0, first - EMBARGO_BARS), slice(first, second - EMBARGO_BARS), slice(second, n_bars),
+        slice(0, newest - EMBARGO_BARS), slice(newest, n_bars),
+    )  # fmt: skip
 
 
 def _within(report: Report, name: str, begin: float, share: float) -> Callable[[float, dict[str, float]], bool]:
@@ -222,4 +259,7 @@ def _store(
     return save_model(home, model, training)
 
 
-__all__ = ["Cancelled", "Report", "TrainedSet", "expected_seconds", "forecasters", "store_set", "train_set"]
+__all__ = [
+    "Cancelled", "Parts", "Report", "TrainedSet", "expected_seconds", "forecasters", "parts_of", "store_set",
+    "train_set", "why_failed",
+]  # fmt: skip

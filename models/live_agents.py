@@ -51,10 +51,10 @@ class LiveAgents:
         Copies of one algorithm fall together: their mean, the widest of their ranges, and how many ``seeds`` they are.
         """
         grouped: dict[str, list[Any]] = {}
-        evidence: dict[str, F8] = {}
+        evidence: dict[str, list[F8]] = {}
         for one, record in zip(self._stream.votes(), self._evidence, strict=True):
             grouped.setdefault(one.name, []).append(one)
-            evidence[one.name] = evidence.get(one.name, np.zeros(3)) + record
+            evidence.setdefault(one.name, []).append(record)
         rows = []
         for name, copies in grouped.items():
             mean = np.mean([one.mean for one in copies], axis=0)
@@ -63,7 +63,7 @@ class LiveAgents:
             rows.append({
                 "name": name, "vote": mean, "low": np.clip(low, -1.0, 1.0), "high": np.clip(high, -1.0, 1.0),
                 "seeds": len(copies), "weight": self.share * sum(one.weight for one in copies),
-                "sharpe": sharpe_estimate(evidence[name]),
+                "sharpe": sharpe_estimate(np.mean(evidence[name], axis=0)),  # the days of copies are the same days
             })  # fmt: skip
         return rows
 
@@ -85,13 +85,18 @@ def sharpe_estimate(record: F8) -> dict[str, float] | None:
 def together(wish: F8, share: float, other: F8, other_share: float) -> tuple[F8, float]:
     """Return one wish from two, each counting by its share of the decision, and what both count together.
 
-    share = 1 - (1 - a)(1 - b): what neither has earned stays with the rule. A wish that is unknown leaves the other.
+    share = 1 - (1 - a)(1 - b): what neither has earned stays with the rule. It is one number for all symbols, so where
+    only one of both is known, its wish is made smaller until it counts by its own share, own / joint of it, and what
+    the other one had earned is held by nobody; one without a share there leaves the symbol to the rule, NaN.
 
     Examples
     --------
     >>> wish, share = together(np.array([1.0]), 0.5, np.array([0.0]), 0.5)
     >>> float(wish[0]), share
     (0.5, 0.75)
+    >>> wish, share = together(np.array([0.9]), 0.5, np.array([np.nan]), 0.5)
+    >>> float(wish[0]), share
+    (0.6, 0.75)
     """
     if not other_share > 0.0:
         return wish, share
@@ -100,4 +105,6 @@ def together(wish: F8, share: float, other: F8, other_share: float) -> tuple[F8,
     total = first + second
     sums = first * np.nan_to_num(wish) + second * np.nan_to_num(other)
     mixed = np.divide(sums, total, out=np.full(len(wish), np.nan), where=total > 0.0)
-    return np.where(total > 0.0, mixed, wish), 1.0 - (1.0 - share) * (1.0 - other_share)
+    joint = 1.0 - (1.0 - share) * (1.0 - other_share)
+    is_both = np.isfinite(wish) & np.isfinite(other)
+    return np.where(is_both, mixed, mixed * (total / joint)), joint

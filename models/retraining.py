@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.domain import NS_PER_DAY, NS_PER_S
+from engine.domain import NS_PER_DAY
 from models.champion import Trigger, Watch, drifted, retraining_due
 from models.ensemble import Skill, gains_of, skill_of
 from models.forecast import HORIZONS
@@ -15,8 +15,11 @@ UNLIKE_SHARE = 0.2
 """Drift is when at least this share of the inputs is unlike any week of the training; single ones always are."""
 
 RECENT_DAYS = 30
-CHALLENGE_DAYS = 28
-"""A challenger is left this long in the shadow before the calendar replaces it: its test needs a fortnight at least."""
+NEAR_DAYS = 3
+"""A set in force that expires within so many days needs somebody to follow it: a training may fail, or wait."""
+
+HEIR_DAYS = 14
+"""A challenger that outlives the set in force by less than this is no heir: it would have to be followed at once."""
 
 DAY_S = 86_400.0
 MOST_NAMED = 3
@@ -27,8 +30,9 @@ class Facts(NamedTuple):
 
     ts_now: int
     ts_tried: int  # newest beginning of a training, whatever became of it; 0 is never
-    ts_last: int  # newest bar that the newest set has learned from
-    has_challenger: bool
+    ts_last: int  # newest bar that the newest set was trained with
+    ts_expires: int  # of the set in force
+    ts_heir: int  # when its challenger expires; 0: nobody challenges, or only somebody who has expired
     drift: list[dict[str, Any]]  # rows of ``models.answers.drift_rows``; empty: unknown, or the setting is off
     change: tuple[int, str] | None  # newest change that the lookout saw; None: none, or the setting is off
     skill: Skill | None  # of the ensemble in force over the newest days
@@ -42,7 +46,14 @@ def why_train(facts: Facts) -> str | None:
     Returns
     -------
     str or None
-        It begins with the trigger: drift, regime or schedule. Nothing within the pause after the training before.
+        It begins with the trigger: drift, regime, expiry or schedule. Nothing within the pause after the training
+        before.
+
+    Notes
+    -----
+    The calendar leaves a challenger in the shadow until its test decides: every restart of the test throws away what
+    it had found. The life of the set in force is the other end. Before it expires somebody is there to follow it, for
+    whom there is no test then, because with nobody in force there is nobody to be compared with.
     """
     if facts.ts_tried <= 0:
         return None  # a person starts the first one
@@ -51,6 +62,8 @@ def why_train(facts: Facts) -> str | None:
         return None
     if found == Trigger.SCHEDULE:
         return f"schedule: every {facts.every_days} days"
+    if found == Trigger.EXPIRY:
+        return f"expiry: the set in force {_end_words(facts)}, and nobody is there to follow it for long"
     if found == Trigger.REGIME and facts.change is not None:
         when = np.datetime64(facts.change[0], "ns").astype("datetime64[m]")
         return f"regime: {facts.change[1]}, {str(when).replace('T', ' ')} UTC"
@@ -64,13 +77,19 @@ def _watch(facts: Facts) -> Watch:
         recent = Skill(np.full(1, -1.0), np.full(1, 1e-9), np.full(1, np.inf))
     changed = facts.change is not None and facts.change[0] > facts.ts_last
     every = facts.every_days
-    if every is not None and facts.has_challenger:
-        every = max(every, CHALLENGE_DAYS)
+    is_near = facts.ts_now >= facts.ts_expires - NEAR_DAYS * NS_PER_DAY
+    has_heir = facts.ts_heir >= max(facts.ts_expires, facts.ts_now) + HEIR_DAYS * NS_PER_DAY
     return Watch(
         facts.ts_now, facts.ts_tried, facts.ts_now if changed else 0, recent,
-        schedule_s=float("inf") if every is None else every * DAY_S,
+        schedule_s=float("inf") if every is None or facts.ts_heir else every * DAY_S,
         pause_s=(facts.pause_days if every is None else min(facts.pause_days, every)) * DAY_S,
+        is_ending=every is not None and is_near and not has_heir,
     )  # fmt: skip
+
+
+def _end_words(facts: Facts) -> str:
+    left = (facts.ts_expires - facts.ts_now) / NS_PER_DAY
+    return f"expires in {left:.1f} days" if left > 0.0 else "has expired"
 
 
 def unlike(drift: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,12 +137,15 @@ def standing(facts: Facts) -> list[str]:
     """Return how far each reason to train again is, a sentence each."""
     told = []
     if facts.every_days is None:
-        told.append("By the calendar: switched off.")
+        told.append("By the calendar: switched off, and so is a training before the set in force expires.")
+    elif facts.ts_tried > 0 and facts.ts_heir:
+        told.append("By the calendar: once the challenger is decided, or shortly before the set in force expires.")
     elif facts.ts_tried > 0:
-        watch = _watch(facts)
-        left = (facts.ts_tried + watch.schedule_s * NS_PER_S - facts.ts_now) / NS_PER_DAY
-        later = ", so long because a challenger is being judged" if watch.schedule_s > facts.every_days * DAY_S else ""
-        told.append(f"By the calendar: in {max(left, 0.0):.1f} days{later}.")
+        left = (facts.ts_tried + facts.every_days * NS_PER_DAY - facts.ts_now) / NS_PER_DAY
+        told.append(f"By the calendar: in {max(left, 0.0):.1f} days.")
+    if facts.ts_expires > 0:
+        heir = "its challenger then takes its place" if facts.ts_heir > facts.ts_expires else "nobody follows it yet"
+        told.append(f"Expiry: the set in force {_end_words(facts)}; {heir}.")
     if facts.drift:
         limit = int(np.ceil(UNLIKE_SHARE * len(facts.drift)))
         told.append(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.domain import NS_PER_DAY
 from engine.errors import ModelError
+from models.features import feature_hash
+from models.registry import read_manifest
+from models.sets import BASE, ENSEMBLE
 
 FILE = "roles.json"
 
@@ -55,13 +60,14 @@ def promote(home: Path, version: str, ts: int, reason: str, actor: str) -> Roles
     Raises
     ------
     ModelError
-        It is in force already or retired, or there is no reason.
+        It is in force already or retired, it would say nothing (see ``why_unusable``), or there is no reason.
     """
     roles = read_roles(home)
     if version == roles.champion:
         raise ModelError(f"{version} is in force already")
     if version in roles.retired:
         raise ModelError(f"{version} is retired: take that back first with models retire {version} --undo")
+    _need_use(home, version, ts)
     _need(reason)
     challenger = None if version == roles.challenger else roles.challenger
     return _changed(home, roles, "promote", version, challenger, version, ts, reason, actor)
@@ -85,15 +91,18 @@ def dismiss(home: Path, ts: int, reason: str, actor: str) -> Roles:
 def roll_back(home: Path, ts: int, reason: str, actor: str) -> Roles:
     """Put the champion before the present one into force again.
 
+    One that was rolled away from never comes back by this: rolling back again goes further back.
+
     Raises
     ------
     ModelError
-        There was none before it.
+        There was none before it, or that one would say nothing (see ``why_unusable``).
     """
     roles = read_roles(home)
     before = _before(roles)
     if before is None:
         raise ModelError("no set was in force before this one: there is nothing to roll back to")
+    _need_use(home, before, ts)
     _need(reason)
     return _changed(home, roles, "rollback", before, roles.challenger, before, ts, reason, actor)
 
@@ -101,8 +110,8 @@ def roll_back(home: Path, ts: int, reason: str, actor: str) -> Roles:
 def retire(home: Path, name: str, ts: int, reason: str, actor: str) -> Roles:
     """Use a set, or a learner in whatever set, no more. Nothing is deleted.
 
-    The set in force gives way to the one before it; where there is none, no set is in force and models say nothing. A
-    challenger gives up its place.
+    The set in force gives way to the one before it that can still be used; where there is none, no set is in force and
+    models say nothing. A challenger gives up its place.
 
     Raises
     ------
@@ -114,7 +123,7 @@ def retire(home: Path, name: str, ts: int, reason: str, actor: str) -> Roles:
         raise ModelError(f"{name} is retired already")
     _need(reason)
     gone = roles._replace(retired=(*roles.retired, name))
-    champion = _before(gone) if name == roles.champion else roles.champion
+    champion = roles.champion if name != roles.champion else _before(gone, lambda one: not why_unusable(home, one, ts))
     challenger = None if name == roles.challenger else roles.challenger
     return _changed(home, gone, "retire", champion, challenger, name, ts, reason, actor)
 
@@ -135,19 +144,49 @@ def restore(home: Path, name: str, ts: int, reason: str, actor: str) -> Roles:
     return _changed(home, back, "restore", roles.champion, roles.challenger, name, ts, reason, actor)
 
 
-def _before(roles: Roles) -> str | None:
-    """Return the version that was in force before the present one and is not retired."""
-    version, seen = roles.champion, {roles.champion}
-    while version is not None:
-        version = next(
-            (row["before"] for row in reversed(roles.history) if row["version"] == version and row["before"]), None
-        )
-        if version is None or (version not in roles.retired and version not in seen):
-            return version
-        if version in seen:
-            return None
-        seen.add(version)
+def why_unusable(home: Path, version: str, ts: int) -> str | None:
+    """Return why a set would say nothing if it were in force at ``ts``, None if it would; only manifests are read."""
+    for name in (ENSEMBLE, BASE):
+        try:
+            manifest = read_manifest(home, name, version)
+        except ModelError as error:
+            return str(error)
+        if ts >= manifest.ts_expires:
+            return f"{version} expired {(ts - manifest.ts_expires) / NS_PER_DAY:.1f} days ago"
+        if manifest.features_hash != feature_hash():
+            return f"{version} learned on other inputs than are computed now"
     return None
+
+
+def _need_use(home: Path, version: str, ts: int) -> None:
+    why = why_unusable(home, version, ts)
+    if why is not None:
+        raise ModelError(f"{why}, so it would say nothing: train a new set, or retire the one in force")
+
+
+def _before(roles: Roles, accepts: Callable[[str], bool] = lambda version: True) -> str | None:
+    """Return the version that was in force before the present one and is not retired."""
+    earlier = [one for one in _succession(roles.history)[:-1] if one != roles.champion]
+    return next((one for one in reversed(earlier) if one not in roles.retired and accepts(one)), None)
+
+
+def _succession(history: tuple[dict[str, Any], ...]) -> list[str]:
+    """Return the sets that led to the one in force, the first one first and without those that were taken back.
+
+    ``before`` of a row is the set that was in force when the row gave its place to another.
+    """
+    led: list[str] = []
+    for row in history:
+        version, before = row["version"], row["before"]
+        if before in led:  # whatever stood above it has been skipped by then
+            led = led[: len(led) - led[::-1].index(before)]
+        if row["action"] == "enter" or row["action"] == "promote":
+            led.append(version)
+        elif row["action"] == "rollback":
+            led = led[: len(led) - led[::-1].index(version)] if version in led else [*led[:-1], version]
+        elif row["action"] == "retire" and before == version:
+            led = led[:-1]
+    return led
 
 
 def _need(reason: str) -> None:

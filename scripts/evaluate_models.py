@@ -1,4 +1,4 @@
-"""Judge every model by walk-forward, after costs, beside plain baselines; print a table and write JSON.
+"""Judge every model by walk-forward, after costs, beside plain baselines; print tables and write JSON.
 
     python scripts/evaluate_models.py --data DATA --from 2019-01-01 --to 2025-01-01 [--json OUT] [--write]
 
@@ -36,7 +36,7 @@ from engine.research.simulation import has_volume, sim_bars  # noqa: E402
 from models.catalogue import available, build, entry_of  # noqa: E402
 from models.evaluate import cpu_s_of, judge_all, learn_all, prepared, unfinished  # noqa: E402
 from models.evidence import evidence  # noqa: E402
-from models.evidence_report import aligned, cost_sentence, goal_sentence, summary_rows, write_section  # noqa: E402
+from models.evidence_report import printed, write_section  # noqa: E402
 from models.forecast import Learnable  # noqa: E402
 from models.panel import rows_of  # noqa: E402
 from models.splits import EMBARGO_BARS, Fold  # noqa: E402
@@ -184,9 +184,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     result["elapsed_s"] = time.perf_counter() - started
-    print(aligned(*summary_rows(result)))
-    print(goal_sentence(result["goal"]))
-    print(cost_sentence(result))
+    print(printed(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1))
     if args.write:

@@ -12,7 +12,7 @@ from storage.database import Database
 if TYPE_CHECKING:
     from engine.runtime.loop import Loop
 
-ACTOR = "sequential test"
+ACTOR, HEIR = "sequential test", "expiry"
 SURELY = 1e-3
 PINBALL_SCALE = 0.25
 """Both as in ``models.champion``, whose losses these are; a test holds them equal."""
@@ -25,6 +25,9 @@ class Judge(Protocol):
 
     def roles(self) -> tuple[str | None, str | None]:
         """Return the versions in force and in its shadow."""
+
+    def succession(self, ts_now: int) -> tuple[str, str, str] | None:
+        """Return the set in force, the challenger that can follow it, and why the first can no longer be used."""
 
     def judge(self, differences: list[float]) -> dict[str, Any]:
         """Return the verdict on blocks of loss differences, with ``action``: promote, keep or wait."""
@@ -138,6 +141,29 @@ class Challenge:
                 await asyncio.to_thread(self._act, champion, challenger, found)
             except CommandRefused as refusal:  # a person was quicker
                 self._loop.incident("warning", "models", f"The challenger {challenger} stays one: {refusal}")
+
+    async def hand_over(self) -> None:
+        """Let the challenger take the place of a set in force that has expired. Called once an hour.
+
+        The setting that leaves promotions to a person does not hold this up: without it models would fall silent.
+        """
+        async with self._busy:
+            try:
+                await asyncio.to_thread(self._hand_over)
+            except CommandRefused as refusal:  # a person was quicker
+                self._loop.incident("warning", "models", f"The challenger does not take over: {refusal}")
+
+    def _hand_over(self) -> None:
+        now = self._loop.clock.now()
+        found = self._judge.succession(now)
+        if found is None:
+            return
+        champion, challenger, why = found
+        reason = f"{why[:1].upper()}{why[1:]}; the challenger takes its place, not shown to be better or worse."
+        self._judge.promote(challenger, reason, HEIR, now)
+        detail = {"champion": champion, "challenger": challenger, "reason": reason}
+        self._store.audit(HEIR, "models.promote", detail)
+        self._loop.incident("warning", "models", f"{challenger} forecasts now in place of {champion}: {reason}")
 
     def _act(self, champion: str, challenger: str, found: dict[str, Any]) -> None:
         reason, now = found["verdict"], self._loop.clock.now()

@@ -56,13 +56,19 @@ class ModelDesk:
         self._challenge = Challenge(engine.loop, engine.store, book)
         if live is not None:
             self._retraining = Retraining(engine, jobs, book, live, self._train)
-            live.host.on_hour = live.on_champion = self._retraining.when_due
+            live.host.on_hour = live.on_champion = self._when_due
             live.on_challenger = self._challenge.follow
         self.questions: dict[str, Handler] = {"models": self._models, "models.training": self._run}
         self.orders: dict[str, Handler] = {
             "models.train": self._train, "models.cancel": self._cancel, "models.promote": self._promote,
             "models.rollback": self._roll_back, "models.retire": self._retire,
         }  # fmt: skip
+
+    async def _when_due(self) -> None:
+        """Put an heir into force whose time has come, then see whether there is a reason to train."""
+        await self._challenge.hand_over()
+        if self._retraining is not None:
+            await self._retraining.when_due()
 
     async def _models(self, body: dict[str, Any]) -> dict[str, Any]:
         overview = await asyncio.to_thread(self._overview)

@@ -1,4 +1,4 @@
-"""When models are trained again without being asked: by the calendar, after drift, and after a change of the market."""
+"""When models train again unasked: by the calendar, before they expire, after drift, and after a market's change."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Train = Callable[[dict[str, Any]], Awaitable[Any]]
 class Adviser(Protocol):
     """What the registry says of retraining, as ``models.book.ModelBook`` does."""
 
-    def newest(self) -> tuple[int, int, bool]:
-        """Return when the newest set was trained and its last bar, ns, and whether a challenger is being judged."""
+    def standing(self, ts_now: int) -> dict[str, int]:
+        """Return of the newest set ``ts_trained`` and ``ts_last``, and ``ts_expires`` and ``ts_heir``, ns or 0."""
 
     def why_train(self, facts: dict[str, Any]) -> tuple[str | None, list[str]]:
         """Return why to train now, None if there is no reason, and how far each reason is, in sentences."""
@@ -96,7 +96,7 @@ class Retraining:
     def advice(self) -> tuple[str | None, list[str]]:
         """Return why to train now, or None, and how far each reason is, in sentences."""
         config, now = self._loop.config, self._loop.clock.now()
-        ts_trained, ts_last, challenged = self._adviser.newest()
+        standing = self._adviser.standing(now)
         latest = self._live.host.latest or {}
         beside, version = latest.get("beside") or {}, latest.get("version")
         changes = beside.get("changes") or []
@@ -106,7 +106,8 @@ class Retraining:
             since = int(latest["ts_close"]) - RECENT_DAYS * NS_PER_DAY
             losses = recent_losses(self._store, version, since)
         why, told = self._adviser.why_train({
-            "ts_now": now, "ts_tried": self._tried(ts_trained), "ts_last": ts_last, "has_challenger": challenged,
+            "ts_now": now, "ts_tried": self._tried(standing["ts_trained"]), "ts_last": standing["ts_last"],
+            "ts_expires": standing["ts_expires"], "ts_heir": standing["ts_heir"],
             "drift": beside.get("drift") or [] if config.use_drift_retraining else [], "losses": losses,
             "change": change,
             "every_days": config.retrain_every_days if config.use_retraining else None,

@@ -9,12 +9,13 @@ import pytest
 
 from engine.errors import ModelError
 from models import beside
-from models.agent_evidence import judged
+from models.agent_evidence import judged, trend_wish
+from models.agents import Agent
 from models.beside import store_beside, train_beside, wanted_of
 from models.dataset import learnable
 from models.features import NAMES, feature_hash
 from models.fit import store_set, train_set
-from models.forecast import Panel
+from models.forecast import Cancelled, Panel
 from models.live_agents import sharpe_estimate, together
 from models.live_beside import load_beside
 from models.own_book import OWN
@@ -149,6 +150,88 @@ def test_agents_on_the_tape_wish_what_the_batch_wishes_and_count_by_evidence_alo
         assert (row["low"] < row["high"]).all()
     expired = live2.join(said, one, data.features[-1], data.sigma[-1], now + 400 * 24 * HOUR)
     assert expired["agents_share"] == 0.0
+
+
+def test_a_wish_counts_by_its_own_share_where_the_other_one_is_unknown():
+    wish, other = np.array([0.8, 0.8, np.nan, np.nan]), np.array([-0.4, np.nan, -0.4, np.nan])
+    for own, others in ((0.2, 0.07), (0.0, 0.07), (0.5, 0.5)):
+        found, joint = together(wish, own, other, others)
+        assert joint == pytest.approx(1.0 - (1.0 - own) * (1.0 - others))
+        assert found[0] == pytest.approx((0.8 * own - 0.4 * others) / (own + others))
+        if own > 0.0:
+            assert joint * found[1] == pytest.approx(0.8 * own)
+        else:
+            assert np.isnan(found[1])  # what has earned nothing leaves the symbol to the rule
+        assert joint * found[2] == pytest.approx(-0.4 * others)
+        assert np.isnan(found[3])
+    # a third that is unknown too: the first still counts by no more than its own
+    found, joint = together(*together(wish, 0.2, other, 0.07), np.full(4, np.nan), 0.1)
+    assert joint * found[1] == pytest.approx(0.8 * 0.2)
+
+
+def test_the_agents_rule_is_the_decision_cores_own_for_each_symbol_alone(trained):
+    """By hand, bar by bar: tanh of the mean of three normalised trails, over the core's volatility."""
+    _, data, made = trained
+    terms = made.agents.members[0].fitted[2]
+    rows = slice(3_000, 3_400)
+    wish = trend_wish(data, rows, terms)
+    log_return = np.diff(np.log(data.panel.close_px[1_000:]), axis=0, prepend=np.nan)  # the rule warms up for 2000 bars
+    signal = np.zeros(log_return.shape[1])
+    trails, expected = np.zeros((3, log_return.shape[1])), np.empty(log_return.shape)
+    variance = np.zeros(log_return.shape[1])
+    for t in range(1, len(log_return)):
+        variance += max(2.0 / 169.0, 1.0 / t) * (log_return[t] ** 2 - variance)
+        for h, horizon in enumerate((72.0, 216.0, 648.0)):
+            keep = 1.0 - 2.0 / (horizon + 1.0)
+            trails[h] = keep * (trails[h] + log_return[t])
+        keep = 1.0 - 2.0 / (np.array([72.0, 216.0, 648.0]) + 1.0)
+        signal = np.tanh(np.mean(trails / np.sqrt(variance * (keep**2 / (1.0 - keep**2))[:, None]), axis=0))
+        expected[t] = signal * terms.params.vol_target / np.sqrt(variance * terms.params.bars_per_year)
+    unit = terms.params.vol_target / (data.sigma[rows] * np.sqrt(terms.params.bars_per_year))
+    held = np.minimum(unit, terms.params.max_symbol_weight) * wish
+    capped = np.clip(expected[2_000:2_400], -terms.params.max_symbol_weight, terms.params.max_symbol_weight)
+    np.testing.assert_allclose(held, capped, rtol=1e-9, atol=1e-12)
+    assert np.abs(wish).max() > 0.3
+
+
+def test_whatever_fails_beside_the_forecasters_is_left_out_and_a_cancelled_one_ends(trained, tmp_path, monkeypatch):
+    _, data, _ = trained
+
+    def broken(*args):
+        raise np.linalg.LinAlgError("singular matrix")
+
+    monkeypatch.setattr(Surroundings, "fit", broken)
+    monkeypatch.setattr("models.agents.train_agent", broken)
+    made = train_beside(data, ("ppo",), 0, lambda *_: True)
+    assert made[:3] == (None, None, {})
+    assert made.failed == dict.fromkeys(("surroundings", "agents"), "LinAlgError: singular matrix")
+    store_beside(tmp_path, data, made, "one", 0, time.time_ns())
+    live = load_beside(tmp_path, "one", feature_hash(), time.time_ns(), 2)
+    assert (live.lookout, live.left_out, live.answer()["agents"]) == (None, {}, [])
+
+    def cancelled(*args):
+        raise Cancelled
+
+    monkeypatch.setattr("models.agents.train_agent", cancelled)
+    with pytest.raises(Cancelled):
+        train_beside(data, ("ppo",), 0, lambda *_: True)
+
+
+def test_agents_are_judged_before_they_learn_from_all_bars(trained, monkeypatch):
+    _, data, _ = trained
+    n_bars, fits = len(data.panel.ts_close), []
+    real = Agent.fit
+
+    def told(self, data, train, valid, seed, progress):
+        fits.append((train, valid))
+        return real(self, data, train, valid, seed, progress)
+
+    monkeypatch.setattr(Agent, "fit", told)
+    monkeypatch.setattr("models.agents.train_agent", untaught)
+    made = train_beside(data, ("ppo",), 0, lambda *_: True)
+    first, second = round(0.7 * n_bars), round(0.8 * n_bars)
+    assert fits == [(slice(0, first), slice(first, second)), (slice(0, n_bars), slice(second, n_bars))]
+    assert made.agents.evidence[0, 0] == pytest.approx(0.3 * n_bars / 24, abs=2)  # days, none of them twice
 
 
 def test_what_breaks_beside_the_forecasters_stops_only_itself(trained):

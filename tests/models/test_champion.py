@@ -39,7 +39,7 @@ def test_better_challengers_are_promoted_and_worse_ones_sent_away() -> None:
     assert equal.count(Action.PROMOTE) <= 6
 
 
-def test_a_verdict_stays_and_silence_ends_in_keeping() -> None:
+def test_a_verdict_stays_and_silence_says_nothing() -> None:
     strong = np.full(60, 0.5 * LIMIT)
     promoted = compare(strong)
     assert promoted.action == Action.PROMOTE
@@ -47,7 +47,16 @@ def test_a_verdict_stays_and_silence_ends_in_keeping() -> None:
     assert compare(np.concatenate([strong, -strong])).action == Action.PROMOTE
     assert compare(strong[:2]).action == Action.WAIT
     assert compare(np.zeros(0)).n_blocks == 0
-    assert compare(np.full(10, 1e-9), most_blocks=10).action == Action.KEEP
+    assert compare(np.full(29, 1e-9)).action == Action.WAIT
+
+
+def test_how_many_blocks_a_steady_advantage_needs() -> None:
+    """Seven are the least; a tenth of the limit needs more blocks than any challenger has."""
+
+    def needed(share: float) -> int:
+        return next(n for n in range(1, 100) if compare(np.full(n, share * LIMIT)).action == Action.PROMOTE)
+
+    assert [needed(share) for share in (1.0, 0.5, 0.25, 0.1)] == [7, 11, 19, 43]
 
 
 def test_capital_by_hand() -> None:
@@ -91,5 +100,7 @@ def test_training_starts_for_a_reason() -> None:
     assert retraining_due(watch(ts_trained=0)) == Trigger.SCHEDULE
     assert retraining_due(watch(ts_regime_changed=now - NS_PER_DAY)) == Trigger.REGIME
     assert retraining_due(watch(recent=bad)) == Trigger.DRIFT
+    assert retraining_due(watch(is_ending=True)) == Trigger.EXPIRY
+    assert retraining_due(watch(is_ending=True, ts_trained=now - 3600 * NS_PER_S)) is None
     assert retraining_due(watch(recent=bad, ts_trained=now - 3600 * NS_PER_S)) is None  # within the pause
     assert retraining_due(watch(recent=bad._replace(n_days=np.full(H, 5.0)))) is None  # too little is known

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from learnables import HOUR, made_up
 from test_trading import PARAMS  # the trend sleeve of a small book
@@ -17,20 +21,25 @@ from models import catalogue
 from models.agents import shares_of
 from models.catalogue import BASE, Entry
 from models.evaluate import ENSEMBLE, Plan, _skills_before, cpu_s_of, judge_all, learn_all, prepared, unfinished
-from models.evidence import evidence, shares_by_month
+from models.evidence import evidence, shares_by_month, trading_figures
 from models.evidence_report import (
     BEGIN,
     END,
     aligned,
     goal_sentence,
     plain_words,
+    printed,
     section_of,
     summary_rows,
     write_section,
 )
 from models.forecast import HORIZONS, Learnable
-from models.trading import Terms
+from models.panel import made_up_panel
+from models.tallies import drawn_days
+from models.trading import Terms, Traded
 from models.walkforward import gathered, months, run_task
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 NAMES = ("linear", "persistence", "broken", "holder", "both")
 N_BARS = 24 * 270
@@ -152,6 +161,69 @@ def test_who_lost_to_what_is_said_in_words() -> None:
     assert "linear lost" not in text
     models[1]["trading"]["sharpe"]["value"] = 2.0
     assert "Above it: lstm (2.00)" in plain_words({"models": models, "trend": bar, "blends": [], "horizons": [1, 24]})
+
+
+def test_a_sharpe_ratio_lies_inside_its_interval_however_seeds_differ() -> None:
+    """A seed that hardly moves and wins, one that moves much and loses: their mean returns are the loser's alone."""
+    rng = np.random.default_rng(5)
+    quiet, loud = 1e-4 * (0.15 + rng.standard_normal(700)), 1e-2 * (-0.1 + rng.standard_normal(700))
+    seeds = [Traded(each, np.sqrt(365.0) * each.mean() / each.std(ddof=1), 0.0, 0.0, 0.0, 0.0, 0.0)
+             for each in (quiet, loud)]  # fmt: skip
+    found = trading_figures(seeds, drawn_days(700))["sharpe"]
+    assert found["value"] == pytest.approx((seeds[0].sharpe + seeds[1].sharpe) / 2.0)
+    assert found["low"] < found["value"] < found["high"]
+    assert 0.5 < found["high"] - found["low"] < 4.0
+    loser = trading_figures(seeds[1:], drawn_days(700))["sharpe"]
+    assert loser["high"] < found["value"]  # what the interval used to be about
+    never = trading_figures([seeds[0], seeds[1]._replace(daily=np.zeros(700), sharpe=np.nan)], drawn_days(700))
+    assert all(np.isnan(never["sharpe"][name]) for name in ("value", "low", "high"))
+
+
+def test_the_terminal_gets_every_figure_at_every_horizon(result: dict) -> None:
+    text = printed(result)
+    parts = {part.split("\n")[0]: part for part in text.split("\n\n")}
+    assert {"Net of costs", "Earned of a decision", "Right direction", "Information coefficient"} <= set(parts)
+    log_loss = next(part for title, part in parts.items() if title.startswith("Log-loss"))
+    for name in ("linear", "persistence", BASE, ENSEMBLE):
+        assert name in log_loss
+    assert all(f"{horizon} bars" in log_loss.split("\n")[1] for horizon in HORIZONS)
+    coverage = next(part for title, part in parts.items() if title.startswith("Share of outcomes"))
+    assert all(f"{level} %, as issued" in coverage for level in (50, 80, 90, 95))
+    figure = row(result, "linear")["figures"]["ic"][5]
+    assert f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" in parts["Information coefficient"]
+    assert "3 months in 3 minutes of one processor" in text
+
+
+def test_the_script_judges_a_folder_of_candles_and_writes_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import evaluate_models  # as the README names it
+
+    panel = made_up_panel(3, 24 * 230, 2, memory=0.3)
+    data = tmp_path / "data"
+    data.mkdir()
+    for i, symbol in enumerate(panel.symbols):
+        columns = {name: getattr(panel, f"{name}_px")[:, i] for name in ("open", "high", "low", "close")}
+        opened = (panel.ts_close - HOUR).astype("datetime64[ns]")
+        table = pa.table({"timestamp": opened, **columns, "volume": panel.volume[:, i]})
+        pq.write_table(table, data / f"{symbol}.parquet")
+    first, last = (str(np.datetime64(int(panel.ts_close[t]), "ns"))[:10] for t in (24 * 190, -1))
+    out = tmp_path / "found.json"
+    asked = ["evaluate_models.py", "--data", data, "--from", first, "--to", last, "--models", "persistence,linear",
+             "--seeds", "1", "--jobs", "1", "--cache", tmp_path / "cache", "--json", out]  # fmt: skip
+    monkeypatch.setattr("sys.argv", [str(part) for part in asked])
+    monkeypatch.setattr(evaluate_models, "CANARY_BARS", 1_500)
+    assert evaluate_models.main() == 0
+    told = capsys.readouterr().out
+    assert "Right direction" in told
+    assert "The goal" in told
+    found = json.loads(out.read_text())
+    assert [each["name"] for each in found["models"]] == [BASE, "persistence", "linear", ENSEMBLE]
+    assert set(found["canaries"].values()) == {"pass"}
+    assert found["config"]["costs"].startswith("fee ")
+    monkeypatch.setattr("sys.argv", [str(part) for part in [*asked[:3], "--from", last, "--to", last]])
+    assert evaluate_models.main() == 2
+    assert "no month can be judged" in capsys.readouterr().err
 
 
 def test_section_is_written_once(result: dict, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from learnables import made_up
 
 from engine.errors import ModelError
-from models import fit, roles
+from models import baselines, fit, roles, walkforward
 from models.features import feature_hash
-from models.fit import forecasters, store_set, train_set
+from models.fit import forecasters, parts_of, store_set, train_set
 from models.forecast import HORIZONS, Cancelled
 from models.sets import BASE, ENSEMBLE, list_sets, load_set
 
@@ -59,18 +59,52 @@ def test_progress_rises_to_the_end_and_a_person_can_cancel(leaning):
     assert told == sorted(told)
 
 
-def test_a_learner_that_fails_is_left_out_and_the_others_go_on(leaning, monkeypatch):
-    build = fit.build
+def test_what_is_used_has_learned_from_the_bars_that_judged_its_like():
+    """Nothing leans on the first feature until the judged bars begin: only who learned from those can know it."""
+    leaning = made_up(n_bars=4_000, drift=0.5)
+    n_bars = len(leaning.panel.ts_close)
+    late = leaning.target.copy()
+    before = slice(0, round(0.8 * n_bars))
+    late[before] = np.random.default_rng(3).standard_normal(late[before].shape)
+    found = train_set(leaning._replace(target=late), NAMES, 0, going_on)
+    last = slice(n_bars - 200, n_bars)
+    leans = [found.models["linear"].predict(leaning, last).prob_up[leaning.features[last, :, 0] == side, 1].mean()
+             for side in (1.0, -1.0)]  # fmt: skip
+    assert leans[0] - leans[1] > 0.02
+    assert found.metrics["linear"]["accuracy_4"]["mean"] < 0.53  # who was judged had not learned it
 
-    def failing(name):
-        if name == "linear":
-            raise ModelError("its loss was not a number")
-        return build(name)
 
-    monkeypatch.setattr(fit, "build", failing)
+def test_every_part_lies_behind_the_one_before_and_two_months_are_held_back_at_most():
+    assert fit.VALID_DAYS == walkforward.VALID_DAYS
+    for n_bars, held_back in ((24 * 900, 24 * 60), (24 * 300, 24 * 30)):
+        parts = parts_of(made_up(n_bars=n_bars, n_symbols=1))
+        assert (parts.judged.stop, parts.valid_again.stop) == (n_bars, n_bars)
+        assert parts.valid_again.stop - parts.valid_again.start == held_back
+        assert parts.train_again.stop == parts.valid_again.start - 24
+        assert parts.train_again.stop > parts.judged.start
+        assert (parts.train.stop + 24, parts.valid.stop + 24) == (parts.valid.start, parts.judged.start)
+
+
+@pytest.mark.parametrize("error", [ModelError("its loss was not a number"), RuntimeError("out of memory")])
+@pytest.mark.parametrize("at_fit", [1, 2])
+def test_a_learner_that_fails_is_left_out_and_the_others_go_on(leaning, monkeypatch, error, at_fit):
+    fits, real = [], baselines.Linear.fit
+
+    def failing(self, *args):
+        fits.append(1)
+        if len(fits) == at_fit:
+            raise error
+        return real(self, *args)
+
+    monkeypatch.setattr(baselines.Linear, "fit", failing)
     found = train_set(leaning, NAMES, 0, going_on)
-    assert found.failed == {"linear": "its loss was not a number"}
+    said = str(error) if isinstance(error, ModelError) else "RuntimeError: out of memory"
+    assert found.failed == {"linear": said}
     assert found.record.weights.names == ()
+    monkeypatch.setattr(baselines.BaseRate, "fit", failing)
+    fits.clear()
+    with pytest.raises(ModelError, match=f"the base rate could not be learned: {said}"):
+        train_set(leaning, NAMES, 0, going_on)
 
 
 def test_too_few_bars_are_refused():
@@ -116,7 +150,15 @@ def test_names_are_checked_and_the_base_rate_is_always_there():
     assert len(HORIZONS) == 6
 
 
-def test_roles_first_is_champion_the_next_challenges_and_every_change_has_its_reason(tmp_path):
+@pytest.fixture
+def usable(monkeypatch):
+    """Sets without files that can be used, but for those that a test puts here."""
+    spent = {}
+    monkeypatch.setattr(roles, "why_unusable", lambda home, version, ts: spent.get(version))
+    return spent
+
+
+def test_roles_first_is_champion_the_next_challenges_and_every_change_has_its_reason(tmp_path, usable):
     assert roles.enter(tmp_path, "a", 1, "first training", "desk")[:2] == ("a", None)
     assert roles.enter(tmp_path, "b", 2, "scheduled", "engine")[:2] == ("a", "b")
     with pytest.raises(ModelError, match="give a reason"):
@@ -130,6 +172,47 @@ def test_roles_first_is_champion_the_next_challenges_and_every_change_has_its_re
     found = roles.read_roles(tmp_path)
     assert [row["action"] for row in found.history] == ["enter", "challenge", "promote", "rollback"]
     assert found.history[-1]["reason"] == "it lost money"
+
+
+def test_rolling_back_goes_further_back_and_never_to_what_was_taken_back(tmp_path, usable):
+    roles.enter(tmp_path, "a", 1, "first training", "desk")
+    for ts, version in enumerate(("b", "c"), start=2):
+        roles.promote(tmp_path, version, ts, "evidence 21", "engine")
+    assert roles.roll_back(tmp_path, 4, "c lost money", "desk").champion == "b"
+    assert roles.roll_back(tmp_path, 5, "so did b", "desk").champion == "a"
+    with pytest.raises(ModelError, match="nothing to roll back to"):
+        roles.roll_back(tmp_path, 6, "and a", "desk")
+    assert roles.promote(tmp_path, "d", 7, "evidence 22", "engine").champion == "d"
+    assert roles.roll_back(tmp_path, 8, "d lost money", "desk").champion == "a"
+
+
+def test_retiring_brings_back_what_was_in_force_before_and_not_what_was_taken_back(tmp_path, usable):
+    roles.enter(tmp_path, "a", 1, "first training", "desk")
+    for ts, version in enumerate(("b", "c", "d"), start=2):
+        roles.promote(tmp_path, version, ts, "evidence 21", "engine")
+    roles.roll_back(tmp_path, 5, "d lost money", "desk")  # c is in force
+    usable["b"] = "b expired 3.0 days ago"
+    with pytest.raises(ModelError, match=r"b expired 3\.0 days ago, so it would say nothing"):
+        roles.roll_back(tmp_path, 6, "c lost money", "desk")
+    with pytest.raises(ModelError, match="b expired"):
+        roles.promote(tmp_path, "b", 6, "it was the best", "desk")
+    assert roles.retire(tmp_path, "c", 7, "c lost money", "desk").champion == "a"  # b would say nothing
+    assert roles.retire(tmp_path, "a", 8, "nothing works", "desk").champion is None
+
+
+def test_a_set_that_has_expired_or_knows_other_inputs_cannot_be_put_into_force(trained, leaning, tmp_path, monkeypatch):
+    store_set(tmp_path, leaning, trained, "old", "1h", 0, DAY)
+    store_set(tmp_path, leaning, trained, "new", "1h", 0, 50 * DAY)
+    for ts, version in ((DAY, "old"), (50 * DAY, "new")):
+        roles.enter(tmp_path, version, ts, "schedule", "engine")
+    assert roles.promote(tmp_path, "new", 51 * DAY, "evidence 21", "engine").champion == "new"
+    with pytest.raises(ModelError, match=r"old expired 4\.0 days ago, so it would say nothing"):
+        roles.roll_back(tmp_path, 65 * DAY, "it lost money", "desk")
+    assert roles.roll_back(tmp_path, 60 * DAY, "it lost money", "desk").champion == "old"
+    with pytest.raises(ModelError, match="ensemble gone has no manifest"):
+        roles.promote(tmp_path, "gone", 60 * DAY, "it was the best", "desk")
+    monkeypatch.setattr(roles, "feature_hash", lambda: "others")
+    assert roles.why_unusable(tmp_path, "new", 60 * DAY) == "new learned on other inputs than are computed now"
 
 
 def test_nothing_to_roll_back_to_and_a_damaged_file_are_said(tmp_path):

@@ -17,7 +17,7 @@ def test_rates_are_a_year_and_only_what_follows_a_break_is_near_it():
     changes = [(broke - DAY, SIZE), (broke + 2 * DAY, SIZE), (broke + 4 * DAY, SIZE), (span[1], SIZE),
                (broke + DAY, "wild for two days, which the training hardly knew")]  # fmt: skip
     trainings = [(broke + 2 * DAY, f"regime: {SIZE}"), (broke + 9 * DAY, "drift: 20 of 50 inputs are unlike any week"),
-                 (broke + 20 * DAY, "schedule: every 7 days")]  # fmt: skip
+                 (broke + 20 * DAY, "schedule: every 7 days"), (broke + 30 * DAY, "expiry: it has")]  # fmt: skip
     found = told(changes, trainings, span)
     assert (found["alarms_a_year"], found["alarms_near_a_break"]) == (3.0, 1)
     assert (found["breaks"], found["breaks_with_an_alarm"], found["rare_regimes_a_year"]) == (1, 1, 1.0)

@@ -88,6 +88,7 @@ def test_the_record_gives_the_same_blocks_as_the_arrays_do(tape):
 
 async def test_evidence_promotes_with_a_record_and_one_click_takes_it_back(tape, monkeypatch):
     monkeypatch.setattr("models.book.described_set", lambda home, version: {})  # these sets have no files
+    monkeypatch.setattr("models.roles.why_unusable", lambda home, version, ts: None)
     duel, loop, told = desk_of(tape)
     standing = duel.standing("dull", "keen")
     assert standing["action"] == "promote"
@@ -127,3 +128,27 @@ async def test_without_evidence_nothing_happens(tape):
     assert (standing["action"], standing["outcomes"], standing["path"]) == ("wait", 0, [])
     await duel.follow()
     assert (read_roles(tape.home).challenger, told) == ("nobody", [])
+
+
+async def test_a_challenger_takes_the_place_of_a_set_that_has_expired_whatever_the_setting(tape, monkeypatch):
+    spent = {"dull": "dull expired 0.1 days ago", "keen": "keen expired 0.2 days ago"}
+    monkeypatch.setattr("models.book.described_set", lambda home, version: {})
+    for name in ("models.roles.why_unusable", "models.book.why_unusable"):
+        monkeypatch.setattr(name, lambda home, version, ts: spent.get(version))
+    duel, loop, told = desk_of(tape)
+    loop.config = SystemConfig(symbols=("AUSDT",), use_promotion=False)
+    await duel.hand_over()  # neither can be used: a training has to come first
+    assert (read_roles(tape.home)[:2], told) == (("dull", "keen"), [])
+    del spent["keen"]
+    await asyncio.gather(duel.hand_over(), duel.hand_over())
+    roles = read_roles(tape.home)
+    assert (roles.champion, roles.challenger) == ("keen", None)
+    assert roles.history[-1]["actor"] == "expiry"
+    assert roles.history[-1]["reason"] == (
+        "Dull expired 0.1 days ago; the challenger takes its place, not shown to be better or worse."
+    )
+    assert [said[:2] for said in told] == [("warning", "models")]
+    assert "keen forecasts now in place of dull: Dull expired" in told[0][2]
+    tape.store.flush()
+    rows = tape.store.rows("SELECT actor, action FROM audit ORDER BY seq")
+    assert [tuple(row.values()) for row in rows] == [("expiry", "models.promote")]

@@ -274,8 +274,11 @@ async def test_forecasts_of_both_roles_are_kept(desk, store, tmp_path):
     assert rows == [{"role": "challenger", "n": 36}, {"role": "champion", "n": 36}]  # 3 models, 2 symbols, 6 horizons
 
 
-def retraining(desk, store, age_days, status="done", beside=None, challenged=False, **settings):
-    """Return what asks for trainings, the reasons it gave, and the desk's clock at an age of the newest training."""
+def retraining(desk, store, age_days, status="done", beside=None, expires=60, heir=0, **settings):
+    """Return what asks for trainings at an age of the newest one, and the reasons it gave.
+
+    ``expires`` and ``heir`` are the days after that training on which the set in force and its challenger expire.
+    """
     now = (1_000 + age_days * 24) * HOUR
     desk._loop.config = SystemConfig(symbols=SYMBOLS, **settings)
     desk._loop.clock = SimpleNamespace(now=lambda: int(now))
@@ -283,7 +286,10 @@ def retraining(desk, store, age_days, status="done", beside=None, challenged=Fal
     run = {"status": status, "ts_started": 1_000 * HOUR if status == "done" else int(now) - HOUR}
     jobs = SimpleNamespace(newest=lambda kind: run)
     book = ModelBook(store.path.parent)
-    book.newest = lambda: (1_000 * HOUR, 90 * HOUR, challenged)
+    ends, heir_ends = ((1_000 + 24 * days) * HOUR if days else 0 for days in (expires, heir))
+    book.standing = lambda ts_now: {
+        "ts_trained": 1_000 * HOUR, "ts_last": 90 * HOUR, "ts_expires": ends, "ts_heir": heir_ends,
+    }  # fmt: skip
     asked = []
 
     async def train(body):
@@ -300,8 +306,15 @@ UNLIKE = [{"topic": "Traded volume", "feature": str(k), "psi": 1.0, "usual": 0.1
     (8, {}, "schedule: every 7 days"),
     (6, {}, None),
     (8, {"use_retraining": False}, None),
-    (8, {"challenged": True}, None),  # its test needs time
-    (29, {"challenged": True}, "schedule: every 7 days"),
+    (8, {"heir": 60, "expires": 53}, None),  # its test needs time
+    (49, {"heir": 60, "expires": 53}, None),
+    (50, {"heir": 60, "expires": 53},
+     "expiry: the set in force expires in 3.0 days, and nobody is there to follow it for long"),
+    (50, {"heir": 67, "expires": 53}, None),  # that one follows it
+    (57, {"expires": 60, "retrain_every_days": 60},
+     "expiry: the set in force expires in 3.0 days, and nobody is there to follow it for long"),
+    (60, {"expires": 53, "use_retraining": False}, None),
+    (4, {"expires": 3}, "expiry: the set in force has expired, and nobody is there to follow it for long"),
     (8, {"status": "running"}, None),
     (8, {"status": "failed"}, None),  # an hour ago
     (4, {"beside": {"drift": UNLIKE}}, "drift: 3 of 10 inputs are unlike any week of the training (traded volume)"),
@@ -342,7 +355,12 @@ async def test_forecasts_that_are_surely_worse_than_the_base_rate_are_drift(desk
     assert asked == [("drift", "drift: forecasts of the newest 30 days were surely worse than the base rate")]
     _, told = again.advice()
     assert "Forecasts: surely worse than the base rate over the newest 16 days that were judged." in told
-    assert told[0] == "By the calendar: in 3.0 days."
+    assert told[:2] == [
+        "By the calendar: in 3.0 days.", "Expiry: the set in force expires in 56.0 days; nobody follows it yet.",
+    ]  # fmt: skip
+    told = retraining(desk, store, 4, heir=64)[0].advice()[1]
+    assert told[0] == "By the calendar: once the challenger is decided, or shortly before the set in force expires."
+    assert "its challenger then takes its place" in told[1]
 
 
 async def test_a_training_that_cannot_begin_is_told_once(desk, store):
