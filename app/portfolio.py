@@ -116,14 +116,21 @@ def optimiser_sentence(report: dict[str, Any]) -> str:
     if found is None:
         return f"No comparison of optimisers: {report['why']}."
     verdict = (
-        f"{found['best']} earned more than {found['control']} than chance explains (95 %, the number tried counted)"
+        f"at equal volatility {found['best']} earned more than {found['control']}, and more than chance explains "
+        "(95 %, the number tried counted)"
         if found["beats_control"]
-        else f"none is shown to be better than {found['control']} (95 %, the number tried counted); the best was "
-        f"{found['best']}"
+        else f"none is shown to be better than {found['control']} at equal volatility (95 %, the number tried "
+        f"counted); the best was {found['best']}"
     )
+    shown, names = found["learned"]["adaptive_beats_equal"], ", ".join(found["learned"]["names"])
+    sharing = (
+        "" if shown is None
+        else f" Over those ({names}) its sharing {'is' if shown else 'is not'} shown to be better than equal weight; "
+        "both rows leave the others out."
+    )  # fmt: skip
     return (
         f"Chosen on {found['train_days']} days, held for the next {found['test_days']}, {found['folds']} times over: "
-        f"{verdict}. The engine shares by what each sleeve earned, see above."
+        f"{verdict}. The engine shares out some sleeves by what each earned, see above.{sharing}"
     )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from engine.domain import F8, Params
 from engine.research.figures import day_ends
 from engine.research.loading import BarTable
-from engine.research.optimiser_evidence import COST, TEST_DAYS, TRAIN_DAYS, Pace, compare, stretch, unpaced
+from engine.research.optimiser_evidence import COST, TEST_DAYS, TRAIN_DAYS, Pace, better, compare, stretch, unpaced
 from engine.research.sleeve_evidence import by_day, evidence
 from engine.strategies.portfolio_runner import PortfolioRunner
 from engine.strategies.sleeves.state import LEARNED, NAMES
 
+ADAPTIVE, EQUAL = "adaptive, learned sleeves only", "equal weight, learned sleeves only"
 MIN_TRAIN_DAYS = 60
 REPLAYED = 0.1  # share of the work that is done when the sleeves have been replayed
 
@@ -68,6 +69,11 @@ def optimised(
 ) -> tuple[dict[str, Any] | None, str | None]:  # fmt: skip
     """Return the comparison of optimisers over the sleeves' daily net returns, or None and why there is none.
 
+    Beside the optimisers, which hold every sleeve, stand the strategy's own sharing and equal weight over the sleeves
+    that it shares out between: both of the same sleeves, both without the cost of shifting between them. ``learned``
+    says which those are (``names``), and whether the sharing is shown to be better than equal weight
+    (``adaptive_beats_equal``; None with fewer than two of them).
+
     Parameters
     ----------
     ts_ms : (D,) int64
@@ -93,8 +99,11 @@ def optimised(
     learned = [s for s in taking if s < LEARNED]
     weights = before[:, learned] / np.maximum(before[:, learned].sum(axis=1, keepdims=True), 1e-12)
     adaptive = (weights * days[begun:, learned]).sum(axis=1)
+    awake = before[:, learned] > 0.0
+    equal = (awake * days[begun:, learned]).sum(axis=1) / np.maximum(awake.sum(axis=1), 1)
     found = compare(
         rest, ts_ms[begun:], tuple(NAMES[s] for s in taking), train=train, test=min(TEST_DAYS, train // 2),
-        given={"adaptive, learned sleeves only": adaptive}, pace=pace, cost=cost,
+        given={ADAPTIVE: adaptive, EQUAL: equal}, pace=pace, cost=cost,
     )  # fmt: skip
-    return found, None
+    shown = better(adaptive[train:], equal[train:]) if len(learned) > 1 else None
+    return found | {"learned": {"names": [NAMES[s] for s in learned], "adaptive_beats_equal": shown}}, None

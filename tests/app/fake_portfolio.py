@@ -36,7 +36,8 @@ def report():
                                   "regret": 3.5, "bound": 28.0, "rate": [0.1, 0.1], "first_rate": 0.19}},
         "optimisers": {"rows": rows, "best": "risk parity", "beats_control": False, "control": "equal weight",
                        "train_days": 150, "test_days": 30, "folds": 5, "first_ts_ms": MONTHS[5],
-                       "last_ts_ms": MONTHS[-1], "names": list(NAMES), "last": {}, "cost": 0.0006},
+                       "last_ts_ms": MONTHS[-1], "names": list(NAMES), "last": {}, "cost": 0.0006,
+                       "learned": {"names": list(NAMES[:3]), "adaptive_beats_equal": False}},
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def test_sleeves_and_the_comparison_are_shown(running):
     assert not script.exception
     said = texts(script)
     assert "none is shown to be better than equal weight" in said
+    assert "its sharing is not shown to be better than equal weight" in said
     assert "the shares lost 3.5 units more than the best fixed sleeve (trend)" in said
     assert "Most came from trend" in said
     assert [action for action, _ in engine.calls].count("portfolio.compare") == 1
@@ -74,6 +75,10 @@ def test_without_a_decision_of_the_portfolio_the_page_says_what_is_in_force():
     nothing = report() | {"optimisers": None, "why": "30 days since the last sleeve woke; 120 are needed"}
     assert portfolio.optimiser_rows(nothing).empty
     assert "120 are needed" in portfolio.optimiser_sentence(nothing)
+    alone = report()
+    alone["optimisers"] |= {"beats_control": True, "learned": {"names": ["trend"], "adaptive_beats_equal": None}}
+    assert portfolio.optimiser_sentence(alone).endswith("see above.")
+    assert "at equal volatility risk parity earned more than equal weight" in portfolio.optimiser_sentence(alone)
     nothing["evidence"]["learning"] = None
     assert "Too few days" in portfolio.learning_sentence(nothing)
 

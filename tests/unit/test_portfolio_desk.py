@@ -124,7 +124,14 @@ def test_a_report_compares_optimisers_once_there_are_days_enough(monkeypatch):
     found = sleeve_report(bars, None, params, own)
     json.dumps(found, allow_nan=False)
     names = [row["name"] for row in found["optimisers"]["rows"]]
-    assert names == ["equal weight", "risk parity", "adaptive, learned sleeves only"]
+    assert names == [
+        "equal weight",
+        "risk parity",
+        "adaptive, learned sleeves only",
+        "equal weight, learned sleeves only",
+    ]
+    assert found["optimisers"]["learned"]["names"] == ["trend", "momentum"]
+    assert found["optimisers"]["learned"]["adaptive_beats_equal"] in (True, False)
     assert found["optimisers"]["train_days"] >= 60
     assert found["optimisers"]["first_ts_ms"] - found["first_ts_ms"] > 60 * NS_PER_DAY // 1_000_000
     short = sleeve_report(walk(600, symbols=("AUSDT", "BUSDT", "CUSDT", "DUSDT"), seed=4), None, params, own)
