@@ -21,12 +21,12 @@ from engine.domain import (
     Instrument,
     InstrumentTable,
     MarketSlice,
-    Params,
     Sleeve,
     TradingState,
 )
 from engine.errors import ConfigError
 from engine.runtime.account import Account
+from engine.runtime.by_hand import HandBook, equity_at_marks, hand_book, record, what_is_left, within_symbol_cap
 from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.market import MarketState
 from engine.runtime.model_host import ModelHost, Said
@@ -79,6 +79,9 @@ class Decider:
         self._equity_before = math.nan  # of the decision before, as a backtest tells it
         self._answer: tuple[int, F8] | None = None  # of a user's strategy, and at which close
         self._memory = self.state, 0, math.nan  # before the newest decision
+        self._hand: HandBook | None = None  # what a person held at the newest decision
+        self._held: dict[str, str] = {}  # why a symbol got less beside it
+        self._hand_marks: dict[str, tuple[float, float]] = {}  # base units and the mark at the newest decision
 
     def open(self, home: Path, incident: Callable[[str, str, str], None]) -> None:
         """Start the process of a user's strategy; nothing to do for a built-in one. Takes about a second: use a thread.
@@ -242,20 +245,45 @@ class Decider:
 
     def decide(
         self, market: MarketSlice, account: Account, state: MarketState, in_flight: F8, trading_state: TradingState,
-        wish: F8 | None = None,
+        wish: F8 | None = None, by_hand: Mapping[str, float] | None = None,
     ) -> tuple[Decision, AccountView]:  # fmt: skip
-        """Return the decision on one closed bar, and the account as it was seen. ``wish`` is what ``wish`` gave."""
+        """Return the decision on one closed bar, and the account as it was seen.
+
+        ``wish`` is what ``wish`` gave, ``by_hand`` the base units that a person holds or may soon; by default holds.
+        """
+        self._leave_out_hand_profit(account, state)
         view = account_view(self.symbols, account, state, in_flight, trading_state)
         if not self.config.use_trend:
             view = view._replace(trading_state=max(int(trading_state), int(TradingState.REDUCE_ONLY)))
         external = np.full(len(self.symbols), np.nan) if wish is None else wish
-        params = shared(self.params, account, state)._replace(model_share=self.model_share)
+        held = {symbol: p.manual_qty for symbol, p in account.positions.items()} if by_hand is None else by_hand
+        equity, params = equity_at_marks(account, state), self.params._replace(model_share=self.model_share)
+        self._hand, self._held = None, {}
+        if equity > 0.0 and any(held.values()):  # without equity the gate refuses everything
+            self._hand = hand_book(held, equity, state, market, self.state, self.symbols, self.table, self.params)
+            params = what_is_left(params, self._hand, equity, float(self.state.book[0]["peak_equity"]))
         self._memory = self.state, self.ts_open_newest, self._equity_before
         self.state, decision = core.step(self.state, market, view, self.table, external, params)
+        if self._hand is not None:
+            decision, self._held = within_symbol_cap(
+                decision, view, self._hand, self.symbols, self.table, params.max_symbol_weight, params.rebalance_band
+            )
         self.ts_open_newest = market.ts_close - self._span_ns
         self._equity_before = decision.equity
         self._venue_mark_px = np.array([state.mark_px(symbol) for symbol in self.symbols])  # equity is valued at these
         return decision, view
+
+    def _leave_out_hand_profit(self, account: Account, market: MarketState) -> None:
+        """Keep what a person's positions made since the decision before out of the record of the strategy's edge."""
+        made = sum(qty * (market.mark_px(symbol) - px) for symbol, (qty, px) in self._hand_marks.items())
+        began = float(self.state.book[0]["period_equity"])
+        if made != 0.0 and math.isfinite(made) and began > 0.0 and began + made > 0.0:
+            self.set_book(period_equity=began + made)
+        self._hand_marks = {
+            symbol: (position.manual_qty, market.mark_px(symbol))
+            for symbol, position in account.positions.items()
+            if position.manual_qty != 0.0
+        }
 
     @property
     def model_share(self) -> float:
@@ -275,9 +303,12 @@ class Decider:
         wish: F8 | None = None,
     ) -> str:
         """Return the JSON record of a decision; see ``decision_detail``."""
+        held = self._held | dict(held)
         extra: dict[str, Any] = {"venue_mark_px": self._venue_mark_px, "memory": self._remembered(self._memory[0])}
         if self.trouble is not None:
             held = dict.fromkeys(self.symbols, self.trouble) | dict(held)
+        if self._hand is not None:
+            extra["by_hand"] = record(self._hand)
         if self.sleeve is not None:
             extra["own"] = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
         if self.portfolio is not None:
@@ -316,22 +347,6 @@ def align(
     return columns, np.array(times, dtype=np.int64)
 
 
-def shared(params: Params, account: Account, market: MarketState) -> Params:
-    """Return the parameters with the room that a person's positions leave: the caps hold for the whole account."""
-    by_hand = sum(
-        abs(position.manual_qty) * market.mark_px(symbol)
-        for symbol, position in account.positions.items()
-        if position.manual_qty != 0.0
-    )
-    equity = account.cash + account.unrealized({symbol: market.mark_px(symbol) for symbol in account.positions})
-    if not (by_hand > 0.0 and equity > 0.0):
-        return params
-    taken = by_hand / equity
-    return params._replace(
-        max_gross_weight=max(params.max_gross_weight - taken, 0.0), max_leverage=max(params.max_leverage - taken, 0.0)
-    )
-
-
 def account_view(
     symbols: Sequence[str], account: Account, market: MarketState, in_flight: F8, trading_state: TradingState
 ) -> AccountView:
@@ -347,8 +362,7 @@ def account_view(
     entry = np.array(
         [position.entry_px if position.entry_px > 0 else mid for position, mid in zip(positions, mids, strict=True)]
     )
-    everything = {symbol: market.mark_px(symbol) for symbol in account.positions}
-    equity = account.cash + account.unrealized(everything)
+    equity = equity_at_marks(account, market)
     seen = float(np.nansum(np.where(qty != 0.0, qty * (mids - entry), 0.0)))
     return AccountView(equity - seen, qty, in_flight, np.where(qty != 0.0, entry, 0.0), mids, int(trading_state))
 

@@ -113,8 +113,9 @@ class Executor:
         ]
 
     def in_flight_qty(self, symbol: str) -> float:
-        """Return the signed quantity that working orders may still add to a symbol's position, base units."""
-        return sum(order.in_flight_qty for order in self.open_orders(symbol))
+        """Return the signed base units that working orders may still add to the strategy's part of a position."""
+        orders = self.open_orders(symbol)
+        return sum(order.in_flight_qty for order in orders if order.spec.purpose != Purpose.MANUAL)
 
     def venue_ns(self, ts: int) -> int:
         """Return the venue's market time of a moment of ours; a practice market may run faster, or in the past."""

@@ -36,6 +36,7 @@ from engine.ports import FeedEvent, MovedBalance, VenueEvent
 from engine.runtime import sentences
 from engine.runtime.account import Account
 from engine.runtime.broadcast import Broadcaster
+from engine.runtime.by_hand import quantities
 from engine.runtime.clock import WallClock
 from engine.runtime.decider import Decider
 from engine.runtime.executor import Executor
@@ -252,7 +253,10 @@ class Loop:
         market = self.market.slice_at(decider.symbols, self.config.decision_interval, ts_open, self.clock.now())
         wish = await decider.wish(market, self.account, self.market, self.executor.in_flight_qty)
         in_flight = np.array([self.executor.in_flight_qty(symbol) for symbol in decider.symbols])
-        decision, view = decider.decide(market, self.account, self.market, in_flight, self.trading_state(), wish)
+        by_hand = quantities(self.executor)
+        decision, view = decider.decide(
+            market, self.account, self.market, in_flight, self.trading_state(), wish, by_hand
+        )
         decision, held = self.stopped.hold(decision, view, decider.symbols)
         decision_id = self.next_decision_id
         self.next_decision_id += 1
