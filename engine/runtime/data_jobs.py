@@ -22,7 +22,7 @@ from engine.datasets.importing import ImportRequest
 from engine.datasets.repairing import RepairRequest
 from engine.datasets.store import discard_parts
 from engine.errors import BadRows, CommandRefused, DataError, WorkstationError
-from engine.runtime.run_start import recorded_and_started
+from engine.runtime.run_start import record_later, recorded_and_started
 from storage.database import Database, StorageError
 
 log = structlog.get_logger("data")
@@ -114,6 +114,7 @@ class DataJobs:
             self._store.append_durable("runs", [done]).result(30)
         except (StorageError, TimeoutError) as error:
             log.error("work not recorded", run_id=run_id, reason=str(error))
+            record_later(self._store, done)
             self._rows[run_id] = done | {"message": done.get("error") or ""}
         else:
             self._rows.pop(run_id)

@@ -32,7 +32,7 @@ from engine.runtime.run_requests import (
     TrainingRequest,
     checked_request,
 )
-from engine.runtime.run_start import recorded_and_started
+from engine.runtime.run_start import record_later, recorded_and_started
 from engine.runtime.run_worker import work
 from engine.settings import SystemConfig
 from storage.database import Database, StorageError
@@ -303,15 +303,17 @@ class Jobs:
         row = self._rows[run_id] | outcome | {"ts_finished": time.time_ns()}
         if row["status"] == "done":
             row["progress"] = 1.0
-        if row["status"] == "done" or row["kind"] not in RESUMABLE:
-            shutil.rmtree(self._folder / run_id, ignore_errors=True)
         try:
             # the table first: whoever hears that the run is done must find it there
             self._store.append_durable("runs", [row]).result(30)
         except (StorageError, TimeoutError) as error:
             log.error("run not recorded", run_id=run_id, reason=str(error))
             self._rows[run_id] = row
+            record_later(self._store, row)
         else:
+            # only now: a result that is lost with the engine is put together again from what was finished
+            if row["status"] == "done" or row["kind"] not in RESUMABLE:
+                shutil.rmtree(self._folder / run_id, ignore_errors=True)
             self._rows.pop(run_id)
         self._running.pop(run_id, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any, Protocol
 
@@ -15,6 +16,12 @@ class Process(Protocol):
 
     def start(self) -> None:
         """Start it."""
+
+
+def record_later(store: Database, row: dict[str, Any]) -> None:
+    """Queue how a job ended for when the disk has room again; a record that takes no more is left to the next start."""
+    with contextlib.suppress(StorageError):
+        store.append("runs", [row])
 
 
 async def recorded_and_started(store: Database, row: dict[str, Any], process: Process) -> None:
@@ -42,9 +49,9 @@ async def recorded_and_started(store: Database, row: dict[str, Any], process: Pr
         process.start()
     except Exception as error:  # no memory, no descriptors, or an input that cannot be sent to a process
         why = f"its process could not be started ({type(error).__name__}: {error})"
-        ended = [row | {"status": "failed", "error": why, "ts_finished": time.time_ns()}]
+        ended = row | {"status": "failed", "error": why, "ts_finished": time.time_ns()}
         try:
-            await asyncio.wrap_future(store.append_durable("runs", ended))
+            await asyncio.wrap_future(store.append_durable("runs", [ended]))
         except StorageError:
-            store.append("runs", ended)  # written when there is room again
+            record_later(store, ended)
         raise CommandRefused(f"{row['run_id']} did not begin: {why}. Free memory and start it again.") from error

@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing as mp
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,30 @@ async def test_a_run_that_cannot_begin_leaves_nothing_behind(
         assert {row["status"] for row in rows} == {"failed"}
         assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sw-old"]
         assert kept.is_dir()
+    finally:
+        store.close()
+
+
+def test_a_result_that_cannot_be_recorded_now_is_kept_and_recorded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Database(tmp_path / "paper.duckdb")
+    try:
+        jobs = Jobs(store, tmp_path / "runs")
+        finished_parts = tmp_path / "runs" / "sw-1" / "finished"
+        finished_parts.mkdir(parents=True)
+        jobs._rows["sw-1"] = {"run_id": "sw-1", "kind": "sweep", "status": "running", "config": "{}"}
+        receiver, sender = mp.Pipe(duplex=False)
+        sender.send(("done", {"result": '{"best": 3}', "metrics": "{}"}))
+        sender.close()
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "append_durable", full)
+            jobs._watch("sw-1", SimpleNamespace(join=lambda grace_s: None), receiver, mp.Event())
+        assert jobs.status("sw-1") == {"status": "done", "progress": 1.0, "message": ""}
+        assert finished_parts.is_dir()
+        store.flush()
+        (row,) = store.rows("SELECT status, result FROM runs WHERE run_id = 'sw-1'")
+        assert row == {"status": "done", "result": '{"best": 3}'}
     finally:
         store.close()
 
