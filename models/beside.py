@@ -11,7 +11,16 @@ import numpy as np
 from engine.domain import NS_PER_DAY
 from models.catalogue import ENTRIES, RECORDS, build, entry_of
 from models.features import feature_hash
-from models.fit import EXPIRES_AFTER_DAYS, TRAIN_SHARE, VALID_SHARE, Report, expected_seconds, forecasters, why_failed
+from models.fit import (
+    EXPIRES_AFTER_DAYS,
+    TRAIN_SHARE,
+    VALID_SHARE,
+    Report,
+    expected_seconds,
+    forecasters,
+    kept,
+    why_failed,
+)
 from models.forecast import Cancelled, Learnable
 from models.registry import Training, hash_of_panel, save_model
 
@@ -80,6 +89,7 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     surroundings = build(SURROUNDINGS)
     try:
         surroundings.fit(data, slice(0, len(data.panel.ts_close)))
+        kept(surroundings, SURROUNDINGS)
     except Exception as error:  # a set forecasts without them
         surroundings, failed[SURROUNDINGS] = None, why_failed(error)
     if not algorithms:
@@ -90,6 +100,7 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
         # by name: it brings the learning libraries, which the engine's command line must not
         taught = importlib.import_module("models.agent_evidence").taught
         agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}))
+        kept(agents, AGENTS)
     except Cancelled:
         raise
     except Exception as error:  # whatever it is, it ends the agents alone

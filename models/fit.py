@@ -123,7 +123,7 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
             said[name] = model.predict(data, parts.judged)
             again, told = build(name), _within(report, name, done + 0.5 * cost, 0.5 * cost)
             losses[name] = again.fit(data, parts.train_again, parts.valid_again, seed, told)
-            models[name] = again
+            models[name] = kept(again, name)
         except Cancelled:
             raise
         except Exception as error:  # whatever it is, it ends this learner alone
@@ -139,6 +139,20 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
 def why_failed(error: Exception) -> str:
     """Return an error as a sentence; one that this program did not foresee is told with its kind."""
     return str(error) if isinstance(error, WorkstationError) else f"{type(error).__name__}: {error}"
+
+
+def kept(model: Any, name: str) -> Any:
+    """Return a fitted model that the registry will take.
+
+    Raises
+    ------
+    ModelError
+        A tensor holds NaN: found here, it costs this one; found when a set is stored, it would cost the set.
+    """
+    broken = [key for key, value in model.state()[0].items() if value.dtype.kind == "f" and np.isnan(value).any()]
+    if broken:
+        raise ModelError(f"{name} learned nothing usable: its tensor {broken[0]} holds NaN")
+    return model
 
 
 def parts_of(data: Learnable) -> Parts:
@@ -260,6 +274,6 @@ def _store(
 
 
 __all__ = [
-    "Cancelled", "Parts", "Report", "TrainedSet", "expected_seconds", "forecasters", "parts_of", "store_set",
+    "Cancelled", "Parts", "Report", "TrainedSet", "expected_seconds", "forecasters", "kept", "parts_of", "store_set",
     "train_set", "why_failed",
 ]  # fmt: skip

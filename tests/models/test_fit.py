@@ -85,6 +85,21 @@ def test_every_part_lies_behind_the_one_before_and_two_months_are_held_back_at_m
         assert (parts.train.stop + 24, parts.valid.stop + 24) == (parts.valid.start, parts.judged.start)
 
 
+def test_a_learner_that_learned_nan_costs_itself_and_not_the_set(leaning, monkeypatch, tmp_path):
+    real = baselines.Linear.fit
+
+    def spoiled(self, *args):
+        losses = real(self, *args)
+        self.slope[0, 0] = np.nan
+        return losses
+
+    monkeypatch.setattr(baselines.Linear, "fit", spoiled)
+    found = train_set(leaning, NAMES, 0, going_on)
+    assert found.failed == {"linear": "linear learned nothing usable: its tensor slope holds NaN"}
+    store_set(tmp_path, leaning, found, "one", "1h", 0, DAY)
+    assert load_set(tmp_path, "one", feature_hash(), DAY + 1).members == {}
+
+
 @pytest.mark.parametrize("error", [ModelError("its loss was not a number"), RuntimeError("out of memory")])
 @pytest.mark.parametrize("at_fit", [1, 2])
 def test_a_learner_that_fails_is_left_out_and_the_others_go_on(leaning, monkeypatch, error, at_fit):
