@@ -222,8 +222,8 @@ def challenge_sentence(row: dict[str, Any]) -> str:
     said = row["verdict"].rstrip(".")
     return (
         f"{said[:1].upper()}{said[1:]}. The first of both to reach the line decides; then the better one is put into "
-        "force by itself, if the settings allow it. The threshold holds for all looks together, so waiting for a lucky "
-        "day does not help."
+        "force by itself, if the settings allow it. The threshold holds for all looks at this challenger together, so "
+        "waiting for a lucky day does not help it. Every new challenger has a 5 % chance of its own of passing by luck."
     )
 
 

@@ -183,7 +183,10 @@ def _weights(result: dict[str, Any]) -> Rows:
 
 def goal_sentence(goal: dict[str, Any]) -> str:
     """Return what is to be said of the goal, once."""
-    asked = f"right in more than {percent(goal['accuracy'], 0)} of at least {percent(goal['share'], 0)} of the bars"
+    asked = (
+        f"right in more than {percent(goal['accuracy'], 0)} of at least {percent(goal['share'], 0)} of the bars "
+        f"(taken as met from {percent(goal['share'] - 0.01, 0)} on, as thresholds come from the days before)"
+    )
     if not goal["reached_by"]:
         return f"The goal, {asked}, was reached by nobody, of {goal['looked_at']} model and horizon pairs looked at."
     sure = ", ".join(goal["surely_by"]) or "nobody"

@@ -121,6 +121,7 @@ def test_every_name_stays_in_the_table_with_seeds_and_spread(result: dict) -> No
     text = aligned(*summary_rows(result))
     assert all(name in text for name in (*NAMES, BASE, ENSEMBLE, "trend, the bar"))
     assert "The goal" in goal_sentence(result["goal"])
+    assert "20 % of the bars (taken as met from 19 % on" in goal_sentence(result["goal"])
 
 
 def test_the_share_of_a_month_is_what_the_days_before_it_earned(result: dict) -> None:

@@ -163,6 +163,22 @@ def test_an_outcome_belongs_to_the_horizon_that_has_passed_whatever_was_silent_m
     assert learned == [1]  # the second horizon, two bars after hour 11; nothing for three bars after hour 10
 
 
+def test_reasons_come_with_what_the_engine_knows_of_such_forecasts(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    tape = warmed(home, data, n_bars - 1)
+    tape.on_bar(*bars_of(data, n_bars - 1, n_bars)[0], time.time_ns(), 1e4)
+    record = {"share": 0.62, "low": 0.55, "high": 0.7, "outcomes": 2_000, "days": 30}
+    asked = {
+        "symbol": data.panel.symbols[1], "model": "linear", "horizon": 24, "bars": bars_of(data, n_bars - 900, n_bars),
+        "known": {"share": 0.1, "is_sleeve": False, "covered": record, "direction": None},
+    }  # fmt: skip
+    said = " ".join(tape.explain(asked)["summary"])
+    assert "62.0 % (between 55.0 % and 70.0 %) of 2\u202f000 on 30 days held what came (stated: 80 %): too" in said
+    assert "Too few forecasts have been judged (0 on 0 days) to say if they are right." in said
+    assert "The models count 10 % of the decision" in said  # not what the set alone has earned
+
+
 def test_a_challenger_speaks_after_the_champion_about_the_same_bar(trained):
     home, data = trained
     n_bars = len(data.panel.ts_close)
