@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 import structlog
 
-from engine.domain import CONDITIONAL_TYPES, NS_PER_MS, NS_PER_S, OrderStatus, Purpose
+from engine.domain import CONDITIONAL_TYPES, NS_PER_MS, NS_PER_S, OrderSpec, OrderStatus, Purpose, Side
 from engine.errors import VenueError
-from engine.execution.planner import Target
+from engine.execution.planner import tradable_qty
 from engine.runtime.executor import Executor
+from engine.runtime.kill import closing_order
 from engine.runtime.worker import Worker
 
 log = structlog.get_logger("guards")
@@ -102,13 +103,15 @@ class DeadManSwitch:
 
 
 class LiquidationGuard:
-    """Reduces a position whose mark has come close to its liquidation price.
+    """Reduces a position whose mark has come close to its liquidation price: the strategy's part and a person's alike.
+
+    A cut that were the strategy's alone would be bought back with its next wish, where a person holds the position.
 
     Parameters
     ----------
     executor : Executor
     worker : Worker
-        Does the reducing.
+        Works towards no target of the symbol any more until the next decision.
     tell : callable (sentence)
         Hears of each reduction.
     """
@@ -135,15 +138,29 @@ class LiquidationGuard:
         now, limit = executor.now(), executor.config.min_liquidation_distance
         for symbol, position in executor.account.open_positions().items():
             recent = now - self._acted_ns.get(symbol, 0) < GUARD_PAUSE_S * NS_PER_S
-            if recent or not self.is_close(symbol):
+            closing = executor.awaits_fill(symbol) or executor.open_orders(symbol, Purpose.FLATTEN)
+            top = executor.market.tops.get(symbol)
+            if recent or closing or top is None or not self.is_close(symbol):
                 continue
+            qty = tradable_qty(position.qty * (KEPT_SHARE - 1.0), position.qty, top, executor.instruments[symbol])
+            if qty == 0.0:  # too small to be halved
+                qty = tradable_qty(-position.qty, position.qty, top, executor.instruments[symbol])
             self._acted_ns[symbol] = now
             acted = True
-            keep = position.qty * KEPT_SHARE
+            side = Side.SELL if position.qty > 0 else Side.BUY
+            keep = position.qty + side * qty
             self._tell(
                 f"{symbol}: mark {executor.market.mark_px(symbol):g} is {self.distance(symbol):.2%} from liquidation "
                 f"at {position.liq_px:g}, the limit is {limit:.2%}: position {position.qty:g} is cut to {keep:g}"
             )
-            target = Target(symbol, keep - position.manual_qty, 0, executor.market.mark_px(symbol), 0)
-            self._worker.set_target(target)
+            executor.spawn(self._cut(closing_order(symbol, side, qty)))
         return acted
+
+    async def _cut(self, order: OrderSpec) -> None:
+        """Send the cut, and end what works towards the position as it was."""
+        executor, parents = self._executor, self._worker.parents
+        self._worker.forget(order.symbol)
+        if (parent := parents.of_target(order.symbol)) is not None:
+            parents.stop(parent, "the position is close to its liquidation price and is cut")
+        working = executor.open_orders(order.symbol, Purpose.TARGET)
+        await asyncio.gather(executor.place(order), executor.cancel_all(working))

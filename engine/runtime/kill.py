@@ -207,7 +207,7 @@ class KillSwitch:
             qty = tradable_qty(-position.qty, position.qty, top, executor.instruments[symbol])
             if qty > 0:
                 side = Side.SELL if position.qty > 0 else Side.BUY
-                closing.append(executor.place(_closing_order(symbol, side, qty)))
+                closing.append(executor.place(closing_order(symbol, side, qty)))
         await asyncio.gather(*closing)
 
     async def _verified_flat(self) -> bool:
@@ -220,7 +220,8 @@ class KillSwitch:
         return await self._no_entry(orders) and not positions
 
 
-def _closing_order(symbol: str, side: Side, qty: float) -> OrderSpec:
+def closing_order(symbol: str, side: Side, qty: float) -> OrderSpec:
+    """Return the order that takes ``qty``, base units, off a position at the market, whoever holds which part of it."""
     return OrderSpec(
         symbol, int(side), OrderType.MARKET.value, qty, math.nan, math.nan, Tif.GTC.value, True, False,
         Purpose.FLATTEN.value,

@@ -287,7 +287,8 @@ class Loop:
 
     def _act(self, decider: Decider, decision: Decision, decision_id: int, close_px: Any) -> None:
         for index, symbol in enumerate(decider.symbols):
-            grows = abs(decision.target_qty[index]) > abs(self.account.position(symbol).qty)
+            held = self.account.position(symbol)
+            grows = abs(decision.target_qty[index] + held.manual_qty) > abs(held.qty)
             if grows and self.liquidation.is_close(symbol):
                 continue
             if decision.act[index]:

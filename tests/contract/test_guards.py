@@ -1,13 +1,28 @@
 """The dead-man switch and the liquidation guard on a practice exchange."""
 
 import asyncio
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from engine_rig import BEST_BID, BTC, MID, books, crossing, fault, limit, practice_exchange, rig_on, take
+from engine_rig import (
+    BEST_BID,
+    BTC,
+    MID,
+    books,
+    crossing,
+    fault,
+    limit,
+    position_at_venue,
+    practice_exchange,
+    rig_on,
+    take,
+)
 from waiting import eventually
 
-from engine.domain import Purpose
+from engine.domain import N_RULES, Purpose
 from engine.runtime import guards
+from engine.runtime.account import Position
 
 
 @pytest.fixture
@@ -96,5 +111,51 @@ async def test_position_close_to_liquidation_is_halved_and_told(tmp_path):
         assert rig.loop.liquidation.sweep()
         assert not rig.loop.liquidation.sweep()  # one at a time
         await eventually(lambda: rig.position() == pytest.approx(0.2))
+        assert position_at_venue(server) == pytest.approx(0.2)
         (sentence,) = [s for s in rig.incidents() if "liquidation" in s]
         assert "the limit is 5.00%: position 0.4 is cut to 0.2" in sentence
+
+
+async def test_what_a_person_holds_is_cut_for_good_and_nothing_works_towards_it_any_more(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, use_maker_orders=False) as rig:
+        await rig.executor.place(crossing(1, 0.4, Purpose.MANUAL))
+        await rig.executor.place(crossing(1, 0.2))
+        await eventually(lambda: rig.position() == pytest.approx(0.6))
+        resting = await rig.executor.place(limit(1, 0.1, 49_000.0))  # an entry of before
+        rig.aim(0.3)
+        position = rig.account.position(BTC)
+        rig.account.positions[BTC] = position.__class__(0.6, position.entry_px, 0.4, MID * 0.97, 5.0)
+        assert rig.loop.liquidation.sweep()
+        await eventually(lambda: rig.position() == pytest.approx(0.3))
+        assert rig.account.position(BTC).manual_qty == pytest.approx(0.2)
+        await eventually(lambda: resting.client_id not in open_ids(server))
+        assert rig.worker.targets == {}
+        rig.aim(0.1)  # the next wish: what the strategy has
+        for _ in range(6):
+            rig.worker.tick()
+            await asyncio.sleep(0.05)
+        assert position_at_venue(server) == pytest.approx(0.3)
+
+
+async def test_a_position_that_is_being_closed_is_not_cut_as_well(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        await rig.executor.place(crossing(1, 0.4))
+        await eventually(lambda: rig.position() == pytest.approx(0.4))
+        position = rig.account.position(BTC)
+        rig.account.positions[BTC] = position.__class__(0.4, position.entry_px, 0.0, MID * 0.97, 5.0)
+        await rig.executor.place(limit(-1, 0.4, 51_000.0, reduce_only=True, purpose=Purpose.FLATTEN))
+        assert not rig.loop.liquidation.sweep()
+
+
+async def test_close_to_liquidation_the_strategy_does_not_add_to_what_a_person_holds(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path) as rig:
+        await eventually(lambda: rig.loop.market.mark_px(BTC) > 0)
+        decider = SimpleNamespace(symbols=rig.loop.config.symbols)
+        for target, taken in ((0.1, False), (-0.1, True)):  # beside 0.4 by hand
+            rig.account.positions[BTC] = Position(0.4, MID, 0.4, MID * 0.97, 5.0)
+            decision = SimpleNamespace(
+                target_qty=np.array([target, 0.0]), act=np.array([1, 0]), verdict=np.zeros((2, N_RULES))
+            )
+            rig.loop._act(decider, decision, 1, np.full(2, MID))
+            assert (BTC in rig.worker.targets) == taken
+            rig.worker.clear()
