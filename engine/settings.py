@@ -243,9 +243,14 @@ class SystemConfig(BaseModel):
         return INTERVAL_S[self.decision_interval]
 
     @property
+    def book_limits_on(self) -> bool:
+        """Whether Kelly, CVaR, gap, cluster, net and stress limits are enforced: never for ema-cross, the yardstick."""
+        return self.use_gate_book and self.strategy != "ema-cross"
+
+    @property
     def every_gate_on(self) -> bool:
         """Whether daily loss, drawdown and the limits on the book are all enforced: live trading wants them."""
-        return self.use_gate_daily_loss and self.use_gate_drawdown and self.use_gate_book
+        return self.use_gate_daily_loss and self.use_gate_drawdown and self.book_limits_on
 
     def params(self) -> Params:
         """Return the numbers the compiled core needs, in bars of the decision interval."""

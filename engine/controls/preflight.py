@@ -12,6 +12,7 @@ from engine.settings import SystemConfig
 
 CLOCK_LIMIT_MS = 2_000.0
 FREE_DISK_BYTES = 1 << 30
+NO_LIMITS = " (ema-cross, the yardstick, has no limits on the book)"
 
 
 class Item(NamedTuple):
@@ -128,8 +129,8 @@ def local_items(facts: LocalFacts, config: SystemConfig) -> list[Item]:
         Item(
             "Loss limits on", config.every_gate_on,
             f"daily loss {_on(config.use_gate_daily_loss)}, drawdown {_on(config.use_gate_drawdown)}, "
-            f"book {_on(config.use_gate_book)}", "all on",
-            "Switch both on on the Settings page.",
+            f"book {_on(config.book_limits_on)}" + (NO_LIMITS if config.strategy == "ema-cross" else ""), "all on",
+            "Switch them on on the Settings page, and choose a strategy other than ema-cross.",
         ),
         Item(
             "Protective stops on", config.use_protective_stops, _on(config.use_protective_stops), "on",

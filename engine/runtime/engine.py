@@ -322,7 +322,8 @@ class Engine:
         except ConfigError as error:
             raise CommandRefused(str(error)) from error
         if self.session.mode == Mode.LIVE and not config.every_gate_on:
-            raise CommandRefused(sentences.GATES_STAY_ON)
+            switched_off = config.use_gate_book != config.book_limits_on
+            raise CommandRefused(sentences.NO_YARDSTICK if switched_off else sentences.GATES_STAY_ON)
         self.wanted_config = config
         await cancelled(self._rebuild_task)
         decider = self.loop.decider

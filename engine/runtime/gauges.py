@@ -56,11 +56,15 @@ def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -
     rows = [*_account_gauges(config, book), *_book_gauges(config, book)]
     shown = {row["name"] for row in rows}
     rows += [row for row in _decision_gauges(detail or {}, book) if row["name"] not in shown]
-    return rows if config.use_gate_book else rows + _switched_off(config)
+    if config.book_limits_on:
+        return rows
+    off = _switched_off(config)  # a decision's record may still hold zeros for them
+    names = {row["name"] for row in off}
+    return [row for row in rows if row["name"] not in names] + off
 
 
 def _switched_off(config: SystemConfig) -> list[dict[str, Any]]:
-    """Return the rules on the whole book as they are when a person has switched them off: nobody measures them."""
+    """Return the rules on the whole book when they are off, by a switch or for the yardstick: nobody measures them."""
     limits = {
         Rule.KELLY: math.nan, Rule.CVAR: config.max_cvar, Rule.CUSHION: math.nan,
         Rule.CLUSTER_CAP: config.max_cluster_weight, Rule.NET_CAP: config.max_net_weight,

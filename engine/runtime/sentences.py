@@ -16,6 +16,10 @@ GATES_STAY_ON = (
     "In live mode use_gate_daily_loss, use_gate_drawdown and use_gate_book cannot be switched off, and one was. "
     "Leave them on and change the limits instead, such as max_daily_loss or max_total_drawdown."
 )
+NO_YARDSTICK = (
+    "In live mode ema-cross cannot be traded: it is the public yardstick, and Kelly, CVaR, gap, cluster, net and "
+    "stress limits do not hold for it. Choose trend, portfolio or a file of your own, or try ema-cross on paper."
+)
 
 
 def _listed(names: Iterable[str], nothing: str = "none") -> str:

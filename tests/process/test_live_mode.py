@@ -201,6 +201,8 @@ def test_armed_it_trades_at_the_exchange_and_the_kill_switch_flattens(sandbox, h
         assert _positions(sandbox).get("BTCUSDT", 0) >= 0.01
         with pytest.raises(CommandRefused, match="cannot be switched off"):
             ask(home, "settings.set", {"values": {"use_gate_drawdown": False}, "idempotency_key": "live-test-gate"})
+        with pytest.raises(CommandRefused, match="ema-cross cannot be traded"):
+            ask(home, "settings.set", {"values": {"strategy": "ema-cross"}, "idempotency_key": "live-test-yardstick"})
         pressed = ask(home, "kill", {"level": 4, "reason": "test", "idempotency_key": "live-test-kill"})
         assert pressed["cancels_sent_ms"] < 1000
         deadline = time.monotonic() + 20

@@ -50,6 +50,12 @@ def test_settings_that_remove_protection():
     assert "daily loss off, drawdown on" in found["Loss limits on"]
 
 
+def test_the_yardstick_is_not_for_live_trading():
+    found = red(local_items(LOCAL, CONFIG.model_copy(update={"strategy": "ema-cross"})))
+    assert list(found) == ["Loss limits on"]
+    assert "book off (ema-cross, the yardstick, has no limits on the book)" in found["Loss limits on"]
+
+
 @pytest.mark.parametrize(("change", "name", "words"), [
     ({"clock_skew_ms": -2500.0}, "Clock", "-2500 ms against the venue. Expected: within 2000 ms. Synchronise"),
     ({"clock_skew_ms": None}, "Clock", "no answer"),

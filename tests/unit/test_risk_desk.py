@@ -85,12 +85,16 @@ def test_rules_of_the_whole_book_say_so_with_their_unit_and_what_is_left_as_mone
     assert gauge_name("CVAR") == "CVaR"
 
 
-def test_rules_that_a_person_switched_off_are_shown_as_off():
-    rows = by_name(gauges(SystemConfig(use_gate_book=False), book(), None))
-    off = [rows[name] for name in ("KELLY", "CVAR", "CUSHION", "CLUSTER_CAP", "NET_CAP", "STRESS")]
-    assert {row["enforced"] for row in off} == {False}
-    assert {row["measured"] for row in off} == {None}
-    assert (rows["CVAR"]["limit"], rows["KELLY"]["limit"]) == (SystemConfig().max_cvar, None)
+@pytest.mark.parametrize("settings", [{"use_gate_book": False}, {"strategy": "ema-cross"}])
+def test_rules_that_are_off_are_shown_as_off(settings):
+    zeros = np.zeros((1, N_RULES)).tolist()  # an ema-cross decision writes no verdict of theirs
+    some = [{"symbols": ["A"], "measured": zeros, "limit": np.ones((1, N_RULES)).tolist()}, None]
+    for detail in some:
+        rows = by_name(gauges(SystemConfig(**settings), book(), detail))
+        off = [rows[name] for name in ("KELLY", "CVAR", "CUSHION", "CLUSTER_CAP", "NET_CAP", "STRESS")]
+        assert {row["enforced"] for row in off} == {False}
+        assert {row["measured"] for row in off} == {None}
+        assert (rows["CVAR"]["limit"], rows["KELLY"]["limit"]) == (SystemConfig().max_cvar, None)
 
 
 def test_clusters_are_those_of_the_gate_by_its_own_threshold():
