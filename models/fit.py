@@ -31,8 +31,9 @@ VALID_DAYS = 60
 FEWEST_DAYS_OF_BARS = 160
 """A fifth of them judges, and before 30 judged days nobody can be said to have skill."""
 EXPIRES_AFTER_DAYS = 60
-EXPECTED_S = {"lstm": 60.0, "transformer": 100.0, "boosting": 60.0}
-"""What one training takes on a core of an AMD EPYC, both fits together; it hardly depends on the number of bars."""
+EXPECTED_S = {"lstm": 70.0, "transformer": 90.0, "boosting": 10.0}
+"""What one training takes on a core of an AMD EPYC, both fits together, on two years of ten symbols; the number of bars
+hardly matters."""
 OTHERS_S = 5.0
 
 Report = Callable[[str, float, dict[str, float]], bool]
