@@ -6,8 +6,10 @@ The default configuration over every start month, for all symbols, each alone, e
 paths made up of blocks of history (the same blocks for every symbol), half of them with a gap of 30 %; and over a list
 of shocks. Each run is made again with the control off. Exit code 0 only if fewer than 1 % of the runs of history and of
 the made-up paths fell by more than 15 %, and fewer than 1 % of their days lost more than 5 %; 1 if not; 2 if the bars
-cannot be used. Windows of history overlap and subsets share symbols, so their intervals are too narrow; those of the
-made-up paths are not. --write puts the figures into docs/risk_management.md.
+cannot be used. Both are measured at bar closes, where decisions are made too: hourly ones on hourly bars, although the
+engine's default is to decide every minute. What was lost within bars, every symbol at its worst at once, stands beside.
+Windows of history overlap and subsets share symbols, so their intervals are too narrow; those of the made-up paths are
+not. --write puts the figures into docs/risk_management.md.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from engine.domain import NS_PER_S
 from engine.research.loading import BarTable
 from engine.research.risk_shocks import Shock, listed
 from engine.research.risk_trials import DAILY_LOSS_LIMIT, DRAWDOWN_LIMIT, Plan, Trial
+from engine.settings import SystemConfig
 
 GOAL = 0.01
 """Both shares must be below this."""
@@ -50,6 +51,10 @@ def group(trials: Sequence[Trial]) -> dict[str, Any]:
     return {
         "drawdown": _share(int((falls > DRAWDOWN_LIMIT).sum()), len(trials)),
         "days": _share(beyond, days),
+        "drawdown_within": _share(sum(trial.drawdown_within > DRAWDOWN_LIMIT for trial in trials), len(trials)),
+        "days_within": _share(sum(trial.days_beyond_within for trial in trials), days),
+        "worst_drawdown_within": max((trial.drawdown_within for trial in trials), default=math.nan),
+        "worst_day_within": max((trial.worst_day_within for trial in trials), default=math.nan),
         "paths_with_such_a_day": _share(sum(trial.days_beyond > 0 for trial in trials), len(trials)),
         "median_drawdown": float(np.median(falls)) if len(falls) else math.nan,
         "worst_drawdown": float(falls.max()) if len(falls) else math.nan,
@@ -106,6 +111,8 @@ def page_lines(figures: dict[str, Any]) -> list[str]:
         f"seed {plan['seed']}, {figures.get('elapsed_s', math.nan):.0f} s. Windows of history overlap and subsets "
         "share symbols, so their intervals are too narrow; those of made-up paths are not.",
         "",
+        *_measured_how(figures["interval_s"]),
+        "",
         "| runs of one year | control | fell by more than 15 % | days that lost more than 5 % | runs with such a day | "
         "deepest fall | worst day | mean growth | median growth | mean Sharpe | mean gross |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -132,18 +139,48 @@ def page_lines(figures: dict[str, Any]) -> list[str]:
         numbers = (shock["move"], on["drawdown"], on["worst_day"], on["growth"])
         cells = [_percent(value, 1) for value in (*numbers, off["drawdown"], off["worst_day"], off["growth"])]
         lines.append(f"| {shock['name']} | {shock['gross']:.2f} | {' | '.join(cells)} |")
-    return [*lines, ""]
+    return [*lines, "", *_within_table(figures), ""]
+
+
+def _measured_how(interval_s: int) -> list[str]:
+    """Say at which moments losses were looked at and decisions made, and that the engine decides at others."""
+    decides = SystemConfig().decision_interval
+    return [
+        f"Decisions are made and losses are measured at bar closes, every {interval_s} s. The engine's default is to "
+        f"decide every {decides} (`decision_interval`), and between decisions it looks at the loss limits once a "
+        "second: neither is measured here. What the same runs lost within bars stands below the shocks.",
+    ]
+
+
+def _within_table(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "Within bars, as if every symbol were at its worst for the book at once, which is worse than it was; "
+        "nothing reacts before the bar's close:",
+        "",
+        "| runs of one year | control | fell by more than 15 % | days that lost more than 5 % | deepest fall | "
+        "worst day |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, pair in figures["groups"].items():
+        for control, found in pair.items():
+            lines.append(
+                f"| {kind} | {control} | {_interval(found['drawdown_within'])} | {_interval(found['days_within'])} | "
+                f"{_percent(found['worst_drawdown_within'], 1)} | {_percent(found['worst_day_within'], 1)} |"
+            )
+    return lines
 
 
 def report_lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures for a terminal."""
-    lines = []
+    lines = _measured_how(figures["interval_s"])
     for kind, pair in figures["groups"].items():
         for control, found in pair.items():
             lines += [
                 f"{kind}, control {control}",
                 f"  fell by more than 15 %  {_interval(found['drawdown'])}; deepest {found['worst_drawdown']:.1%}",
                 f"  days that lost over 5 %  {_interval(found['days'])}; worst {found['worst_day']:.1%}",
+                f"  within bars: {_interval(found['drawdown_within'])} fell by more than 15 %, deepest "
+                f"{found['worst_drawdown_within']:.1%}; worst day {found['worst_day_within']:.1%}",
                 f"  growth {found['mean_growth']:+.1%} mean, {found['median_growth']:+.1%} median; "
                 f"Sharpe {found['mean_sharpe']:.2f}; gross {found['mean_gross']:.2f}",
             ]

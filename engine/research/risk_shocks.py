@@ -14,7 +14,7 @@ from engine.research.risk_trials import (
     CONTROL_ON,
     GAP,
     Trial,
-    judged,
+    judged_run,
     known_part,
     rows_of,
     run_window,
@@ -66,7 +66,7 @@ def _told(
     first, at, last = rows
     result = scan_window(bars, first, last, CONTROL_ON, costs, funding)
     equity, weight, t = result.track.equity, result.track.weight, at - first
-    on = judged(name, bars.symbols, bars.ts_close[first:last], equity, weight)
+    on = judged_run(name, rows_of(bars, slice(first, last)), result)
     off = run_window(bars, first, last, CONTROL_OFF, name, costs, funding)
     gross, move = float(np.abs(weight[t - 1]).sum()), float(equity[t] / equity[t - 1] - 1.0)
     return Shock(name, int(bars.ts_open[at]), gross, move, on, off)

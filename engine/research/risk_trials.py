@@ -7,6 +7,7 @@ blocks for every symbol, so that what fell together falls together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import combinations
@@ -61,24 +62,51 @@ class Trial(NamedTuple):
     n_days: int
     days_beyond: int  # days that at some bar close had lost more than the daily limit
     gross: float  # mean gross weight
+    drawdown_within: float = math.nan  # largest fall from a peak at a bar close to the worst moment of a later bar
+    worst_day_within: float = math.nan  # largest loss since the day's opening equity, at a bar's worst moment
+    days_beyond_within: int = 0  # days that at some bar's worst moment had lost more than the daily limit
 
 
-def judged(name: str, symbols: tuple[str, ...], ts_close: I8, equity: F8, weight: F8) -> Trial:
-    """Return what a run's equity (T,) at bar closes says.
+def worst_within(bars: BarTable, equity: F8, weight: F8) -> F8:
+    """Return equity at the worst moment of each bar, (T,), if every symbol were at its worst for the book at once.
+
+    Never better than it was: the lows of different symbols do not come at the same moment. What was traded at the
+    bar's open is held through it.
+
+    Parameters
+    ----------
+    bars : BarTable
+        Of the run's T bars.
+    equity : (T,) float64, at closes
+    weight : (T, N) float64, signed notional over equity, at closes
+    """
+    low, high = bars.low_px / bars.close_px - 1.0, bars.high_px / bars.close_px - 1.0
+    against = np.nan_to_num(np.minimum(weight * low, weight * high))  # a symbol without a bar is not held
+    found: F8 = equity * (1.0 + np.minimum(against, 0.0).sum(axis=1))
+    return found
+
+
+def judged(
+    name: str, symbols: tuple[str, ...], ts_close: I8, equity: F8, weight: F8, within: F8 | None = None
+) -> Trial:
+    """Return what a run's equity (T,) at bar closes says, and beside it what ``within`` says, see ``worst_within``.
 
     A day's loss is measured from the equity at its first bar close, as the gate measures it, and from the one before.
     """
-    peak = np.maximum.accumulate(np.append(CASH, equity))[1:]
+    worst = equity if within is None else within
+    before = np.maximum.accumulate(np.append(CASH, equity))
+    peak = before[1:]
     day = (ts_close - 1) // NS_PER_DAY
     starts = np.flatnonzero(np.append(True, day[1:] != day[:-1]))
     opening = np.append(CASH, equity)[starts]
     lows = np.minimum.reduceat(equity, starts)
-    losses = 1.0 - lows / opening
+    losses, inside = 1.0 - lows / opening, 1.0 - np.minimum.reduceat(worst, starts) / opening
     closes = np.append(opening, equity[-1])
     daily = closes[1:] / closes[:-1] - 1.0
     return Trial(
         name, symbols, float(equity[-1] / CASH - 1.0), sharpe_ratio(daily, 365.0), float((1.0 - equity / peak).max()),
         float(losses.max()), len(starts), int((losses > DAILY_LOSS_LIMIT).sum()), float(np.abs(weight).sum(1).mean()),
+        float((1.0 - worst / before[:-1]).max()), float(inside.max()), int((inside > DAILY_LOSS_LIMIT).sum()),
     )  # fmt: skip
 
 
@@ -106,8 +134,14 @@ def run_window(
     funding : (last - first, N) float64, optional
         Rate charged at each bar's close.
     """
-    result = scan_window(bars, first, last, settings, costs_factor, funding)
-    return judged(name, bars.symbols, bars.ts_close[first:last], result.track.equity, result.track.weight)
+    return judged_run(name, rows_of(bars, slice(first, last)), scan_window(bars, first, last, settings, costs_factor,
+                                                                           funding))  # fmt: skip
+
+
+def judged_run(name: str, bars: BarTable, result: Any) -> Trial:
+    """Return the trial that a simulation over these bars made."""
+    equity, weight = result.track.equity, result.track.weight
+    return judged(name, bars.symbols, bars.ts_close, equity, weight, worst_within(bars, equity, weight))
 
 
 def scan_window(

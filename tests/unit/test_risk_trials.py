@@ -24,6 +24,7 @@ from engine.research.risk_trials import (
     rows_of,
     shifted,
     symbol_sets,
+    worst_within,
 )
 
 BEGIN = int(datetime(2021, 1, 15, tzinfo=UTC).timestamp()) * NS_PER_S
@@ -42,7 +43,7 @@ def bars_of(n_bars, n_symbols=3, seed=1):
 
 
 def trial(drawdown=0.1, beyond=0, symbols=NAMES, growth=0.2):
-    return Trial("t", symbols, growth, 1.0, drawdown, 0.03, 365, beyond, 0.2)
+    return Trial("t", symbols, growth, 1.0, drawdown, 0.03, 365, beyond, 0.2, drawdown + 0.02, 0.04, 0)
 
 
 def test_a_days_loss_is_measured_from_the_close_before_it():
@@ -57,6 +58,22 @@ def test_a_days_loss_is_measured_from_the_close_before_it():
 def test_a_loss_in_the_first_bar_counts():
     found = judged("x", NAMES, BEGIN + HOUR * np.arange(1, 3), np.array([0.8, 0.8]) * CASH, np.zeros((2, 3)))
     assert (found.drawdown, found.days_beyond) == (pytest.approx(0.2), 1)
+
+
+def test_what_is_lost_within_a_bar_is_measured_with_every_symbol_at_its_worst():
+    bars = bars_of(3, 2)
+    close_px = np.full((3, 2), 100.0)
+    low_px, high_px = close_px.copy(), close_px.copy()
+    low_px[1], high_px[1] = (80.0, 70.0), (130.0, 110.0)
+    close_px[2, 1] = np.nan  # no bar, nothing held
+    bars = bars._replace(open_px=close_px, high_px=high_px, low_px=low_px, close_px=close_px)
+    equity, weight = np.array([1.0, 1.02, 1.02]) * CASH, np.array([[0.0, 0.0], [0.5, -0.5], [0.5, np.nan]])
+    worst = worst_within(bars, equity, weight)
+    assert worst == pytest.approx([CASH, 1.02 * CASH * (1.0 - 0.5 * 0.2 - 0.5 * 0.1), 1.02 * CASH])
+    found = judged("x", NAMES, bars.ts_close, equity, np.nan_to_num(weight), worst)
+    assert (found.drawdown, found.worst_day, found.days_beyond) == (0.0, 0.0, 0)
+    assert found.drawdown_within == found.worst_day_within == pytest.approx(1.0 - 1.02 * 0.85)
+    assert found.days_beyond_within == 1
 
 
 def test_windows_begin_on_the_first_of_each_month_that_has_room():
@@ -137,6 +154,10 @@ def test_the_tables_say_what_was_found():
     shock = Shock("a shock", BEGIN, 0.4, -0.12, trial(), trial(0.3))
     text = "\n".join(page_lines(summary(bars_of(48), trials, [shock], Plan())))
     assert "| history | on | 0.00 % (0.00 % to 79.35 %) of 1 |" in text
+    assert "measured at bar closes, every 3600 s. The engine's default is to decide every 1m" in text
+    assert (
+        "| path | off | 0.00 % (0.00 % to 79.35 %) of 1 | 0.00 % (0.00 % to 1.04 %) of 365 | 12.0 % | 4.0 % |" in text
+    )
     assert "| a shock | 0.40 | -12.0 % | 10.0 % | 3.0 % | 20.0 % | 30.0 % |" in text
 
 
