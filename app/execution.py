@@ -158,6 +158,25 @@ def cost_sentence(costs: dict[str, Any]) -> str:
     )
 
 
+def manner_words(ticket: dict[str, Any]) -> str:
+    """Return how a reviewed order will be worked: the way, its time, and what else of it was chosen for that way."""
+    way = ticket["algorithm"]
+    words = [f"{ALGORITHMS[way]} within {ticket['minutes']:g} min"]
+    if is_known(ticket.get("limit_px")):
+        words.append(f"at {number(ticket['limit_px'], 2)} USDT at worst")
+    if way in ("adaptive", "almgren-chriss"):
+        words.append(f"urgency {ticket['urgency']:g}")
+    if way == "pov":
+        words.append(f"{percent(ticket['participation'], 1)} of the volume")
+    if way == "iceberg":
+        shown = ticket.get("display_qty")
+        words.append(f"{shown:g} shown at once" if shown else "a twentieth shown at once")
+        words += ["hidden"] * ticket["hidden"]
+    elif not ticket["passive"]:
+        words.append("every part crosses the spread")
+    return ", ".join(words)
+
+
 def fee_words(preview: dict[str, Any]) -> str:
     """Return the expected fee, or its range while it is not known which part rests."""
     if is_known(preview.get("fee")):

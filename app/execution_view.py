@@ -93,11 +93,21 @@ def new_order(client: EngineClient, symbols: list[str]) -> None:
         first.checkbox("Reduce only", key="execution.reduce_only")
         second.number_input("Notional, USDT", 1.0, None, 1000.0, key="execution.notional")
         second.number_input("Minutes", 0.5, 1440.0, 15.0, key="execution.span")
-        second.slider("Urgency", 0.0, 5.0, 1.0, 0.5, key="execution.urgency",
+        second.slider("Urgency", 0.0, 10.0, 1.0, 0.5, key="execution.urgency",
                       help="Adaptive and Almgren–Chriss: 0 spreads evenly, 3 does most of it first")  # fmt: skip
         ways = [name for name in execution.ALGORITHMS if name != "direct"]
         third.selectbox("Way", ways, format_func=execution.ALGORITHMS.get, key="execution.way")
         third.number_input("Limit price, USDT", 0.0, None, None, key="execution.px", placeholder="any price")
+        third.number_input("Share of the volume, %", 0.1, 50.0, 10.0, key="execution.participation",
+                           help="Share of volume: our part of everything that trades")  # fmt: skip
+        first.number_input("Shown at once, base units", 0.0, None, None, key="execution.display",
+                           placeholder="a twentieth", help="Iceberg: how much of it one order shows")  # fmt: skip
+        first.checkbox("Hidden", key="execution.hidden", help="Iceberg: its orders rest without being shown")
+        second.checkbox(
+            "Cross the spread",
+            key="execution.cross",
+            help="Every part takes what is offered instead of waiting first; an iceberg always waits",
+        )
         third.form_submit_button("Review", icon=":material/price_check:", type="primary", on_click=_review,
                                  args=(client,))  # fmt: skip
 
@@ -108,7 +118,9 @@ def _review(client: EngineClient) -> None:
         "symbol": held["execution.symbol"], "side": held["execution.side"], "algorithm": held["execution.way"],
         "size": {"value": held["execution.notional"], "unit": "quote"}, "minutes": held["execution.span"],
         "limit_px": held["execution.px"] or None, "reduce_only": held["execution.reduce_only"],
-        "urgency": held["execution.urgency"],
+        "urgency": held["execution.urgency"], "participation": held["execution.participation"] / 100.0,
+        "display_qty": held["execution.display"] or None, "hidden": held["execution.hidden"],
+        "passive": not held["execution.cross"],
     })  # fmt: skip
 
 
@@ -128,7 +140,7 @@ def _confirm(client: EngineClient, review: dict[str, Any]) -> None:
     ticket, preview = review["ticket"], review["preview"]
     st.markdown(
         f"**{ticket['side'].upper()} {preview['qty']:g} {ticket['symbol']}** by "
-        f"{execution.ALGORITHMS[ticket['algorithm']]} within {ticket['minutes']:g} min: notional "
+        f"{execution.manner_words(ticket)}: notional "
         f"{preview['notional']:,.2f} USDT, {'reduces' if preview['reduces'] else 'may open risk'}, worst loss at the "
         f"stop {preview['worst_loss']:,.2f} USDT, {execution.fee_words(preview)}."
     )

@@ -21,6 +21,8 @@ _ticket = declare("ticket")
 KEY = "desk_ticket"
 STATE = "desk_ticket_state"
 
+MANNER = ("urgency", "participation", "display_qty", "hidden", "passive")  # what is None keeps the engine's default
+
 State = MutableMapping[str, Any]
 
 
@@ -37,7 +39,7 @@ def preview_draft(state: State, client: EngineClient, wish: dict[str, Any]) -> N
 
 def parent_of(ticket: dict[str, Any]) -> dict[str, Any]:
     """Return a ticket that an algorithm is to work as the engine takes it; a limit stays the worst price."""
-    names = ("symbol", "side", "size", "reduce_only", "algorithm", "minutes", "limit_px")
+    names = ("symbol", "side", "size", "reduce_only", "algorithm", "minutes", "limit_px", *MANNER)
     return {name: ticket[name] for name in names if ticket.get(name) is not None}
 
 

@@ -319,6 +319,19 @@ def test_the_desk_in_a_browser_moves_trades_once_and_tells_a_lost_engine(site):
         expect(page.locator(".outcome")).to_contain_text("FILLED", timeout=10_000)
         assert len(commands(engine, "ticket.submit")) == 1
 
+        page.get_by_role("button", name="Algorithm").click()
+        page.get_by_role("button", name="Iceberg").click()
+        page.locator(".ticket .field", has_text="Size").locator("input").fill("500")
+        page.locator(".ticket .field", has_text="Shown at once").locator("input").fill("0.05")
+        page.locator(".ticket .field", has_text="Worst price").locator("input").fill("2000")
+        page.get_by_label("Hidden: show nothing").check()
+        page.get_by_role("button", name="Review buy ETH").click()
+        expect(page.locator(".confirm")).to_contain_text("0.05 ETH shown at once, hidden", timeout=10_000)
+        page.get_by_role("button", name=re.compile("^Send: buy")).click()
+        expect(page.locator(".outcome")).to_contain_text("WORKING", timeout=10_000)
+        (started,) = commands(engine, "parents.start")
+        assert (started["limit_px"], started["display_qty"], started["hidden"]) == (2000, 0.05, True)
+
         close = page.locator(".blotter tbody .action").first
         close.click()
         assert commands(engine, "position.close") == []  # the first click only asks

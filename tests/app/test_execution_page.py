@@ -57,6 +57,26 @@ def test_a_new_order_is_priced_reviewed_and_sent_once(engine):
     assert len(started["idempotency_key"]) == 32
 
 
+def test_how_an_order_is_worked_is_asked_shown_again_and_sent(engine):
+    script = page("execution").run()
+    script.selectbox(key="execution.way").set_value("iceberg")
+    script.number_input(key="execution.display").set_value(0.25)
+    script.checkbox(key="execution.hidden").set_value(True)
+    script.number_input(key="execution.px").set_value(49_000.0)
+    press(script, "Review")
+    told = texts(script).replace("\u202f", " ")
+    assert "Iceberg within 15 min, at 49 000.00 USDT at worst, 0.25 shown at once, hidden: notional" in told
+    press(script, "Send")
+    (started,) = sent(engine, "parents.start")
+    assert (started["display_qty"], started["hidden"], started["passive"], started["participation"]) == (
+        0.25, True, True, 0.1,
+    )  # fmt: skip
+    ticket = started | {"algorithm": "pov", "passive": False, "limit_px": None}
+    assert execution.manner_words(ticket).replace("\u202f", " ") == (
+        "Share of volume within 15 min, 10.0 % of the volume, every part crosses the spread"
+    )
+
+
 def test_a_refused_order_cannot_be_sent(engine):
     engine.kill_level = 2
     script = page("execution").run()
@@ -84,7 +104,9 @@ def test_an_order_of_unknown_cost_is_not_one_that_cost_nothing(engine):
 def test_a_ticket_with_an_algorithm_starts_a_parent_once(engine):
     state, client = {}, EngineClient()
     ticket = {"symbol": "BTCUSDT", "side": "buy", "kind": "algorithm", "size": {"unit": "quote", "value": 500},
-              "limit_px": None, "stop_px": None, "reduce_only": False, "algorithm": "twap", "minutes": 5}  # fmt: skip
+              "limit_px": 51_000, "stop_px": None, "reduce_only": False, "algorithm": "twap", "minutes": 5,
+              "urgency": None, "participation": None, "display_qty": None, "hidden": False,
+              "passive": False}  # fmt: skip
     begin_review(state, client, {"n": 1, "ticket": ticket})
     assert {row["algorithm"] for row in state["review"]["preview"]["choices"]} >= {"direct", "twap"}
     key = state["review"]["key"]
@@ -93,7 +115,9 @@ def test_a_ticket_with_an_algorithm_starts_a_parent_once(engine):
     assert state["outcome"] == {"ok": True, "text": "Order by algorithm, number 77: WORKING"}
     (started,) = sent(engine, "parents.start")
     assert "kind" not in started
-    assert (started["algorithm"], started["minutes"]) == ("twap", 5)
+    assert (started["algorithm"], started["minutes"], started["limit_px"]) == ("twap", 5, 51_000)
+    assert started["passive"] is False
+    assert not {"urgency", "participation", "stop_px"} & set(started), "what is not typed keeps the engine's default"
 
 
 def test_an_unknown_cost_is_written_as_unknown():

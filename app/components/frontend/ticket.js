@@ -24,15 +24,21 @@ function create(parent) {
   view.waysNav = Object.values(view.ways)[0].parentElement;
   view.minutes = field(form, "Within", "min", view);
   view.minutes.input.value = "15";
+  view.urgency = field(form, "Urgency, 0 even to 10", "", view);
+  view.urgency.input.value = "1";
+  view.share = field(form, "Share of the volume", "%", view);
+  view.share.input.value = "10";
+  view.display = field(form, "Shown at once", "", view);
+  view.display.input.placeholder = "a twentieth";
+  view.worst = field(form, "Worst price", "USDT", view);
+  view.worst.input.placeholder = "any";
   view.limit = field(form, "Limit price", "USDT", view);
   view.stop = field(form, "Trigger price", "USDT", view);
   view.size = field(form, "Size", "", view);
   view.units = choice(form, "choices wide", { base: "Base", quote: "USDT", risk_pct: "% risk" }, (unit) => set(view, { unit }));
-  const reduce = form.appendChild(el("label", "check"));
-  view.reduce = reduce.appendChild(el("input"));
-  view.reduce.type = "checkbox";
-  view.reduce.onchange = () => drafted(view);
-  reduce.append("Reduce only");
+  view.hidden = check(form, "Hidden: show nothing", view);
+  view.cross = check(form, "Cross the spread, never wait", view);
+  view.reduce = check(form, "Reduce only", view);
   view.figures = form.appendChild(el("dl", "figures"));
   view.costs = form.appendChild(el("ul", "ways"));
   view.gate = form.appendChild(el("ul", "gate"));
@@ -66,41 +72,74 @@ function field(parent, label, unit, view) {
   return { row, caption, input, unit: row.appendChild(el("em", "", unit)) };
 }
 
+function check(parent, label, view) {
+  const row = parent.appendChild(el("label", "check"));
+  const input = row.appendChild(el("input"));
+  input.type = "checkbox";
+  input.onchange = () => drafted(view);
+  row.append(label);
+  return { row, input };
+}
+
 function set(view, wish) {
   Object.assign(view, wish);
   for (const [name, button] of Object.entries(view.sides)) button.className = name === view.side ? `chosen ${name}` : "";
   for (const [name, button] of Object.entries(view.kinds)) button.className = name === view.kind ? "chosen" : "";
   for (const [name, button] of Object.entries(view.units)) button.className = name === view.unit ? "chosen" : "";
   for (const [name, button] of Object.entries(view.ways)) button.className = name === view.way ? "chosen" : "";
-  view.waysNav.hidden = view.minutes.row.hidden = view.kind !== "algorithm";
+  const way = view.kind === "algorithm" ? view.way : null;
+  view.waysNav.hidden = view.minutes.row.hidden = view.worst.row.hidden = way === null;
+  view.urgency.row.hidden = !["adaptive", "almgren-chriss"].includes(way);
+  view.share.row.hidden = way !== "pov";
+  view.display.row.hidden = view.hidden.row.hidden = way !== "iceberg";
+  view.cross.row.hidden = way === null || way === "iceberg"; // an iceberg rests until it fills
   view.limit.row.hidden = !["limit", "post_only"].includes(view.kind);
   view.stop.row.hidden = view.kind !== "stop";
   const px = feed.last?.px;
-  const wanted = view.kind === "stop" ? view.stop : view.limit;
+  const wanted = view.kind === "stop" ? view.stop : view.limit; // a worst price is only what a person types
   if (!wanted.row.hidden && !wanted.input.value && isKnown(px)) wanted.input.value = px.toFixed(decimals(view));
   drafted(view);
 }
 
 const decimals = (view) => decimalsOf(view.data.instruments?.[view.data.symbol]?.tick_size, feed.last?.px);
 
-function parse(field) {
-  if (field.row.hidden) return null;
-  const value = Number(field.input.value.replaceAll(/[\s\u202f]/g, "").replace(",", "."));
-  return Number.isFinite(value) && value > 0 ? value : null;
+/** What was typed, or null where the field is hidden, empty, no number, or not above zero (`orZero`: below it). */
+function parse(field, orZero = false) {
+  const text = field.input.value.replaceAll(/[\s\u202f]/g, "").replace(",", ".");
+  if (field.row.hidden || text === "") return null;
+  const value = Number(text);
+  return Number.isFinite(value) && (value > 0 || (orZero && value === 0)) ? value : null;
 }
+
+const ticked = (box) => !box.row.hidden && box.input.checked;
+
+/** How an algorithm is to work the order; null is left to the engine's default. */
+function mannerOf(view) {
+  const share = parse(view.share);
+  return {
+    algorithm: view.way, minutes: parse(view.minutes), limit_px: parse(view.worst), urgency: parse(view.urgency, true),
+    participation: share === null ? null : share / 100, display_qty: parse(view.display), hidden: ticked(view.hidden),
+    passive: !ticked(view.cross),
+  };
+}
+
+/** An optional field that holds something else than a number must not be sent as if it were empty. */
+const isUsable = (field, orZero = false) => field.row.hidden || field.input.value.trim() === "" || parse(field, orZero) !== null;
+const isMannerUsable = (view) => isUsable(view.worst) && isUsable(view.display) && isUsable(view.urgency, true)
+  && (view.share.row.hidden || parse(view.share) !== null);
 
 function ticketOf(view) {
   const ticket = {
     symbol: view.data.symbol, side: view.side, kind: view.kind, size: { unit: view.unit, value: parse(view.size) },
-    limit_px: parse(view.limit), stop_px: parse(view.stop), reduce_only: view.reduce.checked,
+    limit_px: parse(view.limit), stop_px: parse(view.stop), reduce_only: view.reduce.input.checked,
   };
-  return view.kind === "algorithm" ? { ...ticket, algorithm: view.way, minutes: parse(view.minutes) } : ticket;
+  return view.kind === "algorithm" ? { ...ticket, ...mannerOf(view) } : ticket;
 }
 
-function isComplete(ticket) {
+function isComplete(view, ticket) {
   if (!ticket.symbol || ticket.size.value === null) return false;
   if (["limit", "post_only"].includes(ticket.kind)) return ticket.limit_px !== null;
-  if (ticket.kind === "algorithm") return ticket.minutes !== null;
+  if (ticket.kind === "algorithm") return ticket.minutes !== null && isMannerUsable(view);
   return ticket.kind !== "stop" || ticket.stop_px !== null;
 }
 
@@ -112,7 +151,7 @@ function drafted(view) {
   const n = view.n;
   const ticket = ticketOf(view);
   paintPreview(view);
-  if (!isComplete(ticket) || !view.trigger) return;
+  if (!isComplete(view, ticket) || !view.trigger) return;
   view.draftTimer = setTimeout(() => n === view.n && view.trigger("draft", { ticket, n }), DRAFT_MS);
 }
 
@@ -120,8 +159,9 @@ function update(data) {
   const isNewSymbol = this.data.symbol && data.symbol !== this.data.symbol;
   this.data = data;
   put(this.units.base, baseOf(data.symbol));
+  put(this.display.unit, baseOf(data.symbol));
   if (isNewSymbol) {
-    for (const input of [this.limit.input, this.stop.input, this.size.input]) input.value = "";
+    for (const input of [this.limit.input, this.worst.input, this.display.input, this.stop.input, this.size.input]) input.value = "";
     set(this, {});
   }
   this.n = Math.max(this.n, data.draft?.n ?? 0);
@@ -153,7 +193,7 @@ function paint(changed) {
   put(this.size.unit, { base: baseOf(this.data.symbol), quote: "USDT", risk_pct: "% of equity at risk" }[this.unit]);
   const verb = this.side === "buy" ? "buy" : "sell";
   put(this.review, `Review ${verb} ${baseOf(this.data.symbol)}`, `send ${this.side}`);
-  this.review.disabled = Boolean(unknown) || !isComplete(ticketOf(this));
+  this.review.disabled = Boolean(unknown) || !isComplete(this, ticketOf(this));
 }
 
 function figuresOf(view, preview) {
@@ -195,7 +235,7 @@ function paintPreview(view) {
   });
   rows.forEach(([, text], i) => put(view.cells[i], preview ? text : UNKNOWN));
   view.costs.replaceChildren(...costRows(view.kind === "algorithm" ? preview : null, view.way));
-  view.gate.replaceChildren(...gateRows(current, isComplete(ticketOf(view))));
+  view.gate.replaceChildren(...gateRows(current, isComplete(view, ticketOf(view))));
 }
 
 /** What each way of working the order is expected to cost, spread, impact and fees; the chosen one stands out. */
@@ -235,6 +275,19 @@ function passedRow(passed) {
   return [row];
 }
 
+/** How the frozen ticket will be worked, as it was typed. */
+function mannerWords(view, ticket) {
+  const way = ticket.algorithm === "iceberg" ? WAYS.iceberg : WAY_NAMES[ticket.algorithm];
+  const words = [`Worked by ${way} within ${ticket.minutes} min`];
+  if (ticket.limit_px !== null) words.push(`at ${number(ticket.limit_px, decimals(view))} USDT at worst`);
+  if (ticket.urgency !== null) words.push(`urgency ${ticket.urgency}`);
+  if (ticket.participation !== null) words.push(`${percent(ticket.participation, 1)} of the volume`);
+  if (ticket.display_qty !== null) words.push(`${ticket.display_qty} ${baseOf(ticket.symbol)} shown at once`);
+  if (ticket.hidden) words.push("hidden");
+  if (!ticket.passive) words.push("every part crosses the spread");
+  return words.join(", ");
+}
+
 /** The frozen ticket: side, size, notional, reduce-only and worst loss are said again before anything is sent. */
 function paintConfirm(view) {
   const review = view.data.review;
@@ -247,14 +300,14 @@ function paintConfirm(view) {
   const word = ticket.side === "buy" ? "▲ Buy" : "▼ Sell";
   const lot = decimalsOf(view.data.instruments?.[ticket.symbol]?.lot_size ?? 0.001);
   box.replaceChildren(el("h3", ticket.side === "buy" ? "up" : "down", `${word} ${number(preview.qty, lot)} ${baseOf(ticket.symbol)}`));
-  box.appendChild(el("p", "", `${KINDS[ticket.kind]} at ${ticket.kind === "market" ? "about " : ""}${number(preview.px, decimals(view))} USDT · ${ticket.reduce_only ? "reduce only" : "may open risk"}`));
+  box.appendChild(el("p", "", `${KINDS[ticket.kind]} at ${["market", "algorithm"].includes(ticket.kind) ? "about " : ""}${number(preview.px, decimals(view))} USDT · ${ticket.reduce_only ? "reduce only" : "may open risk"}`));
   const list = box.appendChild(el("dl", "figures"));
   for (const [label, text] of figuresOf(view, preview)) {
     list.appendChild(el("dt", "", label));
     list.appendChild(el("dd", "", text));
   }
   if (ticket.algorithm) {
-    box.appendChild(el("p", "", `Worked by ${WAY_NAMES[ticket.algorithm]} within ${ticket.minutes} min; expected cost:`));
+    box.appendChild(el("p", "", `${mannerWords(view, ticket)}; expected cost:`));
     box.appendChild(el("ul", "ways")).append(...costRows(preview, ticket.algorithm));
   }
   const gate = box.appendChild(el("ul", "gate"));
