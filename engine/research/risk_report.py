@@ -154,8 +154,8 @@ def _measured_how(interval_s: int) -> list[str]:
 
 def _within_table(figures: dict[str, Any]) -> list[str]:
     lines = [
-        "Within bars, as if every symbol were at its worst for the book at once, which is worse than it was; "
-        "nothing reacts before the bar's close:",
+        "Within bars, as if every symbol were at its worst for the book at once, which is worse than it was, and "
+        "as if the control did not react before the bar's close:",
         "",
         "| runs of one year | control | fell by more than 15 % | days that lost more than 5 % | deepest fall | "
         "worst day |",
