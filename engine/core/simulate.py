@@ -195,6 +195,11 @@ def _checked(bars: SimBars, costs: Costs, assumptions: Assumptions) -> SimBars:
         shape = getattr(bars, name).shape
         if shape != bars.close_px.shape and (needed or shape[0] > 0):
             raise ValueError(f"{name} has shape {shape}, expected {bars.close_px.shape}: these costs read it")
+    rates = bars.funding_rate.shape
+    if rates != bars.close_px.shape and rates[0] > 0:
+        raise ValueError(
+            f"funding_rate has shape {rates}, expected {bars.close_px.shape}, or no rows where no funding is charged"
+        )
     return bars
 
 

@@ -16,6 +16,9 @@ ALL, BEFORE, AFTER, GAPS = "all", "before", "after", "gaps"
 WORTH_SAYING = 0.001
 """Unknown share of what was held from which the result says so."""
 
+MOST = 0.95
+"""Share of a symbol's unknown part from which the rest of it, such as its last hour, is not worth a word."""
+
 LISTED = 4
 
 Known = npt.NDArray[np.bool_]
@@ -51,15 +54,14 @@ def funding_cover(bars: BarTable, weight: F8, known: Known) -> dict[str, Any]:
 
 
 def _where(bars: BarTable, held: F8, known: Known) -> dict[str, Any]:
-    """Return whether the unknown part of one symbol lies before, after or between its known rates."""
+    """Return whether most of what is unknown of one symbol lies before, after or between its known rates."""
     if not known.any():
         return {"where": ALL, "ts_ms": None}
     first, last = (int(row) for row in np.flatnonzero(known)[[0, -1]])
-    lost = np.flatnonzero(~known & (held > 0.0))
-    if (lost < first).all():
-        return {"where": BEFORE, "ts_ms": int(bars.ts_close[first]) // NS_PER_MS}
-    if (lost > last).all():
-        return {"where": AFTER, "ts_ms": int(bars.ts_close[last]) // NS_PER_MS}
+    lost = np.where(known, 0.0, held)
+    for name, part, at in ((BEFORE, lost[:first], first), (AFTER, lost[last + 1 :], last)):
+        if part.sum() >= MOST * lost.sum():
+            return {"where": name, "ts_ms": int(bars.ts_close[at]) // NS_PER_MS}
     return {"where": GAPS, "ts_ms": None}
 
 

@@ -92,13 +92,31 @@ def count_trials(run: Run, whole: BarTable, key: str) -> Trials:
     return Trials(max(len(found), 1), run.config.keep_ledger, sharpes[np.isfinite(sharpes)], together)
 
 
+def best_of_luck(sharpes: F8, n: int) -> float:
+    """Return the Sharpe ratio that the best of ``n`` trials is expected to show without skill, per period.
+
+    One of which only the number is known must never lower it: as many of them are taken to have had a ratio of 0 as
+    make the spread largest, and the others to be spread like those that are known.
+
+    Parameters
+    ----------
+    sharpes : (M,) float64, per period
+        As the ledger tells them: 0, or NaN, where there is none.
+    n : int
+    """
+    told = sharpes[np.isfinite(sharpes) & (sharpes != 0.0)]
+    count = len(told) + np.arange(max(n - len(told), 0) + 1)
+    spread = (np.sum(told**2) - np.sum(told) ** 2 / np.maximum(count, 1)) / np.maximum(count - 1, 1)
+    return expected_best_sharpe(np.append(told, np.zeros(int(np.argmax(spread)))), n)
+
+
 def _selection(run: Run, trials: Trials) -> dict[str, Any]:
     """Return what tells skill from selection, in closed form."""
     if run.periods is None:
         psr = deflated = best = needed = math.nan
     else:
         returns = run.periods.returns
-        best = expected_best_sharpe(trials.sharpes, trials.n)
+        best = best_of_luck(trials.sharpes, trials.n)
         psr, deflated = probabilistic_sharpe(returns, 0.0), probabilistic_sharpe(returns, best)
         needed = min_track_record(returns) * DAYS_PER_YEAR / run.periods.per_year
         best *= math.sqrt(run.periods.per_year)

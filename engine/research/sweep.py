@@ -30,7 +30,7 @@ from pydantic import Field
 
 from engine.core.compiling import FINGERPRINT
 from engine.core.known import Known, averages, variances
-from engine.core.metrics import expected_best_sharpe, probabilistic_sharpe
+from engine.core.metrics import probabilistic_sharpe
 from engine.core.quiet import can_skip
 from engine.core.tally_scan import has_every_price
 from engine.domain import F8, I8
@@ -40,6 +40,7 @@ from engine.research.cluster import Compute, answers, checked, n_workers
 from engine.research.config import BacktestConfig
 from engine.research.finished import Finished
 from engine.research.grid import Grid, Member, chunks_of, make_grid, stage_key
+from engine.research.honesty import best_of_luck
 from engine.research.ledger import Ledger, Trial
 from engine.research.loading import BarTable
 from engine.research.members import COLUMNS, Evaluated, Stage, evaluate, periods
@@ -222,7 +223,7 @@ def _selection(table: SweepTable, best: int | None, trials: list[Trial]) -> dict
     value = hurdle = math.nan
     if best is not None and np.isfinite(table.returns[best]).all():
         sharpes = np.array([trial.sharpe * math.sqrt(trial.per_year / table.per_year) for trial in trials])
-        hurdle = expected_best_sharpe(sharpes[np.isfinite(sharpes)], len(trials))
+        hurdle = best_of_luck(sharpes, len(trials))
         value = probabilistic_sharpe(table.returns[best], hurdle)
     together = table.returns[np.isfinite(table.returns).all(axis=1)].T
     pbo = overfitting_probability(together) if together.shape[1] >= 2 else None

@@ -231,5 +231,7 @@ def test_missing_columns_are_named():
         Scan(
             SimBars(*bars[:4]), no_limits(1), Costs(0.0, 0.0), PARAMS, CASH, assumptions=Assumptions(stop_distance=0.1)
         )
+    with pytest.raises(ValueError, match=r"funding_rate has shape \(2, 0\), expected \(2, 1\), or no rows"):
+        Scan(bars._replace(funding_rate=np.zeros((2, 0))), no_limits(1), Costs(0.0, 0.0), PARAMS, CASH)
     with pytest.raises(ValueError, match="volume has shape"):
         Scan(SimBars(*bars[:6]), no_limits(1), Costs(0.0, 0.0, impact=1.0), PARAMS, CASH)

@@ -51,6 +51,8 @@ def test_the_share_is_of_what_was_held_and_the_sentence_says_where():
         "2020-09-17 for BTCUSDT."
     )
     assert funding_cover(BARS, np.zeros((400, 3)), known) == {"unknown_share": 0.0, "symbols": []}
+    known[399, 1] = False  # an hour more at the end changes nothing in the sentence
+    assert {row["where"] for row in funding_cover(BARS, weight, known)["symbols"]} == {"all", "before"}
     late = np.ones((400, 3), dtype=bool)
     late[300:, 1] = False
     assert funding_cover(BARS, weight, late)["symbols"][0]["where"] == "after"

@@ -10,6 +10,7 @@ from research_bars import walk
 from engine.core.metrics import expected_best_sharpe, probabilistic_sharpe, sharpe_ratio
 from engine.research.backtest import BacktestConfig, run_backtest
 from engine.research.figures import Stretch, periods_of
+from engine.research.honesty import best_of_luck
 from engine.research.montecarlo import block_length, drawdown_risk, drawn_rows, intervals, redrawn_figures
 from engine.research.overfitting import (
     N_BLOCKS,
@@ -105,6 +106,20 @@ def test_best_of_many_lucky_trials_is_as_high_as_simulated():
     assert best <= expected_best_sharpe(sharpes) <= 1.04 * best  # the formula is for many trials: 3 % high at 50
     assert expected_best_sharpe(sharpes, 1000) > expected_best_sharpe(sharpes)
     assert expected_best_sharpe(sharpes[:1]) == 0.0
+
+
+def test_trials_of_which_only_the_number_is_known_never_lower_the_bar():
+    told = np.array([0.04, 0.05, 0.06])
+    before = 0.0
+    for unknown in (0, 1, 2, 3, 10, 50):
+        sharpes, n = np.append(told, np.zeros(unknown)), 3 + unknown
+        assert best_of_luck(sharpes, n) >= max(expected_best_sharpe(told, n), expected_best_sharpe(sharpes, n), before)
+        before = best_of_luck(sharpes, n)
+    assert best_of_luck(told, 3) == expected_best_sharpe(told)
+    alike = np.append(np.array([-0.06, 0.06]), np.zeros(50))  # 50 zeros make a spread of 0.01 out of 0.08
+    assert best_of_luck(alike, 52) == expected_best_sharpe(alike[:2], 52) > 3 * expected_best_sharpe(alike, 52)
+    assert best_of_luck(np.array([0.05]), 50) > 0.0  # one known ratio has no spread, and that is no proof of skill
+    assert best_of_luck(np.array([0.05]), 1) == 0.0
 
 
 def test_overfitting_probability_equals_the_definition_written_out():
