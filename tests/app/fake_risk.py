@@ -42,8 +42,8 @@ class FakeRisk:
                            "why": "The engine has not begun to decide." if empty else None},
             "clusters": self._clusters(weight), "tail": self._tail(equity),
             "correlation": self._correlation(), "objections": self._objections(last),
-            "refused": [] if empty else [{"ts": last["ts_decided"], "symbol": "SOLUSDT", "side": "buy",
-                                          "reason": "SOLUSDT would be 0.72 of equity; the cap is 0.50."}],
+            "refused": [] if empty else [{"ts": last["ts_decided"], "order": "ticket", "symbol": "SOLUSDT",
+                                          "side": "buy", "reason": "SOLUSDT would be 0.72; the cap is 0.50."}],
         }  # fmt: skip
 
     def act_stress(self, body):
