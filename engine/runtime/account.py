@@ -39,6 +39,20 @@ def after_fill(position: Position, qty: float, px: float, lot_size: float) -> Po
     return replace(position, qty=new_qty, entry_px=entry, liq_px=liq_px)
 
 
+def _manual_after(position: Position, qty: float) -> float:
+    """Return a person's part after they bought (+) or sold (-) ``qty``.
+
+    A person who closes more than their own part closes the strategy's. Kept as a part of the other sign, it would be
+    opened as a position as soon as the strategy leaves.
+    """
+    if position.qty * qty >= 0.0:
+        return position.manual_qty + qty
+    side = math.copysign(1.0, qty)
+    closed = min(abs(qty), abs(position.qty))
+    own = min(max(-position.manual_qty * side, 0.0), closed)
+    return position.manual_qty + side * (own + abs(qty) - closed)
+
+
 class Account:
     """Cash and positions."""
 
@@ -56,14 +70,14 @@ class Account:
     def apply_fill(self, fill: Fill, lot_size: float, purpose: str) -> None:
         """Apply one execution. The caller has made sure that it was not applied before.
 
-        A person's own fill belongs to the manual part. A stop or a flatten closes both parts alike. Everything else is
-        the strategy's.
+        A person's own fill belongs to the manual part; what it closes beyond that part it takes from the strategy's. A
+        stop or a flatten closes both parts alike. Everything else is the strategy's.
         """
         before = self.position(fill.symbol)
         position = after_fill(before, fill.qty, fill.px, lot_size)
         manual_qty = before.manual_qty
         if purpose in (Purpose.MANUAL, Purpose.EXTERNAL):
-            manual_qty += fill.qty
+            manual_qty = _manual_after(before, fill.qty)
         elif purpose in (Purpose.PROTECT, Purpose.FLATTEN):
             manual_qty *= max(position.qty / before.qty, 0.0) if before.qty else 0.0
         self.positions[fill.symbol] = replace(position, manual_qty=manual_qty)
@@ -75,7 +89,7 @@ class Account:
     def adopt(self, report: PositionReport) -> None:
         """Take the venue's quantity and entry price as the truth."""
         position = self.position(report.symbol)
-        manual_qty = position.manual_qty + report.qty - position.qty
+        manual_qty = _manual_after(position, report.qty - position.qty)
         self.positions[report.symbol] = replace(
             position, qty=report.qty, entry_px=report.entry_px if report.qty else 0.0, manual_qty=manual_qty
         )

@@ -97,7 +97,7 @@ class Executor:
         self._refused_ns: dict[tuple[str, str], int] = {}
         self.doubts, self.rate = Doubts(self), OrderRate()
         self.entered: Callable[[Fill], None] = lambda fill: None  # hears of every new fill
-        self.on_stopped: Callable[[Fill, float], None] = lambda fill, of_strategy: None  # and what a strategy held
+        self.on_stopped: Callable[[Fill, float, str], None] = lambda fill, of_strategy, purpose: None  # not its own
         self.why: Callable[[], str] = lambda: "the trading state forbids more"  # what holds new risk back
         self.before_stop: Callable[[str], Awaitable[None]] | None = None  # what must be true before a stop is sent
         self.on_change: Callable[[str], None] = lambda symbol: None
@@ -294,8 +294,8 @@ class Executor:
         held = self.account.position(fill.symbol)
         self.account.apply_fill(fill, 0.0 if instrument is None else instrument.lot_size, purpose)
         self.entered(fill)
-        if purpose == Purpose.PROTECT:
-            self.on_stopped(fill, held.qty - held.manual_qty)
+        if purpose not in (Purpose.TARGET, Purpose.FLATTEN):
+            self.on_stopped(fill, held.qty - held.manual_qty, purpose)
         if order is not None:
             self._keep(states.apply_fill(order, fill, before), "FILL", f"{fill.qty:g} @ {fill.px:g}")
         row = {

@@ -158,9 +158,5 @@ class LiquidationGuard:
 
     async def _cut(self, order: OrderSpec) -> None:
         """Send the cut, and end what works towards the position as it was."""
-        executor, parents = self._executor, self._worker.parents
-        self._worker.forget(order.symbol)
-        if (parent := parents.of_target(order.symbol)) is not None:
-            parents.stop(parent, "the position is close to its liquidation price and is cut")
-        working = executor.open_orders(order.symbol, Purpose.TARGET)
-        await asyncio.gather(executor.place(order), executor.cancel_all(working))
+        reason = "the position is close to its liquidation price and is cut"
+        await asyncio.gather(self._executor.place(order), self._worker.drop(order.symbol, reason))

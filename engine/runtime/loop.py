@@ -30,7 +30,6 @@ from engine.domain import (
     Verdict,
 )
 from engine.errors import VenueError
-from engine.execution.orders import QTY_EPSILON
 from engine.execution.planner import Target
 from engine.ports import FeedEvent, MovedBalance, VenueEvent
 from engine.runtime import sentences
@@ -50,7 +49,7 @@ from engine.runtime.model_host import ModelHost
 from engine.runtime.reconcile import Reconciler
 from engine.runtime.screen import Screen, finite
 from engine.runtime.session import Session
-from engine.runtime.stopped import StoppedOut
+from engine.runtime.stopped import StoppedOut, keep_out
 from engine.runtime.sweeping import why_not_grow
 from engine.runtime.transfers import Transfers
 from engine.runtime.worker import Worker
@@ -92,7 +91,7 @@ class Loop:
         self.executor.config, self.executor.speed = config, session.speed
         self.broadcaster = Broadcaster()
         self.screen = Screen(self.broadcaster, self.market, self.account, self.executor)
-        self.executor.on_stopped = self._on_stopped
+        self.executor.on_stopped = lambda fill, of_strategy, purpose: keep_out(self, fill, of_strategy, purpose)
         self.worker = Worker(self.executor)
         self.worker.parents.may_grow = lambda symbol: why_not_grow(self, symbol)
         self.stopped = StoppedOut(store, session.account_key)
@@ -344,18 +343,6 @@ class Loop:
     def equity_now(self) -> float:
         """Return cash plus unrealised profit at mark prices; NaN when unknown."""
         return self.account.cash + self.account.unrealized({s: self.market.mark_px(s) for s in self.account.positions})
-
-    def _on_stopped(self, fill: Fill, of_strategy: float) -> None:
-        side, symbol = (-1 if fill.qty > 0 else 1), fill.symbol
-        told = f"{symbol}: the protective stop closed the {'long' if side > 0 else 'short'} at {fill.px:g}"
-        if of_strategy * side <= QTY_EPSILON:  # a person's position: the strategy was not stopped out, nor kept out
-            if not self.account.position(symbol).qty:
-                self.incident("warning", "protect", f"{told}; it was opened by hand")
-            return
-        self.worker.forget(symbol)
-        if self.stopped.sides.get(symbol) != side:
-            self.stopped.add(symbol, side)
-            self.incident("warning", "protect", told)
 
     def notice_models(self) -> None:
         """Let the models see whether another set was put into force."""

@@ -48,6 +48,13 @@ class Worker:
         """Stop working towards one symbol's target."""
         self.targets.pop(symbol, None)
 
+    async def drop(self, symbol: str, reason: str) -> None:
+        """Stop working towards a symbol's target, and end what does: the next decision sees the position of then."""
+        self.forget(symbol)
+        if (parent := self.parents.of_target(symbol)) is not None:
+            self.parents.stop(parent, reason)
+        await self._executor.cancel_all(self._executor.open_orders(symbol, Purpose.TARGET))
+
     def working_notional(self) -> float:
         """Return how much working orders and unfinished targets may still add to the book's gross, quote currency."""
         executor, added = self._executor, 0.0

@@ -376,3 +376,19 @@ async def test_stop_of_a_position_made_by_hand_does_not_keep_the_strategy_out(tm
         await eventually(lambda: rig.position() == 0.0 == position_at_venue(server), what="the stop's execution")
         assert rig.loop.stopped.sides == {}
         assert any("it was opened by hand" in sentence for sentence in rig.incidents())
+
+
+async def test_what_a_person_closes_is_neither_bought_back_nor_sold_short_when_the_strategy_leaves(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, use_maker_orders=False) as rig:
+        rig.aim(0.2)
+        await eventually(lambda: rig.position() == pytest.approx(0.2))
+        await rig.executor.place(crossing(-1, 0.2, Purpose.MANUAL, reduce_only=True))
+        await eventually(lambda: rig.position() == 0.0)
+        assert rig.account.position(BTC).manual_qty == 0.0
+        assert (rig.loop.stopped.sides, rig.worker.targets) == ({BTC: 1}, {})
+        assert any("a person closed 0.2 of the strategy's long" in sentence for sentence in rig.incidents())
+        rig.aim(0.0)
+        for _ in range(5):
+            rig.worker.tick()
+            await asyncio.sleep(0.05)
+        assert (rig.position(), books(server)["open_orders"]) == (0.0, [])

@@ -50,7 +50,23 @@ def test_a_person_who_closes_the_strategy_s_position_is_not_fought():
     account.apply_fill(fill(0.4, 50_000.0), LOT, purpose=Purpose.TARGET)
     account.apply_fill(fill(-0.4, 50_000.0), LOT, purpose=Purpose.MANUAL)
     position = account.position("BTCUSDT")
-    assert (position.qty, position.manual_qty) == (0.0, pytest.approx(-0.4))
+    assert (position.qty, position.manual_qty) == (0.0, 0.0)  # nothing that would be opened when the strategy leaves
+
+
+@pytest.mark.parametrize(("qty", "manual", "sold", "manual_after"), [
+    (1.0, 0.4, 0.3, 0.1),  # their own part first
+    (1.0, 0.4, 0.7, 0.0),  # then the strategy's
+    (1.0, 0.4, 1.5, -0.5),  # and a short of their own
+    (0.6, -0.4, 0.2, -0.4),  # opened as a short, beside a long of the strategy
+    (0.6, 1.0, 0.6, 0.4),  # beside a short of the strategy
+    (-0.5, -0.5, 0.2, -0.7),
+])  # fmt: skip
+@pytest.mark.parametrize("side", [1, -1])
+def test_what_a_person_closes_beyond_their_part_is_the_strategy_s(qty, manual, sold, manual_after, side):
+    account = Account()
+    account.positions["BTCUSDT"] = Position(side * qty, 50_000.0, side * manual)
+    account.apply_fill(fill(-side * sold), LOT, purpose=Purpose.MANUAL)
+    assert account.position("BTCUSDT").manual_qty == pytest.approx(side * manual_after)
 
 
 @pytest.mark.parametrize("purpose", [Purpose.PROTECT, Purpose.FLATTEN])
