@@ -245,8 +245,8 @@ def _method(record: TrackRecord, goal: Goal, outer: int, inner: int, seed: int) 
         "drawn from that resample. So the uncertainty of the mean and of the volatility is inside every figure. "
         f"Seed {seed}; the same question gets the same answer.",
         f"Leverage {goal.leverage:g}; equity is looked at once a day, so falls within a day are not seen. "
-        "Deposits and withdrawals would count as returns. No future day can be worse or better than the record's own "
-        "days: what has not happened yet is missing here.",
+        "Deposits and withdrawals are no returns: they are taken out. No future day can be worse or better than the "
+        "record's own days: what has not happened yet is missing here.",
         "The range beside a probability: its 5 % to 95 % over the resampled records.",
     ]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.domain import F8, I8
+from engine.domain import F8, I8, NS_PER_S
 from engine.errors import DataError
 
 MS_PER_DAY = 86_400_000
+EARLY_NS, LATE_NS = 5 * NS_PER_S, 120 * NS_PER_S
+"""How far before and after the venue's time of a transfer a curve of equity may show it."""
 
 
 class TrackRecord(NamedTuple):
@@ -29,6 +32,44 @@ class TrackRecord(NamedTuple):
     def per_year(self) -> float:
         """Steps in a year."""
         return 365.0 / self.step_days
+
+
+class Grown(NamedTuple):
+    """An account's equity through time with deposits and withdrawals taken out."""
+
+    equity: F8  # (T,) what the first equity would have grown to without them, quote currency
+    moved: F8  # (T,) money that had come in, less what had gone out, quote currency
+
+
+def without_transfers(ts: I8, equity: F8, transfers: Iterable[tuple[int, float]]) -> Grown:
+    """Take transfers out of a curve, so that its ratios are those of trading (time-weighted return).
+
+    Each transfer divides what follows by equity after it over equity before it.
+
+    Parameters
+    ----------
+    ts : (T,) int64, ns, oldest first
+    equity : (T,) float64, quote currency
+    transfers : pairs of int and float
+        When (ns), and how much (quote currency, above 0 for money that came in).
+
+    Notes
+    -----
+    The venue's clock and ours differ, and a row may lie between its word and ours: of the rows near that moment the one
+    whose change is nearest to the amount is taken. A transfer that leaves nothing, or comes to nothing, has no ratio.
+    """
+    factor, moved = np.ones(len(equity)), np.zeros(len(equity))
+    for when, amount in sorted(transfers):
+        first, past = np.searchsorted(ts, [when - EARLY_NS, when + LATE_NS])
+        near = np.arange(max(first, 1), min(max(past, np.searchsorted(ts, when) + 1), len(ts)))
+        if not len(near):  # before the first row, or after the last one
+            continue
+        at = int(near[np.argmin(np.abs(equity[near] - equity[near - 1] - amount))])
+        before = float(equity[at - 1])
+        moved[at:] += amount
+        if before > 0.0 and before + amount > 0.0:
+            factor[at:] *= (before + amount) / before
+    return Grown(equity / factor, moved)
 
 
 def daily_returns(ts_ms: I8, equity: F8, *, whole_days: bool = False) -> tuple[F8, int]:

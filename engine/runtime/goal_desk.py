@@ -16,6 +16,7 @@ from engine.research.goal import MIN_RETURNS, Goal
 from engine.research.goal_answer import SEED_EQUITY, SEED_TARGET, days_until, goal_answer
 from engine.research.track_record import TrackRecord, daily_returns, record_of_backtest
 from engine.runtime.elsewhere import elsewhere
+from engine.runtime.performance import own_curve
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -80,11 +81,9 @@ class GoalDesk:
 
     def _account(self) -> tuple[TrackRecord, float]:
         loop = self._engine.loop
-        table = loop.store.read(
-            "SELECT ts // 1000000 AS ts_ms, equity FROM equity WHERE ts >= ? ORDER BY ts", [loop.began_ns]
-        )
-        ts_ms, equity = table.column("ts_ms").to_numpy(), table.column("equity").to_numpy()
-        returns, step = daily_returns(ts_ms, equity, whole_days=True)
+        ts, _, grown = own_curve(loop, loop.began_ns)
+        ts_ms = ts // NS_PER_MS
+        returns, step = daily_returns(ts_ms, grown.equity, whole_days=True)
         mode, source = str(loop.session.mode), loop.session.market_source
         caveats = PAPER_CAVEATS.get(source, ()) if mode == "paper" else ()
         span = (int(ts_ms[0]), int(ts_ms[-1])) if len(ts_ms) else (0, 0)

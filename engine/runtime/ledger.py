@@ -201,7 +201,7 @@ class Ledger:
         What it takes under a name that is not known is a loss: the limits must see it.
         """
         return [
-            income for income in self._incomes.values()
+            income for income in list(self._incomes.values())  # other threads ask, while new ones are entered
             if income.kind in TRANSFERS or (income.kind not in OF_TRADING and income.amount > 0.0)
         ]  # fmt: skip
 

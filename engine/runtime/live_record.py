@@ -13,7 +13,7 @@ from engine.research.live_targets import MIN_DAYS, Record, target_rows
 from engine.research.track_record import daily_returns
 from engine.runtime.goal_desk import PAPER_CAVEATS
 from engine.runtime.loop import Loop
-from engine.runtime.performance import performance
+from engine.runtime.performance import own_curve, performance
 from engine.runtime.risk_book import limits_in_force
 from engine.runtime.screen import finite
 
@@ -27,11 +27,10 @@ def live_record(loop: Loop) -> dict[str, Any]:
     Money in the quote currency, returns as fractions, times in ms since 1970 (UTC). None is unknown. Reads the record
     only; call it from a thread.
     """
-    store, since = loop.store, loop.began_ns
-    table = store.read("SELECT ts, equity FROM equity WHERE ts >= ? ORDER BY ts", [since])
-    ts, equity = table.column("ts").to_numpy(), table.column("equity").to_numpy()
+    since = loop.began_ns
+    ts, equity, grown = own_curve(loop, since)
     told = performance(loop, since)
-    returns, _ = daily_returns(ts // NS_PER_MS, equity, whole_days=True)
+    returns, _ = daily_returns(ts // NS_PER_MS, grown.equity, whole_days=True)
     latency, uptime = _latency(loop), _uptime(ts, since)
     config, days = limits_in_force(loop), (time.time_ns() - since) / NS_PER_DAY
     record = Record(

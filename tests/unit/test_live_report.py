@@ -89,6 +89,7 @@ def account(tmp_path, monkeypatch):
     held = SimpleNamespace(qty=0.05, entry_px=50_010.0)
     yield SimpleNamespace(
         store=store, began_ns=DAY, config=SystemConfig(), decider=None,
+        reconciler=SimpleNamespace(ledger=SimpleNamespace(transfers=[])),
         session=SimpleNamespace(account_key="me", mode="paper", market_source="simulated"),
         account=SimpleNamespace(cash=10_100.0, open_positions=lambda: {"BTCUSDT": held}, position=lambda symbol: held),
         market=SimpleNamespace(mark_px=lambda symbol: 50_110.0),

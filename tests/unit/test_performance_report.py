@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine.domain import NS_PER_DAY
+from engine.domain import NS_PER_DAY, Income
 from engine.runtime.performance import MIN_DAYS, performance
 from storage.database import Database
 
@@ -22,12 +22,14 @@ def store(tmp_path):
     database.close()
 
 
-def report(store, rows, *, cash=10_000.0, since=0, fills=(), began=DAY):
+def report(store, rows, *, cash=10_000.0, since=0, fills=(), began=DAY, transfers=()):
     store.append("equity", [{"ts": ts, "equity": equity, "cash": equity} for ts, equity in rows])
     store.append("fills", list(fills))
     store.flush()
     session, account = SimpleNamespace(account_key="me"), SimpleNamespace(cash=cash)
-    loop = SimpleNamespace(store=store, began_ns=began, account=account, session=session)
+    moved = [Income(f"{n}", "TRANSFER", "", amount, ts) for n, (ts, amount) in enumerate(transfers)]
+    reconciler = SimpleNamespace(ledger=SimpleNamespace(transfers=moved))
+    loop = SimpleNamespace(store=store, began_ns=began, account=account, session=session, reconciler=reconciler)
     return performance(loop, since)
 
 
@@ -52,6 +54,24 @@ def test_days_and_months_compound_to_the_whole(store):
     assert answer["ratios"]["total_return"] == pytest.approx(-0.02131)
     assert answer["ratios"]["max_drawdown"] == pytest.approx(0.05)  # 10100 to 9595
     assert answer["as_of_ns"] == DAY + 2 * NS_PER_DAY
+
+
+def test_deposits_and_withdrawals_are_neither_profit_nor_loss_nor_funding(store):
+    second = 10**9
+    rows = [
+        (DAY, 10_000.0), (DAY + HOUR, 11_000.0),  # +10 %
+        (DAY + 2 * HOUR, 5_500.0),  # half is withdrawn
+        (DAY + NS_PER_DAY, 5_225.0),  # -5 %
+        (DAY + NS_PER_DAY + HOUR, 10_225.0), (DAY + NS_PER_DAY + 2 * HOUR, 10_736.25),  # 5000 come in, then +5 %
+    ]  # fmt: skip
+    moved = [(DAY + 2 * HOUR - 3 * second, -5_500.0), (DAY + NS_PER_DAY + HOUR + 2 * second, 5_000.0)]
+    answer = report(store, rows, cash=10_736.25, transfers=moved)
+    assert [row["return"] for row in answer["daily"]] == pytest.approx([0.1, 0.95 * 1.05 - 1.0])
+    assert [row["pnl"] for row in answer["daily"]] == pytest.approx([1_000.0, 236.25])
+    assert answer["ratios"]["total_return"] == pytest.approx(1.1 * 0.95 * 1.05 - 1.0)
+    assert answer["ratios"]["max_drawdown"] == pytest.approx(0.05)
+    assert answer["ratios"]["funding"] == pytest.approx(10_000.0 - 500.0 - 10_736.25)  # nothing of it is a transfer
+    assert "-500.00 USDT" in answer["note"]
 
 
 def test_drawdown_curve_is_the_fall_from_the_peak_so_far(store):

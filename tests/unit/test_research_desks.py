@@ -44,6 +44,7 @@ def goal_desk(store, equity=(), now_days=60, mode="paper"):
         store=store, began_ns=DAY, clock=SimpleNamespace(now=lambda: DAY + now_days * NS_PER_DAY),
         session=SimpleNamespace(mode=mode, market_source="simulated"),
         equity_now=lambda: float(equity[-1]) if len(equity) else float("nan"),
+        reconciler=SimpleNamespace(ledger=SimpleNamespace(transfers=[])),
     )  # fmt: skip
     return GoalDesk(SimpleNamespace(loop=loop), KnownRuns())
 
