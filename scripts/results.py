@@ -196,7 +196,7 @@ def section(title: str, said: str, config: BacktestConfig) -> str:
         f"## {title}", span, figures_table(result), "\n".join(f"- {line}" for line in panel_lines(result)),
         "### Against harsher conditions and simpler choices", against_table(result), "### Year by year",
         years_table(result), "### What would make one doubt it", doubts,
-        "### What stands in the way of real money", stops,
+        "### What speaks against real money", stops,
         "### What the time to come may bring", ahead_part(result, funding),
     ]  # fmt: skip
     return "\n\n".join(parts)

@@ -13,7 +13,7 @@ ENOUGH = 0.95
 """Probability from which skill counts as established."""
 
 FADED = 1 / 3
-"""A last part with less than this share of the whole run's Sharpe ratio stands in the way of promotion."""
+"""A last part with less than this share of the whole run's Sharpe ratio speaks against trading the rule."""
 
 PASS, FAIL, UNTESTED = "pass", "fail", "not tested"
 """What a canary says."""

@@ -129,7 +129,7 @@ def panel_lines(result: dict[str, Any]) -> list[str]:
                      f"{percent(row['max_drawdown'])}.")  # fmt: skip
     lines.append("Canaries: " + ", ".join(f"{name} {verdict}" for name, verdict in result["canaries"].items()) + ".")
     lines += [f"Doubt: {sentence}" for sentence in panel["critique"]]
-    return lines + [f"In the way of real money: {sentence}" for sentence in panel["blockers"]]
+    return lines + [f"Speaks against real money: {sentence}" for sentence in panel["blockers"]]
 
 
 def _crisis_rows(result: dict[str, Any]) -> list[list[str]]:
