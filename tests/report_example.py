@@ -46,6 +46,7 @@ def full_result() -> dict[str, Any]:
                              "max_drawdown": 0.2},
             "cpcv": {"paths": 9, "sharpe_p5": -0.6, "sharpe_p50": 0.7, "sharpe_p95": 1.9},
             "critique": ["Costs x 2 end the profit."], "promotable": False, "blockers": ["Canary future_shift is red."],
+            "barred": ["Canary future_shift is red."],
         },
         "sensitivity": [
             {"assumption": "slippage", "change": "1 to 3 bp", "sharpe": 0.6, "cagr": 0.1, "max_drawdown": 0.1,

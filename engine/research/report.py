@@ -107,7 +107,10 @@ def print_table(result: BacktestResult, console: Console | None = None) -> None:
     )
     for line in _panel_lines(result):
         screen.print(line)
-    screen.print("May be promoted." if result.honesty["promotable"] else "Not to be promoted:")
+    against = (
+        "Not to be promoted:" if result.honesty["barred"] else "Speaks against real money, but nothing forbids it:"
+    )
+    screen.print("May be promoted." if result.honesty["promotable"] else against)
     for sentence in result.honesty["blockers"]:  # the rest is for a person to weigh
         enforced = " (The capital ladder enforces this.)" if sentence in result.honesty["barred"] else ""
         screen.print(f"- {sentence}{enforced}")

@@ -44,10 +44,19 @@ def badges(result: dict[str, Any]) -> list[Badge]:
         found.append(Badge(word, tone, "Backtest, paper and live path decided the same on one tape."))
     honesty = result.get("honesty")
     if isinstance(honesty, dict) and "promotable" in honesty:
-        ready = bool(honesty["promotable"])
-        meaning = "The capital ladder enforces canaries and source; the other reasons are for a person to weigh."
-        found.append(Badge("may be promoted" if ready else "not to be promoted", "gain" if ready else "loss", meaning))
+        found.append(_promotion(honesty))
     return found
+
+
+def _promotion(honesty: dict[str, Any]) -> Badge:
+    """Return whether the capital ladder would refuse the result, or only reasons speak against it."""
+    reasons = honesty.get("blockers") or []
+    if honesty["promotable"]:
+        return Badge("may be promoted", "gain", "The capital ladder has more conditions; they are on the Health page.")
+    if honesty.get("barred", reasons):
+        return Badge("not to be promoted", "loss", "The capital ladder refuses it: a canary or the source.")
+    word = f"{len(reasons)} reason{'s' if len(reasons) != 1 else ''} against real money"
+    return Badge(word, "warn", "The capital ladder does not enforce them: they are for a person to weigh.")
 
 
 def summary(result: dict[str, Any]) -> Section:

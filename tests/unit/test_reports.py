@@ -37,6 +37,12 @@ def test_red_canary_comes_first_and_is_red():
     assert ("not to be promoted", "loss") in [(badge.text, badge.tone) for badge in doc.badges]
 
 
+def test_reasons_that_the_ladder_does_not_enforce_are_no_refusal():
+    result = full_result()
+    result["honesty"] |= {"barred": [], "blockers": ["Skill is not established.", "The record is too short."]}
+    assert ("2 reasons against real money", "warn") in [(badge.text, badge.tone) for badge in document(result).badges]
+
+
 def test_measures_carry_their_interval_and_out_of_sample():
     row = next(row for row in rows_of("measures") if row[0][0].startswith("Sharpe"))
     assert [text for text, _ in row[1:5]] == ["1.10", "2.00", "-0.30", "-0.40 to 2.50"]
