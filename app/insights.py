@@ -19,6 +19,7 @@ ENSEMBLE = "ensemble"
 TRADERS = (ENSEMBLE, "agents")
 """What trades, and so can earn a share of a decision; the others make the forecast."""
 
+ALL_TOGETHER = "All together, as they forecast"
 NO_MODEL = "No model has been trained yet"
 
 MODEL_COLUMNS = (

@@ -116,6 +116,21 @@ def drivers_figure(rows: list[dict[str, Any]], most: int = 12) -> go.Figure:
     return dress(figure, height=110 + 24 * len(shown), unified=False).update_xaxes(gridcolor=GRID)
 
 
+def topics_figure(rows: list[list[Any]], most: int = 12) -> go.Figure:
+    """Draw what moved the middle forecast in basis points, the strongest on top, each with its uncertainty."""
+    shown = sorted(rows, key=lambda row: abs(row[1]))[-most:]
+    figure = go.Figure(go.Bar(
+        x=[row[1] for row in shown], y=[row[0] for row in shown], orientation="h",
+        marker_color=[UP if row[1] > 0 else DOWN for row in shown],
+        error_x={"array": [2.0 * (row[2] or 0.0) for row in shown], "color": MUTED, "width": 3},
+        customdata=[100.0 * row[3] for row in shown],
+        hovertemplate="%{y}: %{x:+.2f} bp, %{customdata:+.2f} points of probability<extra></extra>",
+    ))  # fmt: skip
+    figure.add_vline(x=0, line={"color": MUTED, "width": 1})
+    figure.update_xaxes(title_text="Added to the middle forecast, basis points", tickformat="+~g")
+    return dress(figure, height=110 + 24 * len(shown), unified=False).update_xaxes(gridcolor=GRID)
+
+
 def attention_figure(weights: list[float], bar_s: float) -> go.Figure:
     """Draw how much a network looked at each of the bars before now."""
     used = np.array(weights, dtype=float)

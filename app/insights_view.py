@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import insights, insights_charts, insights_news, insights_shares, widgets
+from app import insights, insights_charts, insights_news, insights_shares, reasons_view, widgets
 from app.client import CommandRefused, EngineClient
 
 VIEWS = ("Forecast", "Why", "Scoreboard", "Calibration", "Regimes", "Agents", "Drift", "News", "Training")
@@ -65,8 +65,13 @@ def candles(client: EngineClient, overview: dict[str, Any], symbol: str, count: 
 
 def why(client: EngineClient, overview: dict[str, Any], symbol: str, at: int) -> None:
     """The summary in words, what drove one model's forecast, where it looked, and what came after similar bars."""
-    names = insights.explainable(overview)
-    model = st.selectbox("Model", names, key="insights.model", help="The one that counts most is first")
+    names = [insights.ALL_TOGETHER, *insights.explainable(overview)]
+    model = st.selectbox("Model", names, key="insights.model", help="All together as kept with decisions, or one anew")
+    if model == insights.ALL_TOGETHER:
+        reasons_view.show(client, overview, symbol)
+        st.caption("Kept for each decision: the Journal opens any past one. Choose a single model above to ask it anew "
+                   "at the chosen number of hours.")  # fmt: skip
+        return
     with widgets.known("Why"), st.spinner("Asking the models"):
         answer = refused(lambda: client.explain_forecast(symbol, model, overview["horizons"][at]))
         said = refused(lambda: client.model_forecast(symbol)) if answer is not None else None

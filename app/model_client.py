@@ -67,6 +67,20 @@ class ModelCalls:
         """
         return self._command("models.explain", EXPLAIN_S, symbol=symbol, model=model, horizon=horizon)
 
+    def reasons(self, symbol: str, decision_id: str | None = None) -> dict[str, Any]:
+        """Return what drove the ensemble at a decision, or at the newest forecast, as it was kept then.
+
+        ``ts_close`` and ``version`` of the answer; ``why_not``: why there is no record, or null; ``record`` or null:
+        ``horizon``; ``said`` and ``typical`` (basis points of log return, probability), ``low``, ``high`` (80 %);
+        ``topics``: rows of [name, bp, standard error, probability, standard error], ``features``: rows of [name, topic,
+        standard deviations from the average, bp, probability]; ``members``: rows of [name, weight, bp, probability, bp
+        it moved, probability it moved]; ``spread`` [bp, probability]; ``wish``: ``total`` and ``parts``, rows of [who,
+        wish, share, adds]; ``votes``: rows of ``name, vote, low, high, weight, seeds``; ``attention``: ``model`` and
+        ``weights``, oldest bar first, or null; ``cases``: ``rises, count, ordinary, bars`` and ``rows`` of [ts_close,
+        symbol, distance, bp after], or null; ``summary``: sentences.
+        """
+        return self._command("models.reasons", READ_S, symbol=symbol, decision_id=decision_id)
+
     def news(self) -> dict[str, Any]:
         """Return the headlines that were read, what the words in them say, and what that was worth.
 

@@ -186,12 +186,13 @@ def _revealed(orders: I8, columns: list[I8], n_features: int) -> np.ndarray:
 
 def _forecasts(forecaster: Forecaster, features: np.ndarray, typical: F8, shown: np.ndarray, at: int) -> tuple[F8, F8]:
     """Return probabilities and medians (V,) of V variants of a past: each is one symbol of a made-up panel."""
-    said = forecaster.predict(_variants(features, typical, shown), slice(len(features) - 1, len(features)))
+    said = forecaster.predict(made_up_bars(features, typical, shown), slice(len(features) - 1, len(features)))
     prob, median = said.prob_up[0, :, at], said.quantile[0, :, at, MEDIAN]
     return np.asarray(prob, dtype=np.float64), np.asarray(median, dtype=np.float64)
 
 
-def _variants(features: np.ndarray, typical: F8, shown: np.ndarray) -> Learnable:
+def made_up_bars(features: np.ndarray, typical: F8, shown: np.ndarray) -> Learnable:
+    """Return V variants of a past (W, F) as a panel's symbols: inputs that are not ``shown`` (V, F) are typical."""
     shape = (len(features), len(shown))
     nothing, ts = np.full(shape, np.nan), np.arange(len(features), dtype=np.int64)
     panel = Panel(tuple(str(k) for k in range(len(shown))), ts, *(nothing,) * 8)
@@ -226,8 +227,36 @@ def attention_over_time(forecaster: Any, features: np.ndarray) -> F8 | None:
         return np.asarray(network.attention(top[:, -1:], top)[0, 0].double().numpy())
 
 
+class Searchable(NamedTuple):
+    """Past bars with a known outcome, scaled once for all symbols that are compared with them."""
+
+    scaler: Scaler
+    inputs: np.ndarray  # (T', N, F) float32
+    usable: np.ndarray  # (T', N)
+    longest: int
+
+
+def searchable(data: Learnable, longest: int = HORIZONS[-1]) -> Searchable:
+    """Return the past of a panel's last bar as ``nearest_cases`` looks through it.
+
+    Raises
+    ------
+    DataError
+        No bar has a known outcome over ``longest`` bars.
+    """
+    until = len(data.features) - longest
+    if until < 1:
+        raise DataError(f"{len(data.features)} bars have no outcome over {longest} bars yet: load more of them")
+    scaler = Scaler.of(data.features[: until : max(1, until // 4096)])
+    inputs, known = scaler.inputs(data.features[:until])
+    usable = known & np.isfinite(data.sigma[:until]) & np.isfinite(_outcome(data, until, longest))
+    if not usable.any():
+        raise DataError("no past bar has known inputs and a known outcome")
+    return Searchable(scaler, inputs, usable, longest)
+
+
 def nearest_cases(
-    data: Learnable, column: int, longest: int = HORIZONS[-1], count: int = N_CASES, apart: int = APART
+    data: Learnable, column: int, past: Searchable | None = None, count: int = N_CASES, apart: int = APART
 ) -> Cases:
     """Return the past bars, of any symbol, whose inputs were nearest to those of a symbol's newest bar.
 
@@ -237,8 +266,8 @@ def nearest_cases(
         Its last bar is the one that is compared.
     column : int
         The symbol.
-    longest : int
-        Bars that must have passed after a case, so that its outcome is known.
+    past : Searchable, optional
+        Of ``data``; by default that of the longest horizon.
     count, apart : int
         Most cases, and bars between any two of them.
 
@@ -257,24 +286,18 @@ def nearest_cases(
     Nearest neighbours with Euclidean distance on standardised inputs: Fix & Hodges (1951). With fifty inputs nothing is
     very near, which is why ``ordinary`` stands beside every distance.
     """
+    past = past or searchable(data)
     last, n_symbols = len(data.features) - 1, data.features.shape[1]
-    until = last - longest + 1
-    if until < 1:
-        raise DataError(f"{last + 1} bars have no outcome over {longest} bars yet: load more of them")
-    scaler = Scaler.of(data.features[: until : max(1, until // 4096)])
-    inputs, known = scaler.inputs(data.features[:until])
-    now, is_known = scaler.inputs(data.features[last, column])
+    now, is_known = past.scaler.inputs(data.features[last, column])
     if not is_known:
         raise DataError(f"too few inputs of {data.panel.symbols[column]} are known at the newest bar")
-    used = max(int((scaler.scale > 0.0).sum()), 1)
-    gap = np.sqrt(np.square(inputs - now).sum(axis=-1, dtype=np.float64) / used)
-    usable = known & np.isfinite(data.sigma[:until]) & np.isfinite(_outcome(data, until, longest))
-    if not usable.any():
-        raise DataError("no past bar has known inputs and a known outcome")
+    used = max(int((past.scaler.scale > 0.0).sum()), 1)
+    gap = np.sqrt(np.square(past.inputs - now).sum(axis=-1, dtype=np.float64) / used)
+    usable = past.usable
     flat = np.where(usable, gap, np.inf).ravel()
     chosen = _spaced(np.argsort(flat)[: int(usable.sum())], n_symbols, count, apart)
     row, symbol = np.divmod(chosen, n_symbols)
-    ahead = data.panel.close_px[row[:, None] + np.arange(longest + 1), symbol[:, None]]
+    ahead = data.panel.close_px[row[:, None] + np.arange(past.longest + 1), symbol[:, None]]
     path = np.log(ahead / ahead[:, :1]) / data.sigma[row, symbol][:, None]
     return Cases(row, symbol, flat[chosen], path, float(np.median(gap[usable])))
 

@@ -34,6 +34,7 @@ class LiveBeside:
         self, lookout: Lookout | None = None, agents: LiveAgents | None = None, left_out: dict[str, str] | None = None
     ) -> None:
         self.lookout, self._agents, self.left_out = lookout, agents, dict(left_out or {})
+        self.wish: F8 | None = None  # of the agents together at the newest bar; None where there are none
 
     def warm_up(self, panel: Panel, features: np.ndarray, sigma: F8) -> None:
         """Show a history, a row a bar."""
@@ -45,7 +46,7 @@ class LiveBeside:
 
     def join(self, said: dict[str, Any], panel: Panel, features: np.ndarray, sigma: F8, ts_now: int) -> dict[str, Any]:
         """Show a bar to the agents and return the answer with their wish in it, as far as their evidence goes."""
-        wish = self._wish(panel, features, sigma)
+        wish = self.wish = self._wish(panel, features, sigma)
         said = said | {"left_out": said["left_out"] | self.left_out, "agents_share": 0.0}
         if wish is None or self._agents is None:
             return said

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from engine.domain import INTERVAL_S
+from engine.domain import F8, INTERVAL_S
 from engine.errors import ModelError, WorkstationError
 from engine.strategies.child import own_process
 from models.dataset import learnable
@@ -26,6 +26,7 @@ from models.forecast import HORIZONS, QUANTILE_LEVELS, Panel
 from models.live_agents import together
 from models.live_beside import LiveBeside, load_beside
 from models.live_set import BUDGET_MS, LiveSet
+from models.recent import Recent
 from models.roles import read_roles
 from models.sets import BASE, ModelSet, load_set
 from models.summary import Facts, Record
@@ -61,6 +62,9 @@ class Tape:
         self.beside = beside or LiveBeside()
         self.ts_close = 0
         self._state = new_feature_state(len(symbols))
+        self._recent = Recent(symbols)
+        self._parts: list[tuple[str, F8, float]] = []  # whose wishes made the newest one, and their shares
+        self._past: tuple[int, Any] | None = None  # what similar bars are looked for in, and at which close
 
     @property
     def history(self) -> int:
@@ -80,6 +84,8 @@ class Tape:
             if one is not None:
                 one.warm_up(panel, features, sigma)
         mask, shown = self.champion.masked, self.champion.shown_panel(panel)
+        self._recent.add(panel.ts_close, panel.close_px, mask(features), sigma)
+        self._recent.ts_warm = self.ts_close
         self.beside.warm_up(shown, mask(features), sigma)
         return len(fresh)
 
@@ -102,8 +108,14 @@ class Tape:
         self._state, features, sigma = advance_many(self._state, panel)
         self.ts_close = ts_close
         said = self.champion.on_bar(panel, features[0], sigma[0], ts_now, budget_ms)
-        shown = self.champion.shown_panel(panel)
-        said = self.beside.join(said, shown, self.champion.masked(features[0]), sigma[0], ts_now)
+        shown, masked = self.champion.shown_panel(panel), self.champion.masked(features)
+        self._recent.add(panel.ts_close, panel.close_px, masked, sigma)
+        self._parts = [("forecasters", said["weight"], float(said["share"]))]
+        said = self.beside.join(said, shown, masked[0], sigma[0], ts_now)
+        if self.beside.wish is not None:
+            self._parts.append(("agents", self.beside.wish, float(said["agents_share"])))
+        if news is not None:
+            self._parts.append(("headlines", np.array(news["mood"], dtype=np.float64), float(news["share"])))
         said = with_news(said, news)
         return said | {"elapsed_ms": 1e3 * (time.perf_counter() - began)}
 
@@ -137,6 +149,28 @@ class Tape:
         data = learnable(self.champion.shown_panel(panel_of(self.symbols, bars)))
         column, horizon = self.symbols.index(asked["symbol"]), int(asked["horizon"])
         return explanation(member, data, column, horizon, self._facts(column, horizon, asked["known"]))
+
+    def reasons(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of why the set in force said what it said of one symbol; see ``models.reasons``.
+
+        Raises
+        ------
+        ModelError, DataError
+            There is nothing to explain, or a newer bar has come meanwhile.
+        """
+        from models.attribution import Part
+        from models.explain import searchable
+        from models.reasons import HORIZON, reasons_of
+
+        if int(asked["ts_close"]) != self.ts_close or self.champion.said is None:
+            raise ModelError("the next bar came first")
+        if self._past is None or self._past[0] != self.ts_close:
+            self._past = self.ts_close, searchable(self._recent.data())
+        column = self.symbols.index(asked["symbol"])
+        return reasons_of(
+            self.champion, self._recent, self._past[1], column, [Part(*one) for one in self._parts],
+            self.beside.answer()["agents"], self._facts(column, HORIZON, asked["known"]),
+        ) | {"known": asked["known"]}  # fmt: skip
 
     def _facts(self, column: int, horizon: int, known: dict[str, Any]) -> Facts:
         """What the newest answer of the set in force says, in simple returns, and what the engine knows of such."""
@@ -250,6 +284,8 @@ class Service:
             return {"n_bars": tape.warm_up(message["bars"])}
         if kind == "explain":
             return tape.explain(message)
+        if kind == "reasons":
+            return tape.reasons(message)
         ts_now = int(message["ts_now"])
         budget = float(message.get("budget_ms") or BUDGET_MS)
         said = tape.on_bar(int(message["ts_close"]), message["rows"], ts_now, budget, message.get("news"))

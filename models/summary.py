@@ -13,6 +13,9 @@ FEWEST_OUTCOMES = 30
 FEWEST_DAYS = 10
 """Before so many outcomes on so many days a share is not written: it would say nothing."""
 
+SMALLEST_BP = 0.05
+"""Smaller shares of a middle forecast, basis points, are not named."""
+
 SMALLEST_DRIVER = 0.0005
 """A twentieth of a point of probability; smaller shares are not named."""
 
@@ -37,6 +40,14 @@ class Record(NamedTuple):
         return f"{_count(self.outcomes)} on {self.days} day{'' if self.days == 1 else 's'}"
 
 
+class Vote(NamedTuple):
+    """What a trading agent wishes of the symbol, -1 to 1, and what it counts in a decision, 0 to 1."""
+
+    name: str
+    wish: float
+    weight: float
+
+
 class Facts(NamedTuple):
     """What is known of one symbol's forecast. None and NaN are unknown and are said to be."""
 
@@ -55,6 +66,10 @@ class Facts(NamedTuple):
     drivers: Drivers | None = None
     cases: tuple[int, int] | None = None  # rises, and all of the nearest past cases
     regime: tuple[str, float] | None = None  # the likeliest regime and its probability
+    said_bp: float | None = None  # middle forecast in basis points; the drivers are then those of this and of its error
+    typical_bp: float | None = None  # the same of an average bar
+    spread_bp: float | None = None  # standard deviation of the members' middle forecasts, basis points
+    votes: tuple[Vote, ...] = ()
 
 
 def summary_of(facts: Facts) -> list[str]:
@@ -79,7 +94,7 @@ def summary_of(facts: Facts) -> list[str]:
         return [f"No model has a forecast for {facts.symbol} over {facts.span} now."]
     told = [
         _forecast(facts), _interval(facts), _coverage(facts), _direction(facts), _disagreement(facts), _drivers(facts),
-        _cases(facts), _regime(facts), _weight(facts),
+        _cases(facts), _regime(facts), _votes(facts), _weight(facts),
     ]  # fmt: skip
     return [sentence for sentence in told if sentence]
 
@@ -132,13 +147,52 @@ def _disagreement(facts: Facts) -> str:
     if facts.prob_spread is None or not math.isfinite(facts.prob_spread):
         return ""
     against = "more than they differ from one half together" if facts.prob_spread > abs(facts.prob_up - 0.5) else ""
-    return f"The models differ from each other by {_points(facts.prob_spread)}{', ' + against if against else ''}."
+    basis = f" and {facts.spread_bp:.1f} bp" if facts.spread_bp is not None and math.isfinite(facts.spread_bp) else ""
+    doubt = f", {against}" if against else ""
+    return f"The models differ from each other by {_points(facts.prob_spread)}{basis}{doubt}."
+
+
+def _moved(facts: Facts, found: Drivers) -> str:
+    """Say what moved the middle forecast, in basis points."""
+    said, typical = facts.said_bp, facts.typical_bp
+    if said is None or typical is None:
+        return ""
+    sure = [
+        (effect, name) for effect, error, name in zip(found.median, found.prob_error, found.names, strict=True)
+        if abs(effect) > max(2.0 * error, SMALLEST_BP)
+    ]  # fmt: skip
+    lead = f"The middle forecast is {_bp(said)}; for an average bar it would be {_bp(typical)}"
+    if not sure:
+        return f"{lead}. No single kind of input moved it by more than its uncertainty."
+    parts = [
+        f"{word}: " + ", ".join(f"{name.lower()} ({_bp(effect)})" for effect, name in chosen)
+        for word, up in (("upwards", True), ("downwards", False))
+        if (chosen := [pair for pair in sorted(sure, reverse=up) if (pair[0] > 0) == up][:MOST_NAMED])
+    ]
+    return f"{lead}. What moved it {'; '.join(parts)}."
+
+
+def _bp(value: float) -> str:
+    return f"{'+' if value >= 0.0 else '−'}{abs(value):.1f} bp"
+
+
+def _votes(facts: Facts) -> str:
+    known = [vote for vote in facts.votes if math.isfinite(vote.wish)]
+    if not known:
+        return ""
+    named = ", ".join(f"{vote.name.upper()} {'−' if vote.wish < 0 else '+'}{abs(vote.wish):.2f}" for vote in known)
+    counted = sum(vote.weight for vote in known)
+    sides = {vote.wish > 0.0 for vote in known}
+    agree = "they do not agree on a side" if len(sides) > 1 else "on the same side"
+    return f"Trading agents wish {named} (−1 wholly short, 1 wholly long): {agree}, and count {_percent(counted, 0)}."
 
 
 def _drivers(facts: Facts) -> str:
     found = facts.drivers
     if found is None:
         return ""
+    if facts.said_bp is not None:
+        return _moved(facts, found)
     sure = [
         (effect, name) for effect, error, name in zip(found.prob, found.prob_error, found.names, strict=True)
         if abs(effect) > max(2.0 * error, SMALLEST_DRIVER)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, decision_models, performance, tables, widgets
+from app import charts, decision_models, performance, reasons_view, tables, widgets
 from app.client import engine_client
 
 client = engine_client()
@@ -68,6 +68,13 @@ st.markdown("\n".join(f"- {line}" for line in decision_models.lines(detail)))
 wishes = decision_models.rows(detail)
 if not wishes.empty:
     widgets.table(wishes, decision_models.columns(detail), key="journal.models")
+if detail.get("models"):
+    st.subheader("Why they said so")
+    explained = st.segmented_control(
+        "Symbol explained", detail["symbols"], default=detail["symbols"][0], key=f"journal.reasons.{decision_id}",
+        required=True, label_visibility="collapsed",
+    )  # fmt: skip
+    reasons_view.show(client, None, explained, decision_id)
 
 with st.expander("Inputs and parameters"):
     st.json(

@@ -118,9 +118,18 @@ def parents_and_cost_models(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def reasons(connection: duckdb.DuckDBPyConnection) -> None:
+    """Version 7: a table for what drove the models at each decision."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS reasons (ts_close BIGINT NOT NULL, symbol VARCHAR NOT NULL, "
+        "version VARCHAR NOT NULL, horizon INTEGER, why_not VARCHAR, took_ms DOUBLE, detail VARCHAR, "
+        "PRIMARY KEY (ts_close, symbol, version))"
+    )
+
+
 STEPS: dict[int, Step] = {
     2: orders_and_fills_by_account, 3: certificates_and_drift, 4: forecasts, 5: whole_forecasts_and_headlines,
-    6: parents_and_cost_models,
+    6: parents_and_cost_models, 7: reasons,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, T
 
 metadata = MetaData()
 
-SCHEMA_VERSION = 6  # raise it with a step in migrations.py
+SCHEMA_VERSION = 7  # raise it with a step in migrations.py
 
 
 def _table(name: str, *columns: Column, comment: str) -> Table:
@@ -136,6 +136,11 @@ forecasts = _table(
     _num("high"), _num("prob_up"), _num("weight"), _num("low_50"), _num("high_50"), _num("low_90"), _num("high_90"),
     _num("low_95"), _num("high_95"),
     comment="What models said at each close. median, low and high (80 %, others by name) in sigma * sqrt(horizon).",
+)  # fmt: skip
+reasons = _table(
+    "reasons", _key("ts_close", BigInteger), _key("symbol"), _key("version"), Column("horizon", Integer),
+    Column("why_not", Text), _num("took_ms"), Column("detail", Text),
+    comment="Why the set in force said what it said; decisions name it by version and ts_close. detail is JSON.",
 )  # fmt: skip
 headlines = _table(
     "headlines", _key("headline_id"), _ns("ts_fetched"), _ns("ts_published"), Column("feed", Text),

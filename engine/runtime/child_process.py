@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import orjson
 
 import engine
 from engine.errors import DataError
+from storage.errors import StorageError
 
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 NUMBA_CACHE = "NUMBA_CACHE_DIR"
@@ -132,3 +134,14 @@ class Talk:
         process, connection = self.process, self._connection
         self.process = self._connection = None
         end_child(process, connection)
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what went wrong in words; a fault of ours with its kind."""
+    return str(error) if isinstance(error, DataError | StorageError) else f"{type(error).__name__}: {error}"
+
+
+def settle(outcome: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> None:
+    """Give an answer to whoever waits, if somebody still does."""
+    if not outcome.done():
+        outcome.set_result(answer)

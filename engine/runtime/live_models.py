@@ -13,6 +13,7 @@ from engine.errors import CommandRefused
 from engine.runtime import model_record, model_scores
 from engine.runtime.model_host import ModelHost
 from engine.runtime.model_state import is_sleeve, share_now, why_now
+from engine.runtime.reasons import Reasons
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ log = structlog.get_logger("models")
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 KEPT_DAYS = 365
-"""Older forecasts are deleted, once a day: at fifty symbols an hour adds some 2,400 rows a set."""
+"""Older forecasts and reasons are deleted, once a day: at fifty symbols an hour adds some 2,400 rows a set."""
 
 HORIZONS = [1, 2, 4, 8, 12, 24]
 BASE = "base-rate"
@@ -45,7 +46,9 @@ class LiveModels:
             engine.store.path.parent, module, engine.loop.config.symbols, self._history, engine.loop.clock.now,
             engine.loop.incident, self._keep, funding=self._funding,
         )  # fmt: skip
+        self._reasons = Reasons(engine, self.host, self._known)
         self.questions: dict[str, Handler] = {"models.forecast": self._forecast, "models.explain": self._explain}
+        self.questions |= self._reasons.questions
         self.orders: dict[str, Handler] = {}
         self.on_champion: Callable[[], Coroutine[Any, Any, None]] | None = None  # after each of its answers
         self.on_challenger: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -69,6 +72,8 @@ class LiveModels:
         then = self.on_champion if role == "champion" else self.on_challenger
         if then is not None:
             self._follow(then())
+        if role == "champion":
+            self._follow(self._reasons.follow(answer))
         day = int(answer["ts_close"]) // NS_PER_DAY
         if day > self._tidied_day:
             self._tidied_day = day
@@ -81,7 +86,8 @@ class LiveModels:
 
     def _forget(self, before_ns: int) -> None:
         try:
-            self._store.execute("DELETE FROM forecasts WHERE ts_close < ?", [before_ns])
+            for table in ("forecasts", "reasons"):
+                self._store.execute(f"DELETE FROM {table} WHERE ts_close < ?", [before_ns])
         except StorageError as error:  # tomorrow again
             log.warning("old forecasts not deleted", reason=str(error))
 
@@ -143,9 +149,13 @@ class LiveModels:
         symbol, model, horizon = str(body.get("symbol")), str(body.get("model")), int(body.get("horizon") or 24)
         if horizon not in HORIZONS:
             raise CommandRefused(f"{horizon} is not one of the horizons {', '.join(map(str, HORIZONS))}, bars.")
+        return await self.host.explain(symbol, model, horizon, await self._known(horizon))
+
+    async def _known(self, horizon: int) -> dict[str, Any]:
+        """Return what the engine knows of forecasts over a horizon: what models count, and how past ones fared."""
         scores, config = await asyncio.to_thread(self._fared), self._loop.config
         known = {"share": share_now(self.host, config), "is_sleeve": is_sleeve(config)}
-        return await self.host.explain(symbol, model, horizon, known | model_record.fared(scores, horizon))
+        return known | model_record.fared(scores, horizon)
 
 
 def _vote(row: dict[str, Any], i: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import json
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,8 @@ import structlog
 
 from engine.domain import F8, INTERVAL_S, NS_PER_S, Bar
 from engine.errors import CommandRefused, DataError
-from engine.runtime.child_process import Talk
+from engine.runtime.child_process import Talk, sentence_of, settle
+from engine.runtime.model_scores import rows_of
 from storage.errors import StorageError
 
 log = structlog.get_logger("models")
@@ -39,7 +41,7 @@ MAX_FAILURES = 3  # in a row
 INTERVAL = "1h"
 NOT_TRAINED = "No model has been trained yet."
 LOADING = "The models are being loaded."
-BARS_FIRST, OTHERS = 0, 1  # places in the queue: a page's question waits until bars have been shown
+BARS_FIRST, OTHERS, LAST = 0, 1, 2  # places in the queue: pages wait until bars have been shown, reasons for both
 NONE_IN_FORCE = "No set of models is in force: promote one, or train again."
 
 Row = tuple[int, list[list[float | None]]]
@@ -240,17 +242,27 @@ class ModelHost:
             raise CommandRefused(
                 f"The models wait for the bar that closes in {math.ceil(left_s)} s, which comes first. Ask after it."
             )
-        outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._put({
-            "kind": "explain", "symbol": symbol, "model": model, "horizon": horizon, "known": known, "outcome": outcome,
-        }, OTHERS)  # fmt: skip
-        try:
-            answer = await asyncio.wait_for(outcome, EXPLAIN_LIMIT_S)
-        except TimeoutError:
-            raise CommandRefused(f"The models had no time to explain within {EXPLAIN_LIMIT_S:g} s.") from None
+        asked = {"kind": "explain", "symbol": symbol, "model": model, "horizon": horizon, "known": known}
+        answer = await self._outcome(asked, OTHERS)
         if "error" in answer:
             raise CommandRefused(f"{str(answer['error']).rstrip('.')}.")
         return answer
+
+    async def reasons(self, symbol: str, ts_close: int, known: dict[str, Any], before_s: float) -> dict[str, Any]:
+        """Return the record of ``models.reasons`` of a symbol at the newest bar, or ``error``.
+
+        ``before_s`` is when it is too late to begin, seconds of ``time.monotonic``.
+        """
+        asked = {"kind": "reasons", "symbol": symbol, "ts_close": ts_close, "known": known, "before_s": before_s}
+        return await self._outcome(asked, LAST)
+
+    async def _outcome(self, message: dict[str, Any], place: int) -> dict[str, Any]:
+        outcome: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._put(message | {"outcome": outcome}, place)
+        try:
+            return await asyncio.wait_for(outcome, EXPLAIN_LIMIT_S)
+        except TimeoutError:
+            return {"error": f"The models had no time to explain within {EXPLAIN_LIMIT_S:g} s"}
 
     # the conversation, in a thread of its own --------------------------------------------------------------------
 
@@ -265,14 +277,14 @@ class ModelHost:
             arrived, outcome = message.pop("arrived", None), message.pop("outcome", None)
             if outcome is not None:
                 if not outcome.done():  # who asked has gone meanwhile
-                    self._tell(_settle, outcome, self._explained(message))
+                    self._tell(settle, outcome, self._explained(message))
                 continue
             try:
                 self._carry_out(message, arrived)
             except (StorageError, TimeoutError) as error:
                 self._not_read(error, message["kind"])
             except Exception as error:  # whatever it is, the next bar must find this thread alive
-                self._failed(_sentence(error), message["kind"])
+                self._failed(sentence_of(error), message["kind"])
             if arrived is not None:
                 self._tell(arrived.set)
 
@@ -319,11 +331,14 @@ class ModelHost:
         try:
             if not self._child.is_open:
                 raise DataError(self.trouble or "The models are not running")
-            message["bars"] = self._history(self.symbols, INTERVAL, EXPLAINED_BARS)
+            if time.monotonic() > message.pop("before_s", math.inf):
+                raise DataError("the models were busy until the next bar")
+            if message["kind"] == "explain":
+                message["bars"] = self._history(self.symbols, INTERVAL, EXPLAINED_BARS)
             return self._child.exchange(message, EXPLAIN_LIMIT_S, may_be_late=True)
         except Exception as error:
             log.warning("not explained", reason=str(error), exc_info=not isinstance(error, DataError))
-            return {"error": _sentence(error)}
+            return {"error": sentence_of(error)}
 
     def _load(self, symbols: tuple[str, ...]) -> None:
         self._child.start(self._home)
@@ -373,7 +388,7 @@ class ModelHost:
         if self._closed:
             return
         self._child.end()
-        self.trouble = f"The models say nothing, because the record cannot be read: {_sentence(error).rstrip('.')}."
+        self.trouble = f"The models say nothing, because the record cannot be read: {sentence_of(error).rstrip('.')}."
         log.warning("record not read for the models", kind=kind, reason=str(error))
         if not self._is_record_broken:
             self._tell(self._incident, "warning", "models", f"{self.trouble} Decisions go on as the plain rule.")
@@ -383,18 +398,3 @@ class ModelHost:
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the engine has stopped meanwhile
                 self._loop.call_soon_threadsafe(what, *args)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, DataError | StorageError) else f"{type(error).__name__}: {error}"
-
-
-def _settle(outcome: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> None:
-    if not outcome.done():
-        outcome.set_result(answer)
-
-
-def rows_of(symbols: Sequence[str], bars: dict[str, Bar]) -> list[list[float | None]]:
-    """Return open, high, low, close and volume, each of all symbols; None where a symbol has no bar."""
-    names = ("open_px", "high_px", "low_px", "close_px", "volume")
-    return [[getattr(bars[s], name) if s in bars else None for s in symbols] for name in names]

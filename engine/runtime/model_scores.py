@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from engine.domain import NS_PER_DAY, NS_PER_S
+from engine.domain import NS_PER_DAY, NS_PER_S, Bar
 from storage.database import Database
 
 ENSEMBLE = "ensemble"
@@ -71,6 +72,12 @@ def forecast_rows(role: str, answer: dict[str, Any], levels: list[float], horizo
                     **{name: quantile[place] for name, place in at.items()},
                 })  # fmt: skip
     return rows
+
+
+def rows_of(symbols: Sequence[str], bars: dict[str, Bar]) -> list[list[float | None]]:
+    """Return open, high, low, close and volume, each of all symbols; None where a symbol has no bar."""
+    names = ("open_px", "high_px", "low_px", "close_px", "volume")
+    return [[getattr(bars[s], name) if s in bars else None for s in symbols] for name in names]
 
 
 def stored_bars(store: Database, symbols: tuple[str, ...], interval: str, count: int) -> list[Any]:

@@ -152,6 +152,27 @@ class FakeModels:
             "summary": [f"{body['symbol']}: the 80 % interval includes zero: it may rise or fall."],
         }  # fmt: skip
 
+    def act_models_reasons(self, body):
+        if body.get("decision_id") == "55":
+            return {"symbol": body["symbol"], "ts_close": None, "version": None, "record": None,
+                    "why_not": "The models' newest forecast is 1 h old."}  # fmt: skip
+        record = {
+            "horizon": 24, "said": [12.5, 0.52], "typical": [4.0, 0.51], "low": -310.0, "high": 330.0,
+            "topics": [["Traded volume", 9.0, 1.0, 0.012, 0.001], ["Funding rate", -0.5, 0.4, -0.002, 0.001]],
+            "features": [["illiquidity", "Traded volume", 1.8, 7.0, 0.01],
+                         ["funding_z", "Funding rate", -0.4, -0.5, 0.0]],
+            "members": [["linear", 0.3, 30.0, 0.53, 28.3, 0.03], ["lstm", 0.0, -8.0, 0.49, 0.0, 0.0],
+                        ["base-rate", 0.7, 5.0, 0.515, 0.0, 0.0]],
+            "spread": [19.0, 0.02], "votes": [{"name": "ppo", "vote": 0.3, "low": -0.4, "high": 0.9, "weight": 0.05,
+                                               "seeds": 3}],
+            "wish": {"total": 0.42, "parts": [["forecasters", 0.5, 0.3, 0.4], ["agents", 0.1, 0.05, 0.02]]},
+            "attention": {"model": "lstm", "weights": [0.1, 0.2, 0.7]},
+            "cases": {"rises": 12, "count": 20, "ordinary": 1.4, "bars": 900,
+                      "rows": [[time.time_ns() - 90 * HOUR_NS, "BTCUSDT", 0.9, 45.0]]},
+            "summary": [f"{body['symbol']}: the middle forecast is +12.5 bp."],
+        }  # fmt: skip
+        return {"symbol": body["symbol"], "ts_close": 1, "version": "one", "why_not": None, "record": record}
+
     def act_models_train(self, body):
         self.training = {
             "run_id": "train-1", "status": "running", "progress": 0.4, "message": "fitting lstm, seed 1 of 3",

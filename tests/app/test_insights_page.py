@@ -51,7 +51,7 @@ def sent(engine, name):
 
 
 @pytest.mark.parametrize(("view", "words"), [
-    ("Why", "the 80 % interval includes zero"),
+    ("Why", "the middle forecast is +12.5 bp"),
     ("Scoreboard", "a model that earns less than that has no reason to be there"),
     ("Calibration", "a stated 55 % came 55 times in 100"),
     ("Regimes", "1 alarm that the market's behaviour changed"),
@@ -63,6 +63,14 @@ def test_every_view_is_shown_from_a_link(engine, view, words):
     script = page("insights", view=view).run()
     assert not script.exception
     assert words in texts(script)
+
+
+def test_one_model_can_be_asked_anew(engine):
+    script = page("insights", view="Why").run()
+    assert not sent(engine, "models.explain")
+    script.selectbox(key="insights.model").set_value("linear").run()
+    assert "the 80 % interval includes zero" in texts(script)
+    assert [body["model"] for body in sent(engine, "models.explain")] == ["linear"]
 
 
 def test_first_training_is_offered_with_its_time_runs_and_is_cancelled(engine):

@@ -12,7 +12,7 @@ from page_engine import PageEngine, page, texts
 from report_example import full_result
 from test_pages_states import finish_run
 
-from app import decision_models
+from app import decision_models, reasons
 from app.formats import GROUP
 from engine.domain import NS_PER_DAY
 from engine.execution.impact import Paid, fitted
@@ -92,13 +92,42 @@ def test_journal_says_what_the_models_did_in_a_decision(engine):
     assert "They counted 30 % of the decision." in said
     assert "Earned so far: 40 %, of that by themselves agents 5 % and headlines 0 %. A setting holds them to 30" in said
     assert "Left out: lstm (slow: no time was left of 40 ms)." in said
-    table = script.dataframe[-1].value
+    table = next(one.value for one in script.dataframe if {"wish", "rise_24"} <= set(one.value))
     assert [text.replace(GROUP, " ") for text in table.iloc[0].drop("symbol")] == ["+0.42", "51.0 %", "54.0 %"]
     assert table["wish"].tolist()[1:] == ["—"] * (len(table) - 1)
     late = texts(page("journal", decision_id="55").run())
     assert "The models' newest forecast is 1 h old." in late
     assert "The rule alone decided." in late
     assert "Models took no part" in texts(page("journal", decision_id="59").run())
+
+
+def test_journal_opens_what_drove_the_models_at_a_past_decision(engine):
+    script = page("journal", decision_id="60").run()
+    said = texts(script).replace(GROUP, " ")
+    assert "the middle forecast is +12.5 bp" in said
+    assert "From +4.0 bp for an average bar to +12.5 bp for this one, over 24 h; 80 % interval −310 to +330 bp." in said
+    assert "Members differ by 19.0 bp and 2.0 points of probability (standard deviation): more than the 12.5 bp" in said
+    assert "Together they wished +0.42" in said
+    assert "The nearest is 0.90 away, an ordinary bar 1.40: not very alike." in said
+    shown = {column for table in script.dataframe for column in table.value}
+    assert {"unusual", "moved", "added", "between", "after"} <= shown
+    members = next(table.value for table in script.dataframe if "moved" in table.value)
+    assert members["moved"].tolist() == ["+28.3", "no part", "never moves"]
+    assert [body["decision_id"] for name, body in engine.calls if name == "models.reasons"] == ["60"]
+    late = texts(page("journal", decision_id="55").run())
+    assert "Not computed, because the models' newest forecast is 1 h old." in late
+    assert "Why they said so" not in texts(page("journal", decision_id="59").run())
+
+
+def test_reasons_without_a_member_that_counts_or_a_case_say_so():
+    record = {"topics": [], "said": [3.0, 0.5], "horizon": 24, "spread": [None, None], "cases": None, "features": [],
+              "wish": {"total": None, "parts": []}}  # fmt: skip
+    assert "no member counts over 24 h" in reasons.topic_sentence(record)
+    assert "Fewer than two members" in reasons.member_sentence(record)
+    assert "the rule alone decided" in reasons.wish_sentence(record)
+    assert reasons.case_rows(record).empty
+    assert "No past bar" in reasons.case_sentence(record)
+    assert reasons.absent({"why_not": None}) == "Not computed, because nothing was kept."
 
 
 def test_what_models_counted_is_said_in_a_portfolio_at_zero_and_where_the_record_is_old():

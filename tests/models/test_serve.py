@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import shutil
 import time
@@ -17,12 +18,14 @@ from engine.runtime.model_host import ModelHost, Said, rows_of
 from models import live_set
 from models.conformal import Tracker, widened
 from models.dataset import learnable
+from models.ensemble import Weights
 from models.features import feature_hash
 from models.fit import store_set, train_set
 from models.live_set import Issued, LiveSet
 from models.panel import made_up_panel
 from models.panel import rows_of as panel_rows
 from models.position import position_after
+from models.reasons import gap_of
 from models.roles import enter, promote, restore, retire
 from models.serve import Tape, open_tape
 from models.sets import BASE, ENSEMBLE, load_set
@@ -136,6 +139,58 @@ def test_what_is_expired_or_breaks_is_left_out_and_the_others_go_on(trained):
     late = warmed(home, data, n_bars - 1).on_bar(*bar, time.time_ns() + 400 * 24 * HOUR, 1e4)
     assert late["left_out"]["linear"] == "expired: train it again"
     assert np.isnan(late["weight"]).all()
+
+
+KNOWN = {"share": 0.0, "is_sleeve": False, "covered": None, "direction": None}
+
+
+def believed(tape):
+    """Let the line count, whatever its evidence."""
+    tape.champion._weights = Weights(("linear",), np.full((1, 6), 0.4), np.full(6, 0.6))
+    return tape
+
+
+def asked(tape, symbol, at=None):
+    return tape.reasons({"symbol": symbol, "ts_close": tape.ts_close if at is None else at, "known": KNOWN})
+
+
+def test_reasons_add_up_and_are_the_same_again_from_the_set_and_the_stored_bars(trained):
+    home, data = trained
+    n_bars, symbol = len(data.panel.ts_close), data.panel.symbols[1]
+    tape = believed(open_tape(home, data.panel.symbols, time.time_ns()))
+    tape.warm_up(bars_of(data, n_bars - SHOWN, n_bars - 3))
+    kept = []
+    for t in range(n_bars - 3, n_bars):
+        tape.on_bar(*bars_of(data, t, t + 1)[0], time.time_ns(), 1e4)
+        kept.append(asked(tape, symbol))
+    record = json.loads(json.dumps(kept[1]))  # as it is stored
+    assert max(gap_of(record)) < 1e-4
+    assert record["topics"]
+    said = dict((row[0], row[1:]) for row in record["members"])
+    assert sum(row[0] for row in said.values()) == pytest.approx(1.0, abs=1e-5)
+    assert record["wish"]["parts"][0][0] == "forecasters"
+    assert record["wish"]["total"] == pytest.approx(sum(row[3] for row in record["wish"]["parts"]), abs=1e-5)
+    assert any(sentence.startswith("The middle forecast is ") for sentence in record["summary"])
+    # another process, later: the same set, the bars from the first that was seen up to the one in question
+    again = believed(open_tape(home, data.panel.symbols, time.time_ns()))
+    rows = bars_of(data, 0, n_bars - 1)
+    again.warm_up([row for row in rows if record["ts_first"] <= row[0] <= record["ts_warm"]])
+    for row in rows:
+        if row[0] > record["ts_warm"]:
+            again.on_bar(*row, time.time_ns(), 1e4)
+    assert json.loads(json.dumps(asked(again, symbol))) == record
+    with pytest.raises(ModelError, match="the next bar came first"):
+        asked(tape, symbol, again.ts_close)
+
+
+def test_what_was_not_forecast_is_not_explained(trained):
+    home, data = trained
+    n_bars = len(data.panel.ts_close)
+    tape = warmed(home, data, n_bars - 1)
+    ((ts_close, rows),) = bars_of(data, n_bars - 1, n_bars)
+    tape.on_bar(ts_close, [[None, row[1]] for row in rows], time.time_ns(), 1e4)
+    with pytest.raises(ModelError, match=f"no forecast of {data.panel.symbols[0]} at this bar"):
+        asked(tape, data.panel.symbols[0])
 
 
 def test_intervals_follow_what_came_on_the_tape(trained):

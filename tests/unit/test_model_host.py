@@ -136,6 +136,25 @@ async def test_a_bar_is_shown_before_questions_that_were_asked_earlier(host):
     assert [kind for kind, _ in host._child.asked] == ["bar", "explain", "explain"]
 
 
+async def test_reasons_wait_behind_bars_and_questions_read_no_history_and_are_not_begun_too_late(host):
+    host.start()
+    await at_bar(host, 11)
+    host.latest = host.newest
+    host._child.slow.clear()
+    asked = [asyncio.create_task(host.explain("A", "linear", 24, KNOWN)) for _ in range(2)]
+    while ("explain", None) not in host._child.asked:
+        await asyncio.sleep(0.002)
+    host._child.asked.clear()
+    host.record.trouble, kept = None, asyncio.create_task(host.reasons("A", 11 * HOUR, KNOWN, 1e18))
+    late = asyncio.create_task(host.reasons("A", 11 * HOUR, KNOWN, 0.0))
+    await asyncio.sleep(0.01)
+    host._child.slow.set()
+    await asyncio.gather(*asked)
+    assert (await kept)["share"] == 0.2
+    assert (await late)["error"] == "the models were busy until the next bar"
+    assert [kind for kind, _ in host._child.asked] == ["explain", "reasons"]
+
+
 async def test_nobody_explains_while_a_bar_is_about_to_close(host, monkeypatch):
     host.start()
     await at_bar(host, 11)
