@@ -41,7 +41,7 @@ MEMBER_COLUMNS = (
 )
 AGENT_COLUMNS = (
     Column("name", "Agent", "text", "", 80),
-    Column("vote", "Wish, −1 to 1", "figure", "Wholly short to wholly long; not an order", 110),
+    Column("vote", "Wish, −1 to 1", "figure", "Wholly short to wholly long, not an order; ±: over its seeds", 130),
     Column("between", "9 of 10 of its actions", "figure", "Between the 5 % and 95 % of its action distribution", 160),
     Column("seeds", "Seeds", "count", "Separately trained copies behind the vote", 60),
     Column("sharpe", "Sharpe, net, per year", "figure", "Out of sample, after costs, with its 95 % interval", 150),
@@ -186,10 +186,16 @@ def disagreement(said: dict[str, Any], at: int) -> str:
     return f"The models differ by {points(spread)} points, {verdict} ({points(lean)} points)."
 
 
+def _with_spread(value: float, spread: float | None) -> str:
+    """Return a wish, and by how much copies that learned with other seeds differ."""
+    text = signed(value).lstrip("▲▼± ")
+    return f"{text} ± {number(spread)}" if is_known(spread) else text
+
+
 def agent_rows(said: dict[str, Any]) -> pd.DataFrame:
     """Return what each trading agent wishes, with the spread of its own actions and its record."""
     rows = [{
-        "name": row["name"].upper(), "vote": signed(row["vote"]).lstrip("▲▼± "),
+        "name": row["name"].upper(), "vote": _with_spread(row["vote"], row.get("spread")),
         "between": f"{number(row['low'])} to {number(row['high'])}", "seeds": row["seeds"],
         "sharpe": estimate(row.get("sharpe"), 1, 2, sign=True), "weight": percent(row["weight"], 0),
     } for row in said["agents"]]  # fmt: skip

@@ -51,9 +51,10 @@ class ModelCalls:
 
         ``ts_close`` ns, ``close_px``, ``sigma`` of one bar, ``levels`` [Q], ``quantile`` [H][Q], ``prob_up`` [H],
         ``base_up`` [H], ``prob_spread`` [H]. ``members``: rows of ``name, prob_up [H], median [H], weight [H], fresh``.
-        ``agents``: rows of ``name, vote`` (wish, -1 to 1), ``low``, ``high`` (90 % of its action distribution),
-        ``seeds, weight, sharpe`` (an estimate). ``regimes``: ``{"names", "points": [[ts_ms, probability, …]],
-        "changes": [[ts_ms, what]]}`` or null. Raises ``CommandRefused`` while there is none, with the reason.
+        ``agents``: rows of ``name, vote`` (wish, -1 to 1, mean over ``seeds``), ``spread`` (over these; may be absent),
+        ``low``, ``high`` (90 % of its action distribution), ``weight, sharpe`` (an estimate). ``regimes``: ``{"names",
+        "points": [[ts_ms, probability, …]], "changes": [[ts_ms, what]]}`` or null. Raises ``CommandRefused`` while
+        there is none, with the reason.
         """
         return self._command("models.forecast", READ_S, symbol=symbol)
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.domain import F8
+from models.agent_ensemble import AgentEnsemble
 from models.agent_training import CONFIGS
-from models.agents import BURN_IN, AgentEnsemble, Rollout, daily_earned
+from models.agents import BURN_IN, Rollout, daily_earned
+from models.catalogue import SEEDS
 from models.earned import TradingEvidence, evidence_of
 from models.env import PracticeTerms, unit_weight
 from models.evidence_walk import WARM_BARS, usual_terms
@@ -22,7 +24,12 @@ FIRST_SHARE = 0.67
 
 
 def taught(
-    data: Learnable, algorithms: tuple[str, ...], ends: tuple[int, int], seed: int, told: Callable[[float], bool]
+    data: Learnable,
+    algorithms: tuple[str, ...],
+    ends: tuple[int, int],
+    seed: int,
+    told: Callable[[float], bool],
+    seeds: int = SEEDS,
 ) -> tuple[AgentEnsemble, TradingEvidence]:
     """Return agents that have learned from all bars, and what they earned on those after both ends before they had.
 
@@ -38,12 +45,15 @@ def taught(
     seed : int
     told : callable of the share done
         Returns False to cancel.
+    seeds : int
+        Agents of each algorithm.
 
     Raises
     ------
     Cancelled
     """
-    agents, rest = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms)), slice(ends[1], len(data.panel.ts_close))
+    agents = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms), seeds)
+    rest = slice(ends[1], len(data.panel.ts_close))
     agents.fit(data, slice(0, ends[0]), slice(*ends), seed, lambda share, _: told(FIRST_SHARE * share))
     found = judged(agents, data, rest)
     agents.fit(data, slice(0, rest.stop), rest, seed, lambda share, _: told(FIRST_SHARE + (1.0 - FIRST_SHARE) * share))

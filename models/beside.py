@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.domain import NS_PER_DAY
-from models.catalogue import ENTRIES, RECORDS, build, entry_of
+from models.catalogue import ENTRIES, RECORDS, SEEDS, build, entry_of
 from models.features import feature_hash
 from models.fit import (
     EXPIRES_AFTER_DAYS,
@@ -34,11 +34,12 @@ class Wanted(NamedTuple):
 
     forecasters: tuple[str, ...]
     agents: tuple[str, ...]  # algorithms
+    seeds: int = SEEDS  # how often what is random is taught
 
     @property
     def seconds(self) -> float:
         """About how long it takes, seconds of one core."""
-        return expected_seconds(self.forecasters) + AGENT_S * len(self.agents)
+        return expected_seconds(self.forecasters) + AGENT_S * len(self.agents) * self.seeds
 
 
 class Beside(NamedTuple):
@@ -50,7 +51,7 @@ class Beside(NamedTuple):
     failed: dict[str, str]
 
 
-def wanted_of(names: tuple[str, ...] = ()) -> Wanted:
+def wanted_of(names: tuple[str, ...] = (), seeds: int = SEEDS) -> Wanted:
     """Return which forecasters and which agents names stand for; by default all of both.
 
     Raises
@@ -63,10 +64,11 @@ def wanted_of(names: tuple[str, ...] = ()) -> Wanted:
     if not names or AGENTS in policies:
         policies = tuple(name for name, entry in ENTRIES.items() if entry.is_policy and name != AGENTS)
     # agents alone would be a set that forecasts nothing: the base rate is always there
-    return Wanted(forecasters(others) if others or not names else ("base-rate",), tuple(dict.fromkeys(policies)))
+    chosen = forecasters(others) if others or not names else ("base-rate",)
+    return Wanted(chosen, tuple(dict.fromkeys(policies)), seeds)
 
 
-def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report: Report) -> Beside:
+def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report: Report, seeds: int = SEEDS) -> Beside:
     """Learn the surroundings and teach the agents.
 
     Agents learn from the first 70 % of the bars, are weighed against each other by the next 10 % and are judged by the
@@ -80,6 +82,8 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     seed : int
     report : Report
         Told shares of this part alone.
+    seeds : int
+        Agents of each algorithm.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     try:
         # by name: it brings the learning libraries, which the engine's command line must not
         taught = importlib.import_module("models.agent_evidence").taught
-        agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}))
+        agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}), seeds)
         kept(agents, AGENTS)
     except Cancelled:
         raise

@@ -26,6 +26,10 @@ class Entry(NamedTuple):
 
 
 BASE = "base-rate"
+SEEDS = 3
+"""How often what is random is taught unless told otherwise: what one of them learned is partly luck, and their spread
+shows how much."""
+
 NETWORK = ("neural", "training", "heads", "tabular")
 AGENT = ("agent_training", "actor", "env", "own_book", "tabular")
 
@@ -54,8 +58,8 @@ ENTRIES: dict[str, Entry] = {
         retrain_months=12, sources=AGENT,
     ),
     "agents": Entry(
-        "models.agents", "AgentEnsemble", "the three agents by evidence", is_policy=True, needs_torch=True,
-        retrain_months=12, sources=AGENT, members=("ppo", "sac", "a2c"),
+        "models.agent_ensemble", "AgentEnsemble", "the three agents by evidence", is_policy=True, needs_torch=True,
+        retrain_months=12, sources=("agents", *AGENT), members=("ppo", "sac", "a2c"),
     ),
 }  # fmt: skip
 """In the order of tables: plain ones first."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from engine.domain import F8
-from models.agents import DAYS_PER_YEAR, AgentEnsemble
+from models.agent_ensemble import AgentEnsemble
+from models.agents import DAYS_PER_YEAR
 from models.forecast import Panel
 from models.panel import funding_due
 from models.registry import Manifest
@@ -46,9 +47,10 @@ class LiveAgents:
         return self.share if ts_now < self._expires else 0.0
 
     def votes(self) -> list[dict[str, Any]]:
-        """Return what each agent says at the newest bar: ``name``, and ``vote``, ``low`` and ``high`` of (N,).
+        """Return what each algorithm says at the newest bar: ``name``; ``vote``, ``spread``, ``low``, ``high`` of (N,).
 
-        Copies of one algorithm fall together: their mean, the widest of their ranges, and how many ``seeds`` they are.
+        Copies of one algorithm fall together: their mean, the standard deviation over them (``spread``, NaN for a
+        single one), the widest of their ranges, and how many ``seeds`` they are.
         """
         grouped: dict[str, list[Any]] = {}
         evidence: dict[str, list[F8]] = {}
@@ -57,12 +59,15 @@ class LiveAgents:
             evidence.setdefault(one.name, []).append(record)
         rows = []
         for name, copies in grouped.items():
-            mean = np.mean([one.mean for one in copies], axis=0)
+            means = np.array([one.mean for one in copies], dtype=np.float64)
+            mean = means.mean(axis=0)
+            spread = means.std(axis=0, ddof=1) if len(copies) > 1 else np.full(mean.shape, np.nan)
             low = np.min([one.mean - REACH * one.std for one in copies], axis=0)
             high = np.max([one.mean + REACH * one.std for one in copies], axis=0)
             rows.append({
-                "name": name, "vote": mean, "low": np.clip(low, -1.0, 1.0), "high": np.clip(high, -1.0, 1.0),
-                "seeds": len(copies), "weight": self.share * sum(one.weight for one in copies),
+                "name": name, "vote": mean, "spread": spread, "low": np.clip(low, -1.0, 1.0),
+                "high": np.clip(high, -1.0, 1.0), "seeds": len(copies),
+                "weight": self.share * sum(one.weight for one in copies),
                 "sharpe": sharpe_estimate(np.mean(evidence[name], axis=0)),  # the days of copies are the same days
             })  # fmt: skip
         return rows

@@ -160,4 +160,4 @@ class LiveModels:
 
 def _vote(row: dict[str, Any], i: int) -> dict[str, Any]:
     """Return what one agent says of one symbol."""
-    return row | {name: row[name][i] for name in ("vote", "low", "high")}
+    return row | {name: row[name][i] for name in ("vote", "spread", "low", "high") if name in row}

@@ -14,8 +14,9 @@ from learnables import made_up
 
 from engine.errors import ModelError
 from models.actor import actor_of
+from models.agent_ensemble import AgentEnsemble
 from models.agent_training import CONFIGS, AgentConfig, config_of, make_learner, tensors_of, train_agent
-from models.agents import BURN_IN, Agent, AgentEnsemble, daily_earned, shares_of
+from models.agents import BURN_IN, Agent, daily_earned, shares_of
 from models.forecast import Cancelled
 from models.registry import Training, load_model, save_model
 
@@ -112,7 +113,7 @@ def test_settings_survive_as_json() -> None:
 @pytest.fixture(scope="module")
 def ensemble() -> AgentEnsemble:
     short = tuple(replace(SMALL[name], steps=256, steps_again=128, episode_bars=60) for name in ("ppo", "sac"))
-    fitted = AgentEnsemble(short)
+    fitted = AgentEnsemble(short, 1)
     told: list[float] = []
     report = fitted.fit(DATA, slice(0, 400), slice(410, 480), 1, lambda share, _: told.append(share) is None)
     assert told == sorted(told)
@@ -144,6 +145,21 @@ def test_what_is_kept_acts_alike_and_learns_on(ensemble: AgentEnsemble) -> None:
     again.fit(DATA, slice(0, 500), slice(510, 580), 2, go_on)
     assert (again.evidence[:, 0] > days).all()
     assert not np.array_equal(again.state()[0]["0.action_net.weight"], tensors["0.action_net.weight"])
+
+
+def test_a_set_from_when_an_algorithm_had_one_agent_still_loads_and_says_the_same(ensemble: AgentEnsemble) -> None:
+    ensemble.evidence[:] = [[100, 1.0, 0.05], [100, 0.5, 0.05]]
+    assert ensemble.shares.tolist() == shares_of(ensemble.evidence).tolist()  # as it was weighed then
+    old = AgentEnsemble()  # of three copies each until it is told what was kept
+    old.load(*ensemble.state())
+    assert (len(old.members), old.shares.tolist()) == (2, ensemble.shares.tolist())
+
+
+def test_copies_of_an_algorithm_share_what_it_earned() -> None:
+    copied = AgentEnsemble((SMALL["ppo"], SMALL["sac"]), 2)
+    copied.evidence = np.array([[100, 1.5, 0.05], [100, 0.5, 0.05], [100, 0.8, 0.05], [100, 0.0, 0.05]])
+    by_algorithm = shares_of(np.array([[100, 1.0, 0.05], [100, 0.4, 0.05]]))
+    assert copied.shares.tolist() == pytest.approx([by_algorithm[0] / 2] * 2 + [by_algorithm[1] / 2] * 2)
 
 
 def test_agents_without_evidence_have_no_say(ensemble: AgentEnsemble) -> None:

@@ -69,9 +69,10 @@ def test_agents_come_with_a_training_unless_it_names_others():
     assert everything.forecasters[0] == BASE
     assert len(everything.forecasters) == 6
     assert everything.seconds > wanted_of(("linear",)).seconds
-    assert wanted_of(("linear",)) == ((BASE, "linear"), ())
-    assert wanted_of(("agents", "linear")) == ((BASE, "linear"), ("ppo", "sac", "a2c"))
-    assert wanted_of(("ppo",)) == ((BASE,), ("ppo",))
+    assert everything.seconds > wanted_of(seeds=1).seconds
+    assert wanted_of(("linear",)) == ((BASE, "linear"), (), 3)
+    assert wanted_of(("agents", "linear"), 2) == ((BASE, "linear"), ("ppo", "sac", "a2c"), 2)
+    assert wanted_of(("ppo",))[:2] == ((BASE,), ("ppo",))
 
 
 def test_the_lookout_says_of_each_bar_what_the_filter_said_then(trained):
@@ -143,8 +144,11 @@ def test_agents_on_the_tape_wish_what_the_batch_wishes_and_count_by_evidence_alo
     np.testing.assert_allclose(joined["weight"], expected[0], atol=1e-6)
     assert joined["share"] == pytest.approx(1.0 - 0.75 * 0.5)
     votes = live2.answer()["agents"]
-    assert [row["name"] for row in votes] == ["ppo", "a2c"]
-    for row in votes:
+    assert [(row["name"], row["seeds"]) for row in votes] == [("ppo", 3), ("a2c", 3)]
+    copies = [member.weights(data, slice(n_bars - 1, n_bars))[0] for member in made.agents.members]
+    for k, row in enumerate(votes):
+        np.testing.assert_allclose(row["vote"], np.mean(copies[3 * k : 3 * k + 3], axis=0), atol=1e-6)
+        np.testing.assert_allclose(row["spread"], np.std(copies[3 * k : 3 * k + 3], axis=0, ddof=1), atol=1e-6)
         assert (row["low"] <= row["vote"]).all()
         assert (row["vote"] <= row["high"]).all()
         assert (row["low"] < row["high"]).all()
@@ -228,7 +232,7 @@ def test_agents_are_judged_before_they_learn_from_all_bars(trained, monkeypatch)
 
     monkeypatch.setattr(Agent, "fit", told)
     monkeypatch.setattr("models.agents.train_agent", untaught)
-    made = train_beside(data, ("ppo",), 0, lambda *_: True)
+    made = train_beside(data, ("ppo",), 0, lambda *_: True, 1)
     first, second = round(0.7 * n_bars), round(0.8 * n_bars)
     assert fits == [(slice(0, first), slice(first, second)), (slice(0, n_bars), slice(second, n_bars))]
     assert made.agents.evidence[0, 0] == pytest.approx(0.3 * n_bars / 24, abs=2)  # days, none of them twice
@@ -285,7 +289,7 @@ def test_a_failure_of_the_agents_is_told_and_the_rest_goes_on(trained, monkeypat
     def broken(*_args):
         raise ModelError("nothing to learn from")
 
-    monkeypatch.setattr("models.agents.AgentEnsemble.fit", broken)
+    monkeypatch.setattr("models.agent_ensemble.AgentEnsemble.fit", broken)
     made = beside.train_beside(data, ("ppo",), 0, lambda *_: True)
     assert (made.agents, made.failed) == (None, {"agents": "nothing to learn from"})
     assert made.surroundings.regimes is not None
