@@ -19,7 +19,7 @@ from engine.core.metrics import annual_growth, max_drawdown, sharpe_ratio
 from engine.domain import F8, I8
 from engine.errors import DataError
 from engine.research.montecarlo import MIN_PERIODS, block_length, drawn_rows
-from engine.research.optimisers import OPTIMISERS, Optimiser
+from engine.strategies.optimisers import OPTIMISERS, Optimiser
 
 DAYS_PER_YEAR = 365.0
 TRAIN_DAYS, TEST_DAYS = 365, 30

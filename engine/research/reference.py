@@ -6,6 +6,7 @@
   "costs_a_year", "research_sharpe", "held_out_sharpe", "held_out_drawdown"}]``, the portfolio first
 * ``goals``: ``[{"goal", "found", "passes"}]``
 * ``panel``: the honesty panel, ``canaries`` and ``critique`` of the portfolio
+* ``ways``: every way of sharing before the end of research, see ``ways_of``; ``sharing``: see ``record_over``
 * ``evidence``: see ``sleeve_evidence``; ``crises``: ``[{"crisis", "tail", "portfolio", "trend", "btc"}]``, returns
 * ``tail``: what the hedge cost a year and how it was positioned; ``years``: return and ratio by calendar year
 """
@@ -22,7 +23,7 @@ import numpy as np
 
 from engine.core.metrics import annual_growth, max_drawdown, sharpe_ratio
 from engine.core.simulate import SimResult
-from engine.domain import F8, I8, NS_PER_S, Sleeve
+from engine.domain import F8, I8, NS_PER_DAY, NS_PER_S, Sleeve
 from engine.research import declared_trials
 from engine.research.backtest import BacktestConfig, run_backtest
 from engine.research.coins import coin_column
@@ -32,12 +33,13 @@ from engine.research.figures import DAYS_PER_YEAR, day_ends
 from engine.research.ledger import Ledger, Trial
 from engine.research.loading import BarTable, load_funding
 from engine.research.montecarlo import block_length, drawn_rows
+from engine.research.optimiser_evidence import better
 from engine.research.portfolio_scan import scan_portfolio
 from engine.research.simulation import has_volume, scan_of
 from engine.research.sleeve_evidence import by_day, evidence
-from engine.research.sleeve_report import optimised
+from engine.research.sleeve_report import optimised, record_over
 from engine.settings import SystemConfig
-from engine.strategies.portfolio import DEFAULT_SLEEVES, SLEEVES
+from engine.strategies.portfolio import ADAPTIVE, DEFAULT_SLEEVES, SLEEVES
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
 from engine.strategies.sleeves.state import TAIL
 from engine.underlyings import SPOT_SUFFIX
@@ -172,8 +174,19 @@ def _holding(bars: BarTable, symbol: str, split_ns: int, seed: int) -> dict[str,
     return row_of(case, bars.ts_close[there], equity, split_ns, CASH * 0.0005, CASH, seed)
 
 
-def count_tried(config: BacktestConfig, bars: BarTable, funding: F8 | None, home: Path) -> int:
-    """Run what was tried again, put it, what is gone and what was tried of trend into the ledger; return how many."""
+def count_tried(
+    config: BacktestConfig, bars: BarTable, funding: F8 | None, home: Path
+) -> tuple[int, dict[str, F8]]:  # fmt: skip
+    """Run what was tried again, put it, what is gone and what was tried of trend into the ledger.
+
+    Returns
+    -------
+    tried : int
+        How many.
+    shared : dict of str to (T,) float64
+        Equity of each way of sharing that was tried.
+    """
+    shared: dict[str, F8] = {}
     ends = bars.ts_close[day_ends(bars.ts_close)]
     trials = [
         *without_curve("draft", declared_trials.PORTFOLIO_GONE),
@@ -182,11 +195,41 @@ def count_tried(config: BacktestConfig, bars: BarTable, funding: F8 | None, home
     for number, params in enumerate(declared_trials.PORTFOLIO):
         result = simulated(config.model_copy(update={"params": params}), bars, funding)
         returns = daily(bars.ts_close, result.track.equity, CASH)
+        if "sharing" in params:
+            shared[params["sharing"]] = result.track.equity
         trials.append(Trial(f"tried {number}", sharpe_ratio(returns, 1.0), returns, ends, DAYS_PER_YEAR))
     ledger = Ledger(home)
     ledger.know(bars)
     ledger.record_many(bars.fingerprint, trials)
-    return len(trials)
+    return len(trials), shared
+
+
+def ways_of(shared: dict[str, F8], ts_close: I8, split_ns: int, seed: int) -> list[dict[str, Any]]:
+    """Return what each way of sharing did before the end of research; nothing after it is looked at.
+
+    Parameters
+    ----------
+    shared : dict of str to (T,) float64, ccy
+        Equity of each way, the default first.
+
+    Returns
+    -------
+    list of dict
+        ``sharing, sharpe, low, high, cagr, max_drawdown``, and ``beats_default``: whether its Sharpe ratio is above the
+        default's in more than 95 % of redrawn histories, the number tried counted. Only then may it become the default.
+    """
+    early, found = ts_close <= split_ns, []
+    default = daily(ts_close[early], next(iter(shared.values()))[early], CASH)
+    for place, (sharing, equity) in enumerate(shared.items()):
+        returns = daily(ts_close[early], equity[early], CASH)
+        low, high = sharpe_interval(returns, seed)
+        found.append({
+            "sharing": sharing, "sharpe": _plain(sharpe_ratio(returns, DAYS_PER_YEAR)), "low": low, "high": high,
+            "cagr": annual_growth(CASH, float(equity[early][-1]), len(returns) / DAYS_PER_YEAR),
+            "max_drawdown": max_drawdown(equity[early]),
+            "beats_default": None if place == 0 else better(returns, default, len(shared) - 1),
+        })  # fmt: skip
+    return found
 
 
 def told_over(bars: BarTable, funding: F8 | None, params: dict[str, Any]) -> tuple[Told, PortfolioRunner]:
@@ -268,7 +311,7 @@ def run_reference(
     base = BacktestConfig(bars=bars, strategy="portfolio", funding=funding, cash=CASH, home=home, panel="full")
     rates = None if funding is None else load_funding(funding, bars)
     report("what was tried before")
-    tried = count_tried(base, bars, rates, home)
+    tried, shared = count_tried(base, bars, rates, home)
     rows, curves = [], {}
     for case in CASES[1:]:
         report(case.name)
@@ -299,4 +342,6 @@ def run_reference(
         "evidence": evidence(told, bars.ts_close, runner, split_ns),
         "crises": crises_of(bars, told, equity, curves["trend alone"]), "tail": tail_of(told, bars.ts_close),
         "elapsed_s": full.elapsed_s, "optimisers": optimisers, "why_no_optimisers": why,
+        "ways": ways_of({ADAPTIVE: equity, **shared}, bars.ts_close, split_ns, seed),
+        "sharing": record_over(runner.sharer.days.before(int(split_ns // NS_PER_DAY))),
     }  # fmt: skip

@@ -172,6 +172,9 @@ OPTIMISER_HEAD = (
     "turnover a year",
     "costs a year",
 )
+WAY_HEAD = (
+    "sharing", "net Sharpe ratio in research (95 %)", "growth a year", "drawdown", "shown to be better",
+)  # fmt: skip
 CRISIS_HEAD = ("crisis", "days", "tail hedge", "portfolio", "trend alone", "BTC")
 SLEEVE_HEAD = (
     "sleeve", "net Sharpe ratio", "in research", "held out", "return a year", "volatility", "contributed a year",
@@ -201,6 +204,30 @@ def _optimiser_line(result: dict[str, Any]) -> str:
     )
 
 
+def _way_rows(result: dict[str, Any]) -> list[list[str]]:
+    found = []
+    for row in result["ways"]:
+        bounds = "" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})"
+        better = "the default" if row["beats_default"] is None else _yes(row["beats_default"])
+        found.append([
+            row["sharing"], number(row["sharpe"]) + bounds, percent(row["cagr"]), percent(row["max_drawdown"]), better
+        ])  # fmt: skip
+    return found
+
+
+def _way_line(result: dict[str, Any]) -> str:
+    found = result["sharing"]
+    if found["rule"] is None:
+        return f"{found['days']} days are too few for a plan of any optimiser."
+    used = ", then ".join(f"{each['rule']} from {_day(each['day'] * 86_400_000)}" for each in found["changes"])
+    ahead = ", ".join(f"{row['rule']} {number(row['errors'], 1)}" for row in found["record"])
+    return (
+        f"The whole portfolio through the gate, on days before the end of research only; each is a trial that is "
+        f"counted. *evidence* used {used}. At the end of research the optimisers were ahead of equal weight, out of "
+        f"sample, by so many standard errors: {ahead}; more than {found['bar']:g} are asked for."
+    )
+
+
 def _sharing_line(learned: dict[str, Any]) -> str:
     names, shown = ", ".join(learned["names"]), learned["adaptive_beats_equal"]
     if shown is None:
@@ -219,7 +246,8 @@ def terminal(result: dict[str, Any]) -> str:
         _what(result), _aligned(HEAD, table_rows(result)), "\n".join(goal_lines(result)),
         _aligned(SLEEVE_HEAD, _sleeve_rows(result)), _aligned(head, shares), _learning_line(result),
         _aligned(CRISIS_HEAD, _crisis_rows(result)), _tail_line(result),
-        _aligned(OPTIMISER_HEAD, _optimiser_rows(result)), _optimiser_line(result), "\n".join(panel_lines(result)),
+        _aligned(OPTIMISER_HEAD, _optimiser_rows(result)), _optimiser_line(result),
+        _aligned(WAY_HEAD, _way_rows(result)), _way_line(result), "\n".join(panel_lines(result)),
     ])  # fmt: skip
 
 
@@ -243,6 +271,7 @@ def markdown(result: dict[str, Any]) -> str:
         _table(SLEEVE_HEAD, _sleeve_rows(result)), "Mean multiplier by year:", _table(head, shares),
         _learning_line(result), "### The tail hedge", _table(CRISIS_HEAD, _crisis_rows(result)), _tail_line(result),
         "### Optimisers over the sleeves", _table(OPTIMISER_HEAD, _optimiser_rows(result)), _optimiser_line(result),
+        "### Ways of sharing", _table(WAY_HEAD, _way_rows(result)), _way_line(result),
         "### Honesty panel of the portfolio", "\n".join(f"- {line}" for line in panel_lines(result)), END,
     ])  # fmt: skip
 

@@ -11,7 +11,11 @@ from engine.research.figures import day_ends
 from engine.research.loading import BarTable
 from engine.research.optimiser_evidence import COST, TEST_DAYS, TRAIN_DAYS, Pace, better, compare, stretch, unpaced
 from engine.research.sleeve_evidence import by_day, evidence
+from engine.strategies.portfolio import ADAPTIVE as LEARNER
+from engine.strategies.portfolio import EVIDENCE
 from engine.strategies.portfolio_runner import PortfolioRunner
+from engine.strategies.sharer import Sharer, record_of
+from engine.strategies.sharing import BAR, MIN_SCORED, Days, rules_for
 from engine.strategies.sleeves.state import LEARNED, NAMES
 
 ADAPTIVE, EQUAL = "adaptive, learned sleeves only", "equal weight, learned sleeves only"
@@ -37,7 +41,7 @@ def sleeve_report(
     params : Params
         For bars of that interval.
     own : dict
-        The portfolio strategy's own parameters.
+        The portfolio strategy's own parameters. Whoever shares out, what is replayed here is the online learner.
     pace : callable
         Is told the share that is done, 0 to 1; what it raises ends the work.
     cost : float
@@ -46,10 +50,11 @@ def sleeve_report(
     Returns
     -------
     dict
-        ``evidence``, see ``sleeve_evidence``; ``optimisers``, see ``optimiser_evidence``, or None with ``why``;
-        ``symbols``, ``first_ts_ms``, ``last_ts_ms``, ``days``, ``funding``, ``cost``.
+        ``evidence``, see ``sleeve_evidence``; ``sharing``, see ``record_over``; ``optimisers``, see
+        ``optimiser_evidence``, or None with ``why``; ``symbols``, ``first_ts_ms``, ``last_ts_ms``, ``days``,
+        ``funding``, ``cost``.
     """
-    runner = PortfolioRunner(params, own, bars.symbols, cost)
+    runner = PortfolioRunner(params, own | {"sharing": LEARNER}, bars.symbols, cost)
     told = runner.advance(bars.ts_close, bars.close_px, funding)
     moments, days = by_day(bars.ts_close, told.net)
     shares = told.share[day_ends(bars.ts_close)]
@@ -57,9 +62,34 @@ def sleeve_report(
     optimisers, why = optimised(moments // 1_000_000, days, shares, runner, stretch(pace, REPLAYED, 1.0), cost)
     return {
         "evidence": evidence(told, bars.ts_close, runner), "optimisers": optimisers, "why": why,
+        "sharing": record_over(runner.sharer.days),
         "symbols": list(bars.symbols), "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
         "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000, "days": len(moments), "funding": funding is not None,
         "cost": cost,
+    }  # fmt: skip
+
+
+def record_over(days: Days) -> dict[str, Any]:
+    """Return what the sharing *by evidence* would have used over days that have ended, as plain JSON types.
+
+    Returns
+    -------
+    dict
+        ``rule`` in force at the end, None before a plan, and ``since`` (UTC day); ``changes``: ``[{"day", "rule"}]``;
+        ``record``: rows of ``sharer.record_of``, up to day ``made``; ``days`` known; ``bar``, standard errors, and
+        ``needed``, days out of sample, that a rule must have to be used.
+    """
+    sharer, changes = Sharer(EVIDENCE, days.net.shape[1]), []
+    for at, day in enumerate(days.day.tolist()):
+        sharer.share(day, days.awake[at])
+        if sharer.plan is not None and sharer.since == day:
+            changes.append({"day": day, "rule": sharer.plan.rule})
+        sharer.end_day(day, days.net[at], days.awake[at])
+    plan = sharer.plan
+    return {
+        "rule": None if plan is None else plan.rule, "since": sharer.since or None, "changes": changes,
+        "record": [] if plan is None else [record_of(rule, plan) for rule in rules_for(EVIDENCE)],
+        "made": None if plan is None else plan.made, "days": len(days.day), "bar": BAR, "needed": MIN_SCORED,
     }  # fmt: skip
 
 

@@ -312,7 +312,9 @@ class Decider:
         if self.sleeve is not None:
             extra["own"] = self._told | {"wish": wish, "trouble": self.trouble, "elapsed_ms": self.sleeve.elapsed_ms}
         if self.portfolio is not None:
-            extra["portfolio"] = {"wish": wish, "sleeves": self.portfolio.record()}
+            extra["portfolio"] = {
+                "wish": wish, "sleeves": self.portfolio.record(), "sharing": self.portfolio.sharing(),
+            }  # fmt: skip
         if isinstance(self._said, Said):
             said = wish if self.portfolio is None else self._said.weight
             extra["models"] = self._said.record | {"used_share": self.model_share, "wish": said, "why_not": None}

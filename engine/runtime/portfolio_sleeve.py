@@ -4,6 +4,9 @@ A backtest is told each settlement at the close at or after it. Live, the same i
 announces: a rate counts as settled at the first close at or after its moment, as it was announced at the close before.
 Settlements of earlier hours come from the record, so a restart does not forget them, and neither does it forget what
 each sleeve has earned: that is put back at the bar after which it was recorded.
+
+Where an optimiser shares the risk out, its plans are made in a process beside the engine
+(``engine.runtime.plan_process``). One that is late or fails changes nothing until the next: the last shares go on.
 """
 
 from __future__ import annotations
@@ -14,9 +17,13 @@ from typing import Any
 import numpy as np
 
 from engine.domain import F8, I8, MarkPrice, Params
+from engine.runtime.plan_process import PlanMaker
+from engine.strategies.portfolio import ADAPTIVE
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
+from engine.strategies.sharing import COST
 from engine.strategies.sleeves.memory import is_learned, learned_of, take_up
-from engine.strategies.sleeves.state import NAMES
+from engine.strategies.sleeves.mixing import share_anew
+from engine.strategies.sleeves.state import LEARNED, NAMES
 
 _NEVER = 2**62
 
@@ -40,7 +47,8 @@ class PortfolioSleeve:
         self._share = share
         whole = share if share > 0.0 else 1.0
         unscaled = params._replace(vol_target=params.vol_target / whole, rebalance_band=params.rebalance_band / whole)
-        self.runner = PortfolioRunner(unscaled, own, symbols)
+        self.runner = PortfolioRunner(unscaled, own, symbols, at_once=False)
+        self.plans, self._tried_day = PlanMaker(), -1
         self._settled: dict[str, list[tuple[int, float]]] = {}
         self._announced: dict[str, tuple[int, float]] = {}
         self._answer: tuple[int, F8] | None = None
@@ -56,6 +64,7 @@ class PortfolioSleeve:
     def take_over(self, other: PortfolioSleeve) -> None:
         """Go on with another one's memory; limits may differ, symbols and horizons may not."""
         self.runner.book, self.runner.n_bars = other.runner.book, other.runner.n_bars
+        self.runner.sharer, self.plans, self._tried_day = other.runner.sharer, other.plans, other._tried_day
         self._settled, self._announced = other._settled, other._announced
         self._answer, self._told = None, other._told
         self._ts_seen, self._kept = other._ts_seen, other._kept
@@ -67,7 +76,8 @@ class PortfolioSleeve:
         """
         if self._ts_seen == 0 or self._kept is not None:
             return None
-        return {"ts": self._ts_seen, "of": self._identity(), **learned_of(self.runner.book)}
+        own = learned_of(self.runner.book)
+        return {"ts": self._ts_seen, "of": self._identity(), "sharing": self.runner.sharer.kept(), **own}
 
     def resume(self, kept: Mapping[str, Any] | None) -> None:
         """Take up what ``learned`` gave before a restart, at the bar after which it was given.
@@ -82,7 +92,7 @@ class PortfolioSleeve:
         runner = self.runner
         return {
             "symbols": list(runner.symbols), "bars_per_year": runner.bars_per_year,
-            "parameters": runner.own.model_dump(mode="json"),
+            "parameters": runner.own.model_dump(mode="json", exclude={"sharing"}),  # all ways learn from the same
         }  # fmt: skip
 
     def _advance(self, ts_close: I8, close_px: F8, due: F8, given: F8 | None = None) -> Told:
@@ -97,7 +107,10 @@ class PortfolioSleeve:
         )
         told = self.runner.advance(*before)
         take_up(self.runner.book, kept)
-        self._kept = None
+        self._kept, sharing = None, kept.get("sharing")
+        self.runner.sharer.take_up(sharing)
+        if (sharing or {}).get("wanted", ADAPTIVE) != self.runner.sharer.wanted:
+            share_anew(self.runner.book, self.runner.sharer)
         return self.runner.advance(*after) if at < len(ts_close) else told
 
     def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -112,6 +125,20 @@ class PortfolioSleeve:
         """Take closed bars (T, N) from before the next decision."""
         if len(ts_close):
             self._told = self._advance(ts_close, close_px, self._due(ts_close))
+            self._see_to_plans()
+
+    def _see_to_plans(self) -> None:
+        """Take a plan that has been made, and have those made that are owed: at most one try a UTC day fails."""
+        sharer, day = self.runner.sharer, int(self.runner.book.day[0])
+        plan = self.plans.taken()
+        if plan is not None:
+            sharer.accept(plan)
+            if plan.begins <= day:  # late: the engine was away, or was slow
+                share_anew(self.runner.book, sharer)
+        work = sharer.owed_work()
+        if work is not None and not self.plans.is_busy and (self._tried_day != day or self.plans.trouble is None):
+            self._tried_day = day
+            self.plans.begin(work, COST)
 
     def _due(self, ts_close: I8) -> F8:
         """Return remembered rates due at each close (T, N), NaN for a symbol of which none is known."""
@@ -156,11 +183,17 @@ class PortfolioSleeve:
                 self._announced[symbol] = (mark.ts_next_funding, mark.funding_rate)
         if self._kept is not None and int(self._kept["ts"]) > ts_close:
             self._kept = None  # of a clock that is ahead of this one
+        self._see_to_plans()
         self._told = self._advance(
             times, np.asarray(close_px)[None, :], due, None if given is None else given[None, :]
         )  # fmt: skip
         self._answer = ts_close, self._told.weight[0] * self._share
         return self._answer[1]
+
+    def sharing(self) -> dict[str, Any]:
+        """Return who shares the risk out, see ``Sharer.told``; ``is_making`` a plan now, ``trouble`` with the last."""
+        told = self.runner.sharer.told(NAMES[:LEARNED])
+        return told | {"is_making": self.plans.is_busy, "trouble": self.plans.trouble}
 
     def record(self) -> dict[str, Any]:
         """Return what a decision's record keeps: each sleeve's multiplier, its own book and what it earned net."""

@@ -1,13 +1,14 @@
 """Several sleeves as one book: trend, momentum, carry, reversal, the models, a tail hedge and spot-perpetual pairs.
 
 The sleeves' books share the volatility target by what each has earned net of costs, known at the close
-(``engine.strategies.sleeves.mixing``); what diversifies is scaled up to the same volatility. The core's gate limits the
-whole as it limits every strategy. See docs/portfolio.md.
+(``engine.strategies.sleeves.mixing``), or as an optimiser says (``engine.strategies.sharing``); what diversifies is
+scaled up to the same volatility. The core's gate limits the whole as it limits every strategy. See docs/portfolio.md.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -24,6 +25,14 @@ SLEEVES = ("trend", "momentum", "carry", "reversal", "models", "tail", "basis")
 DEFAULT_SLEEVES = tuple(name for name in SLEEVES if name != "reversal")
 """Reversal is left out: what it earns before costs is real, and a taker's costs are several times as much."""
 
+ADAPTIVE, EQUAL, EVIDENCE = "adaptive", "equal-weight", "evidence"
+OPTIMISED = ("risk-parity", "minimum-cvar", "hierarchical-risk-parity", "mean-variance")
+"""Optimisers that may share the risk: names of ``engine.strategies.optimisers``. The QUBO is only compared."""
+
+SHARINGS = (ADAPTIVE, EQUAL, *OPTIMISED, EVIDENCE)
+BY_PLAN = (*OPTIMISED, EVIDENCE)
+"""Ways of sharing that follow a plan, which is made every month."""
+
 _HOURS_A_DAY = 24.0
 
 
@@ -33,6 +42,15 @@ class PortfolioParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sleeves: tuple[str, ...] = Field(DEFAULT_SLEEVES, min_length=1, description="Sleeves that take part")
+    sharing: Literal[
+        "adaptive",
+        "equal-weight",
+        "risk-parity",
+        "minimum-cvar",
+        "hierarchical-risk-parity",
+        "mean-variance",
+        "evidence",
+    ] = Field("adaptive", description="Who shares the risk out between the sleeves that have no budget of their own")
     momentum_hours: float = Field(504.0, gt=1, le=10_000, description="Momentum horizon, hours: three weeks")
     funding_hours: float = Field(168.0, gt=1, le=10_000, description="Memory of the funding estimate, hours")
     reversal_hours: float = Field(24.0, gt=1, le=1_000, description="Reversal horizon, hours")

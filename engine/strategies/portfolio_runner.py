@@ -14,8 +14,10 @@ from engine.domain import F8, I8, Params, Sleeve
 from engine.errors import ConfigError, DataError
 from engine.strategies import portfolio
 from engine.strategies.portfolio import PortfolioParams
+from engine.strategies.sharer import Sharer
+from engine.strategies.sharing import TRAIN_DAYS
 from engine.strategies.sleeves.scan import advance_book
-from engine.strategies.sleeves.state import NAMES, Book, Rules, new_book
+from engine.strategies.sleeves.state import LEARNED, NAMES, Book, Rules, new_book
 
 _LONGEST_MEMORIES = 1.5
 
@@ -84,6 +86,8 @@ class PortfolioRunner:
     symbols : tuple of str
     cost_rate : float
         Of what a sleeve trades, for its own net return, which the shares are learned from.
+    at_once : bool
+        Plans of an optimiser are made where they are owed; off where another process makes them, see ``Sharer``.
 
     Raises
     ------
@@ -92,8 +96,9 @@ class PortfolioRunner:
     """
 
     def __init__(
-        self, params: Params, own: dict[str, Any], symbols: tuple[str, ...], cost_rate: float = portfolio.COST_RATE
-    ) -> None:
+        self, params: Params, own: dict[str, Any], symbols: tuple[str, ...], cost_rate: float = portfolio.COST_RATE,
+        *, at_once: bool = True,
+    ) -> None:  # fmt: skip
         try:
             self.own = PortfolioParams.model_validate(own)
         except ValidationError as error:
@@ -103,16 +108,21 @@ class PortfolioRunner:
         self._params = normal_params(params)._replace(sleeve=int(Sleeve.TREND), model_share=0.0)
         self._rules = rules_of(self.own, self._params, len(symbols), cost_rate)
         self.book: Book = new_book(symbols, self._params)
+        self.sharer = Sharer(self.own.sharing, LEARNED, at_once=at_once)
         self.n_bars = 0
 
     @property
     def history(self) -> int:
-        """Bars that should be seen before the first decision: one and a half of the longest memory."""
+        """Bars that should be seen before the first decision: one and a half of the longest memory.
+
+        With an optimiser also the days that it looks back at.
+        """
         longest = max(
             float(self._params.trend_horizon_bars.max()), self._params.vol_horizon_bars,
             2.0 * self._rules.momentum_needed, 2.0 * self._rules.funding_needed,
         )  # fmt: skip
-        return math.ceil(_LONGEST_MEMORIES * longest)
+        days = TRAIN_DAYS if self.own.sharing in portfolio.BY_PLAN else 0
+        return math.ceil(_LONGEST_MEMORIES * longest + days * self._params.bars_per_year / 365.0)
 
     @property
     def day_volatility(self) -> float:
@@ -151,7 +161,7 @@ class PortfolioRunner:
             return Told(np.empty(closes.shape), *(np.empty((0, len(NAMES))) for _ in range(2)))
         self.n_bars += len(closes)
         times = np.ascontiguousarray(ts_close, dtype=np.int64)
-        return Told(*advance_book(self.book, closes, rates, wished, times, self._rules, self._params))
+        return Told(*advance_book(self.book, self.sharer, closes, rates, wished, times, self._rules, self._params))
 
     def decide(self, ts_close: int, close_px: F8, funding: F8 | None = None, given: F8 | None = None) -> F8:
         """Return the target weights (N,) at the close of one bar; NaN leaves a position alone.

@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import DataError
 from engine.research.optimiser_evidence import better, compare, walk
-from engine.research.optimisers import (
+from engine.strategies.optimisers import (
     CVAR_LEVEL,
     OPTIMISERS,
     RISK_AVERSION,

@@ -114,7 +114,7 @@ def test_the_worker_of_a_comparison_tells_its_progress_and_stops_when_asked():
 
 def test_a_report_compares_optimisers_once_there_are_days_enough(monkeypatch):
     from engine.research import optimiser_evidence
-    from engine.research.optimisers import OPTIMISERS, equal, risk_parity
+    from engine.strategies.optimisers import OPTIMISERS, equal, risk_parity
 
     cheap = {"equal weight": equal, "risk parity": risk_parity}
     monkeypatch.setattr(optimiser_evidence, "OPTIMISERS", cheap)

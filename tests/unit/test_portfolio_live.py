@@ -12,9 +12,11 @@ from engine.domain import MarkPrice, TradingState
 from engine.research.walkforward import WalkForwardConfig, run_walk_forward
 from engine.runtime.decider import Decider
 from engine.runtime.model_host import Said
+from engine.runtime.plan_process import PlanMaker
 from engine.runtime.portfolio_sleeve import PortfolioSleeve
 from engine.settings import SystemConfig
 from engine.strategies.portfolio_runner import PortfolioRunner
+from engine.strategies.sharing import caught_up
 
 OWN = {"sleeves": "trend+momentum+carry+tail+models", "momentum_hours": 2.0, "funding_hours": 2.0}
 HOUR_NS = 3_600_000_000_000
@@ -187,3 +189,44 @@ def test_a_walk_forward_trades_the_portfolio(tmp_path):
     assert len(result.traded) >= 1
     assert {fold.member.chosen["momentum_hours"] for fold in result.traded} <= {48, 96}
     assert sum(fold.n_fills for fold in result.traded) > 0
+
+
+def test_an_optimiser_shares_out_live_as_in_a_backtest_and_its_plans_are_kept_over_a_restart(monkeypatch):
+    monkeypatch.setattr("engine.strategies.sharer.MIN_DAYS", 3)
+    monkeypatch.setattr("engine.strategies.sharing.MIN_DAYS", 2)
+    monkeypatch.setattr(PlanMaker, "_make", lambda self, work, cost: setattr(self, "_plan", caught_up(*work, cost)))
+    own = OWN | {"sharing": "risk-parity"}
+    ts_close, closes, rates = tape(400)
+    ts_close = ts_close + 400 * 24 * HOUR_NS  # 1971-02-05
+    sleeve, params = a_sleeve(own=own)
+    whole = PortfolioRunner(params, own, FIVE)
+    told = whole.advance(ts_close, closes, np.zeros(rates.shape))
+    adaptive = PortfolioRunner(params, OWN, FIVE).advance(ts_close, closes, np.zeros(rates.shape))
+    assert not np.array_equal(told.weight, adaptive.weight, equal_nan=True)
+    sleeve.remember([{"symbol": name, "ts_funding": 1, "rate": 0.0} for name in FIVE])
+    sleeve.see(ts_close[:60], closes[:60])
+    said = []
+    for t in range(60, 400):
+        said.append(sleeve.decide(int(ts_close[t]), closes[t], {}))
+        if sleeve.plans.is_busy:
+            sleeve.plans._thread.join(5)
+        if t == 300:
+            kept = json.loads(json.dumps(sleeve.learned()))
+    assert np.array_equal(np.array(said), told.weight[60:], equal_nan=True)
+    shown = sleeve.sharing()
+    assert (shown["rule"], shown["trouble"], shown["owed"]) == ("risk-parity", None, [])
+    assert shown["begins"] == shown["made"] + 1
+    assert sum(shown["share"].values()) == pytest.approx(1.0)
+    json.dumps(shown, allow_nan=False)
+
+    again, other = a_sleeve(own=own)[0], a_sleeve(own=OWN)[0]
+    for each in (again, other):
+        each.resume(kept)
+        each.remember([{"symbol": name, "ts_funding": 1, "rate": 0.0} for name in FIVE])
+        each.see(ts_close[:301], closes[:301])
+    assert again.runner.sharer.plan is not None
+    assert [again.decide(int(ts_close[t]), closes[t], {}).tolist() for t in range(301, 320)] == (
+        told.weight[301:320].tolist()
+    )
+    for t in range(301, 320):  # chosen now: the learner has learned all along
+        assert np.array_equal(other.decide(int(ts_close[t]), closes[t], {}), adaptive.weight[t])

@@ -18,6 +18,8 @@ import math
 import numpy as np
 
 from engine.domain import F8
+from engine.strategies.portfolio import ADAPTIVE
+from engine.strategies.sharer import Sharer
 from engine.strategies.sleeves.state import CALM, FAST_VARIANCE, LEARNED, SLOW_VARIANCE, STORMY, Book, Rules
 
 MOST = 3.0  # daily standard deviations that count
@@ -72,20 +74,37 @@ def learn(share: F8, awake: F8, own: F8, gap: float) -> tuple[F8, float]:
     return np.where(awake, own, learner), gap + max(learner - mix, 0.0)
 
 
-def begin_day(book: Book, rules: Rules) -> None:
-    """Learn from the day that has ended and share the risk out for the one that begins, in place.
+def begin_day(book: Book, rules: Rules, sharer: Sharer, day: int) -> None:
+    """Learn from the day that has ended and share the risk out for UTC day ``day``, which begins, in place.
+
+    The learner learns whoever shares out, so that it can be chosen at any time.
 
     Known at: the last close of the day that has ended; its regime is told by the market's variances at that close.
     """
     learned = slice(0, LEARNED)
-    before = int(book.regime[0])
+    before, awake = int(book.regime[0]), book.awake_day[learned] == 1
+    if book.day[0] > 0:
+        sharer.end_day(int(book.day[0]), book.day_net[learned], awake)
+    own = book.share[learned] if sharer.wanted == ADAPTIVE else _learned_shares(book)
     added, book.gap[before] = learn(
-        book.share[learned], book.awake_day[learned] == 1,
-        losses_of(book.day_net[learned], rules.day_volatility), float(book.gap[before]),
-    )  # fmt: skip
+        own, awake, losses_of(book.day_net[learned], rules.day_volatility), float(book.gap[before])
+    )
     book.loss[before, learned] += added
-    regime = CALM if book.market[FAST_VARIANCE] <= book.market[SLOW_VARIANCE] else STORMY
-    book.regime[0] = regime
+    book.regime[0] = CALM if book.market[FAST_VARIANCE] <= book.market[SLOW_VARIANCE] else STORMY
     book.awake_day[:] = book.awake & rules.enabled
     book.day_net[:] = 0.0
-    book.share[learned] = shares_of(book.loss[regime, learned], book.awake_day[learned] == 1, float(book.gap[regime]))
+    share = sharer.share(day, book.awake_day[learned] == 1)
+    book.share[learned] = _learned_shares(book) if share is None else share
+    book.day[0] = day
+
+
+def share_anew(book: Book, sharer: Sharer) -> None:
+    """Share the day under way out as ``sharer`` says now, in place: after another way of sharing, or a late plan."""
+    awake = book.awake_day[:LEARNED] == 1
+    adaptive = sharer.wanted == ADAPTIVE
+    book.share[:LEARNED] = _learned_shares(book) if adaptive else sharer.now(int(book.day[0]), awake)
+
+
+def _learned_shares(book: Book) -> F8:
+    regime, learned = int(book.regime[0]), slice(0, LEARNED)
+    return shares_of(book.loss[regime, learned], book.awake_day[learned] == 1, float(book.gap[regime]))

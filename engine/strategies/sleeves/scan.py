@@ -14,6 +14,7 @@ import numpy as np
 from engine.core.compiling import FINGERPRINT, entry_kernel, kernel_part
 from engine.core.sleeves import advance_returns
 from engine.domain import F8, I8, NS_PER_DAY, Params
+from engine.strategies.sharer import Sharer
 from engine.strategies.sleeves.basis import write_basis
 from engine.strategies.sleeves.carry import write_carry
 from engine.strategies.sleeves.mixing import begin_day
@@ -241,7 +242,7 @@ _compiled = _build(_fingerprint())
 
 
 def advance_book(
-    book: Book, close_px: F8, funding: F8, given: F8, ts_close: I8, rules: Rules, params: Params
+    book: Book, sharer: Sharer, close_px: F8, funding: F8, given: F8, ts_close: I8, rules: Rules, params: Params
 ) -> tuple[F8, F8, F8]:
     """Advance the portfolio strategy by T bars, in place, and return what it said at each close.
 
@@ -249,6 +250,8 @@ def advance_book(
     ----------
     book : Book
         Changed.
+    sharer : Sharer
+        Changed: learns of each day that ends, and may share the next one out.
     close_px : (T, N) float64, quote per base
         NaN where a symbol has no bar.
     funding : (T, N) float64, fraction
@@ -274,7 +277,6 @@ def advance_book(
     begins = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), n_bars]
     for first, last in pairwise(begins):
         if day[first] != book.day[0]:
-            begin_day(book, rules)
-            book.day[0] = day[first]
+            begin_day(book, rules, sharer, int(day[first]))
         _compiled(book, close_px, funding, given, first, last, rules, params, weight, share, net)
     return weight, share, net
