@@ -125,12 +125,12 @@ def optimiser_sentence(report: dict[str, Any]) -> str:
     shown, names = found["learned"]["adaptive_beats_equal"], ", ".join(found["learned"]["names"])
     sharing = (
         "" if shown is None
-        else f" Over those ({names}) its sharing {'is' if shown else 'is not'} shown to be better than equal weight; "
-        "both rows leave the others out."
+        else f" Over those ({names}) adaptive sharing {'is' if shown else 'is not'} shown to be better than equal "
+        "weight; both rows leave the others out."
     )  # fmt: skip
     return (
         f"Chosen on {found['train_days']} days, held for the next {found['test_days']}, {found['folds']} times over: "
-        f"{verdict}. The engine shares out some sleeves by what each earned, see above.{sharing}"
+        f"{verdict}. The sleeves without a budget of their own are shared out as chosen, see above.{sharing}"
     )
 
 

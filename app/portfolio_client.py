@@ -18,7 +18,8 @@ class PortfolioCalls:
         ``sleeves``: rows of ``name, share, awake, gross, earned``; ``through_time``: rows of ``ts`` and each sleeve's
         multiplier; ``report`` (None before the first comparison): ``ts`` ns, ``days, symbols, evidence, optimisers,
         why``; ``comparison``, the newest one begun (None before the first): ``run_id, status`` (running, done, failed,
-        cancelled), ``progress`` 0 to 1, ``error, ts_started, ts_finished`` ns.
+        cancelled), ``progress`` 0 to 1, ``error, ts_started, ts_finished`` ns; ``sharing``: who shares the risk out
+        ``now`` (None: the strategy is not at work), what is ``wanted`` and the ``choices``.
         """
         return self._ask("portfolio", timeout_s=ASK_TIMEOUT_S)
 

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import charts, health_view, performance, portfolio, tables, widgets
+from app import charts, health_view, performance, portfolio, sharing, tables, widgets
 from app.client import EngineClient, new_key
 
 POLL_S = 2
-NOTICE = "portfolio.notice"
+NOTICE, SHARING_NOTICE = "portfolio.notice", "portfolio.sharing_notice"
 
 
 def account(
@@ -66,7 +66,50 @@ def sleeves(client: EngineClient) -> None:
         widgets.table(portfolio.now_rows(answer), portfolio.NOW_COLUMNS, key="portfolio.sleeves")
         widgets.figure(portfolio.shares_figure(*portfolio.live_shares(answer)), key="portfolio.shares")
         st.caption(portfolio.now_caption(answer))
+    _shared(client, answer["sharing"], answer["report"])
     _compared(client, answer["comparison"], answer["report"])
+
+
+def _shared(client: EngineClient, answer: dict[str, Any], report: dict[str, Any] | None) -> None:
+    st.subheader("Who shares the risk out")
+    health_view.notice(SHARING_NOTICE)
+    st.markdown(sharing.in_force_sentence(answer))
+    on_its_way, missing = sharing.on_its_way_sentence(answer), sharing.trouble_sentence(answer)
+    if on_its_way:
+        st.info(on_its_way, icon=":material/hourglass_top:")
+    if missing:
+        (st.warning if sharing.is_trouble(answer) else st.caption)(missing)
+    now = answer["now"]
+    found = None if report is None else report.get("sharing")
+    if now is not None and now["record"]:
+        rows = sharing.record_rows(now["record"], answer["bar"], answer["needed"], now["rule"])
+        widgets.table(rows, sharing.RECORD_COLUMNS, key="portfolio.sharing")
+        st.caption(f"The record of this account, up to the plan of {sharing.day_of(now['made'])}.")
+    elif found is not None and found["record"]:
+        rows = sharing.record_rows(found["record"], found["bar"], found["needed"], None)
+        widgets.table(rows, sharing.RECORD_COLUMNS, key="portfolio.sharing")
+    if found is not None:
+        st.caption(sharing.report_sentence(found))
+    if answer["own"] is None:
+        st.caption("It can be chosen once the portfolio strategy is, on the Settings page.")
+        return
+    with st.form("portfolio.sharing_form", border=False):
+        choice_at, button_at, _ = st.columns([3, 1, 2], vertical_alignment="bottom")
+        choices = answer["choices"]
+        choice_at.selectbox(
+            "Share the risk out by", choices, choices.index(answer["wanted"]), sharing.label_of, key="portfolio.way",
+            help="; ".join(f"{sharing.LABELS[each]}: {sharing.MEANINGS[each]}" for each in choices),
+        )  # fmt: skip
+        button_at.form_submit_button("Use this", icon=":material/check:", on_click=_choose_sharing,
+                                     args=(client, answer["own"]), width="stretch")  # fmt: skip
+    st.caption("A change is a new version of the strategy: its certificate is made anew before real money follows it.")
+
+
+def _choose_sharing(client: EngineClient, own: dict[str, Any]) -> None:
+    wanted = st.session_state["portfolio.way"]
+    values = {"strategy_params": own | {"sharing": wanted}}
+    told = f"{sharing.label_of(wanted)} was chosen."
+    health_view.tell(SHARING_NOTICE, lambda: client.apply_settings(values, new_key()), told)
 
 
 def _compared(client: EngineClient, run: dict[str, Any] | None, report: dict[str, Any] | None) -> None:

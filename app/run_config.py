@@ -128,6 +128,9 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "portfolio": (
         Parameter("sleeves", "Sleeves", ("trend", "momentum", "carry", "models", "tail", "basis"),
                   meaning="Commas between; reversal may be added. Carry and basis need funding rates"),
+        Parameter("sharing", "Risk shared by", "adaptive", choices=(
+            "adaptive", "equal-weight", "risk-parity", "minimum-cvar", "hierarchical-risk-parity", "mean-variance",
+            "evidence"), meaning="Between sleeves without a budget; evidence: an optimiser once its record says so"),
         *_TREND,
         Parameter("tail_budget", "Tail hedge, %", 0.25, 100, 0.0, 100.0, 5.0,
                   meaning="Share of the volatility target that the tail hedge may use"),

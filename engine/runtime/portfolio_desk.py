@@ -16,6 +16,7 @@ from engine.research.loading import BarTable, align
 from engine.research.optimiser_evidence import COST
 from engine.research.own_costs import ASSUMED, own_costs
 from engine.strategies import portfolio
+from engine.strategies.sharing import BAR, MIN_SCORED
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -48,7 +49,21 @@ class PortfolioDesk:
     async def _now(self, body: dict[str, Any]) -> dict[str, Any]:
         loop = self._engine.loop
         told = await asyncio.to_thread(_answer, self._engine.store, loop.config.strategy, loop.began_ns)
-        return told | {"comparison": self._newest()}
+        return told | {"comparison": self._newest(), "sharing": self._sharing()}
+
+    def _sharing(self) -> dict[str, Any]:
+        """Return who shares the risk out, see ``PortfolioSleeve.sharing``, and what may be chosen.
+
+        ``now`` is None while the portfolio strategy is not at work; ``wanted`` is None while it is not chosen, and
+        differs from ``now`` while a change is on its way; ``own``: all parameters of the strategy, as chosen.
+        """
+        wanted, decider = self._engine.wanted_config, self._engine.loop.decider
+        chosen = portfolio.PortfolioParams(**wanted.strategy_params) if wanted.strategy == portfolio.NAME else None
+        return {
+            "now": None if decider is None or decider.portfolio is None else decider.portfolio.sharing(),
+            "wanted": None if chosen is None else chosen.sharing, "choices": list(portfolio.SHARINGS),
+            "own": None if chosen is None else wanted.strategy_params, "bar": BAR, "needed": MIN_SCORED,
+        }  # fmt: skip
 
     def _newest(self) -> dict[str, Any] | None:
         """Return the newest comparison, finished or not; None before the first."""

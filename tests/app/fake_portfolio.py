@@ -8,6 +8,7 @@ from fake_actions import refuse
 
 from engine.domain import NS_PER_DAY
 from engine.runtime.portfolio_desk import sleeves_now
+from engine.strategies.portfolio import SHARINGS
 
 NAMES = ("trend", "momentum", "carry", "models", "tail", "basis")
 MONTHS = [1_700_000_000_000 + 30 * 86_400_000 * k for k in range(12)]
@@ -28,6 +29,8 @@ def report():
     ]  # fmt: skip
     monthly = {"ts_ms": MONTHS} | {name: [0.01 * (k % 3 - 1) for k in range(12)] for name in NAMES}
     return {
+        "sharing": {"rule": "equal-weight", "since": 19_700, "changes": [{"day": 19_700, "rule": "equal-weight"}],
+                    "record": RECORD, "made": 19_783, "days": 365, "bar": 2.0, "needed": 180},
         "ts": time.time_ns(), "days": 365, "symbols": ["BTCUSDT", "ETHUSDT"], "funding": True, "why": None,
         "cost": 0.0006, "costs": "assumed",
         "first_ts_ms": MONTHS[0], "last_ts_ms": MONTHS[-1],
@@ -41,18 +44,41 @@ def report():
     }  # fmt: skip
 
 
+RECORD = [
+    {"rule": rule, "days": days, "sharpe": 1.4, "control": 1.1, "errors": errors}
+    for rule, days, errors in (("risk-parity", 400, 2.4), ("minimum-cvar", 400, 1.1),
+                               ("hierarchical-risk-parity", 90, 3.0), ("mean-variance", 400, None))
+]  # fmt: skip
+
+
+def sharing_now(wanted="adaptive", rule="adaptive", made=19_783, owed=()):
+    """Who shares the risk out now, as the engine says it."""
+    planned = made is not None and wanted not in ("adaptive", "equal-weight")
+    return {
+        "wanted": wanted, "rule": rule, "since": 19_755 if planned else None, "made": made if planned else None,
+        "begins": made + 1 if planned else None, "n_days": 365 if planned else None, "days": 31, "needed": 60,
+        "share": {"trend": 0.6, "momentum": 0.4} if planned else {}, "record": RECORD if wanted == "evidence" else [],
+        "owed": list(owed), "coming": None, "is_making": False, "trouble": None,
+    }  # fmt: skip
+
+
 class FakePortfolio:
     """Mixed into ``FakeEngine``."""
 
     portfolio_report: dict | None = None
     portfolio_refusal: str | None = None
     comparison: dict | None = None
+    sharing: dict | None = None
 
     def act_portfolio(self, body):
         told = [] if self.books_empty else [self._said(k) for k in range(40)]
         return {"strategy": "trend" if self.books_empty else "portfolio", "in_force": not self.books_empty} | (
             sleeves_now(told)
-        ) | {"report": self.portfolio_report, "comparison": self.comparison}  # fmt: skip
+        ) | {"report": self.portfolio_report, "comparison": self.comparison, "sharing": {
+            "now": None if self.books_empty else self.sharing or sharing_now(), "choices": list(SHARINGS),
+            "wanted": None if self.books_empty else "adaptive", "bar": 2.0, "needed": 180,
+            "own": None if self.books_empty else {"tail_budget": 0.2},
+        }}  # fmt: skip
 
     def _said(self, k):
         now = time.time_ns()

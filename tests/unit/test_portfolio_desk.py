@@ -10,11 +10,13 @@ from research_bars import walk
 
 from engine.domain import NS_PER_DAY
 from engine.errors import CommandRefused, DataError
-from engine.research.sleeve_report import sleeve_report
+from engine.research.sleeve_report import record_over, sleeve_report
 from engine.runtime.jobs import Jobs
 from engine.runtime.portfolio_desk import PortfolioDesk, _answer, _hourly, sleeves_now
+from engine.runtime.portfolio_sleeve import PortfolioSleeve
 from engine.runtime.run_worker import WORK
 from engine.settings import SystemConfig
+from engine.strategies.sharing import Days
 from storage.database import Database
 
 
@@ -84,8 +86,9 @@ def test_the_record_gives_candles_and_funding(store):
 
 async def test_a_comparison_is_a_job_that_is_watched_cancelled_and_never_run_twice(store, tmp_path):
     jobs = Jobs(store, tmp_path / "runs")
-    engine = SimpleNamespace(store=store, loop=SimpleNamespace(began_ns=0,
-        config=SystemConfig(symbols=("AUSDT", "BUSDT")), equity_now=lambda: 10_000.0))  # fmt: skip
+    config = SystemConfig(symbols=("AUSDT", "BUSDT"))
+    loop = SimpleNamespace(began_ns=0, config=config, equity_now=lambda: 10_000.0, decider=None)
+    engine = SimpleNamespace(store=store, loop=loop, wanted_config=config)
     desk = PortfolioDesk(engine, jobs)
     assert (await desk.questions["portfolio"]({}))["comparison"] is None
     with pytest.raises(CommandRefused, match="nothing to cancel"):
@@ -138,3 +141,28 @@ def test_a_report_compares_optimisers_once_there_are_days_enough(monkeypatch):
     assert short["optimisers"] is None
     assert "are needed" in short["why"]
     assert len(OPTIMISERS) == 6
+
+
+async def test_the_desk_says_who_shares_out_now_and_what_was_chosen(store, tmp_path):
+    config = SystemConfig(symbols=("AUSDT",), strategy="portfolio", strategy_params={"sharing": "risk-parity"})
+    decider = SimpleNamespace(portfolio=PortfolioSleeve(config.params(), config.strategy_params, config.symbols))
+    loop = SimpleNamespace(began_ns=0, config=config, equity_now=lambda: 10_000.0, decider=decider)
+    desk = PortfolioDesk(SimpleNamespace(store=store, loop=loop, wanted_config=config), Jobs(store, tmp_path / "runs"))
+    found = (await desk.questions["portfolio"]({}))["sharing"]
+    assert (found["wanted"], found["own"]) == ("risk-parity", {"sharing": "risk-parity"})
+    assert (found["now"]["rule"], found["now"]["days"], found["now"]["made"]) == ("equal-weight", 0, None)
+    assert found["choices"][0] == "adaptive"
+    loop.decider = None
+    loop.config = desk._engine.wanted_config = SystemConfig(symbols=("AUSDT",))
+    found = (await desk.questions["portfolio"]({}))["sharing"]
+    assert (found["now"], found["wanted"], found["own"]) == (None, None, None)
+
+
+def test_the_record_over_candles_says_what_evidence_would_have_used_and_since_when():
+    rng = np.random.default_rng(2)
+    net = rng.normal(0.0, 0.01, (150, 2))
+    found = record_over(Days(np.arange(18_262, 18_412), net, np.ones((150, 2), dtype=bool)))
+    assert (found["rule"], found["changes"]) == ("equal-weight", [{"day": 18_323, "rule": "equal-weight"}])
+    assert {row["days"] for row in found["record"]} == {59}  # from the day after the first plan to the newest one
+    json.dumps(found, allow_nan=False)
+    assert record_over(Days(np.arange(5), net[:5], np.ones((5, 2), dtype=bool)))["rule"] is None
