@@ -33,7 +33,7 @@ MIN_DAYS = 60  # days known before the first plan, and that a sleeve was awake b
 MIN_SCORED = 180  # days out of sample before a record counts
 BAR = 2.0
 """Standard errors by which an optimiser's Sharpe ratio must be above that of equal weight. It is tried for four at
-once, so that by luck alone one of them would be above it in about 9 % of cases."""
+once, so that by luck alone one of them would be above it in at most 9 % of cases."""
 
 COST = 0.0006  # of what is shifted between sleeves
 _KEPT_PLANS = 4_000
