@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.domain import F8, NS_PER_DAY
+from engine.domain import NS_PER_DAY
 from models.catalogue import BASE, ENTRIES, entry_of, source_hash, version_of
-from models.conformal import adapted
 from models.ensemble import Skill, Weights, combine, skill_of, weights_from
 from models.forecast import HORIZONS, Learnable, Prediction
+from models.judging import ENSEMBLE, Judged, judged_forecasts
 from models.policy import Policy
-from models.position import positions
-from models.tallies import Tally, day_index, reliability, tallies
+from models.tallies import Tally, day_index
 from models.walkforward import (
     Month,
     Task,
@@ -36,7 +35,6 @@ from models.walkforward import (
 
 __all__ = ["ENSEMBLE", "Judged", "Plan", "Policy", "cpu_s_of", "judge_all", "learn_all", "prepared", "unfinished"]
 
-ENSEMBLE = "ensemble"
 RECORD_DAYS = 730
 """The ensemble weighs members by their forecasts of so many days before a month."""
 
@@ -78,21 +76,16 @@ class Plan(NamedTuple):
                  for seed in self.seeds_of(name)]  # fmt: skip
         return sorted(tasks, key=lambda task: (task.seed, order.get(task.name, len(order))))
 
+    def seconds_of(self, name: str) -> float:
+        """Return the mean seconds of a processor that one month's fit and forecast took."""
+        parts, seeds = entry_of(name).members or (name,), self.done_seeds(name)
+        took = [kept_cpu_s(self.task(part, seed).folder, list(self.steps)) for part in parts for seed in seeds]
+        return sum(took) / max(len(seeds), 1) / len(self.steps)
+
     def task(self, name: str, seed: int) -> Task:
         """Return the work of one learner with one seed; a learner without randomness has one seed for all."""
         seed = seed if entry_of(name).has_randomness else 0
         return Task(name, seed, self.folder / f"{name}-{seed}-{version_of(name)}")
-
-
-class Judged(NamedTuple):
-    """What is found out about one learner with one seed."""
-
-    name: str
-    seed: int
-    tallies: dict[str, Tally]  # empty for a policy
-    reliability: list[list[dict[str, float]]]  # empty for a policy
-    wish: F8  # (T', N) what the position rule or the policy wants on the judged bars
-    weights: dict[str, Any]  # by member of an ensemble: (months, H), the base rate's as base-rate; (months,) of agents
 
 
 def prepared(data: Learnable, names: Iterable[str], seeds: int, steps: list[Month], cache: Path, n_jobs: int) -> Plan:
@@ -205,19 +198,7 @@ def judged_learner(plan: Plan, name: str, seed: int) -> Judged:
         return Judged(name, seed, {}, [], np.asarray(gathered_wish(task.folder, steps), dtype=np.float64), {})
     said = gathered(task.folder, steps)
     base = said if name == BASE else gathered(plan.task(BASE, 0).folder, steps)
-    return _judged(name, seed, said, base, data, plan.rows, {})
-
-
-def _judged(
-    name: str, seed: int, said: Prediction, base: Prediction, data: Learnable, rows: slice, weights: dict[str, Any]
-) -> Judged:
-    target, ts_close = np.asarray(data.target[rows]), np.asarray(data.panel.ts_close[rows])
-    last = int(data.panel.ts_close[rows.stop - 1])
-    target = np.where((data.ts_known[rows] <= last)[:, None, :], target, np.nan)
-    issued, _ = adapted(said.quantile, target, ts_close, np.asarray(data.ts_known[rows]))
-    found = tallies(said, issued, base, target, day_index(ts_close))
-    wish = positions(issued, said.prob_up)
-    return Judged(name, seed, found, reliability(said.prob_up, target), wish, weights)
+    return judged_forecasts(name, seed, said, base, data, plan.rows, {})
 
 
 def judged_ensemble(plan: Plan, seed: int, skills: dict[str, Tally]) -> Judged:
@@ -237,7 +218,7 @@ def judged_ensemble(plan: Plan, seed: int, skills: dict[str, Tally]) -> Judged:
         listed.append(weights)
     shares = {name: np.stack([weights.member[k] for weights in listed]) for k, name in enumerate(skills)}
     shares[BASE] = np.stack([weights.base for weights in listed])
-    return _judged(ENSEMBLE, seed, Prediction(quantile, prob_up), base, data, plan.rows, shares)
+    return judged_forecasts(ENSEMBLE, seed, Prediction(quantile, prob_up), base, data, plan.rows, shares)
 
 
 def _skills_before(skills: dict[str, Tally], ts_close: np.ndarray, first: int, row: int) -> dict[str, Skill]:
@@ -250,15 +231,6 @@ def _skills_before(skills: dict[str, Tally], ts_close: np.ndarray, first: int, r
     until = max(int(since[-1]) - reach, 0)
     window = slice(max(until - RECORD_DAYS, 0), until)
     return {name: skill_of(sums[window], counts[window]) for name, (sums, counts) in skills.items()}
-
-
-def seconds_of(plan: Plan, name: str) -> float:
-    """Return the mean seconds of a processor that one month's fit and forecast took."""
-    parts = entry_of(name).members or (name,)
-    took = [
-        kept_cpu_s(plan.task(part, seed).folder, list(plan.steps)) for part in parts for seed in plan.done_seeds(name)
-    ]
-    return sum(took) / max(len(plan.done_seeds(name)), 1) / len(plan.steps)
 
 
 def single_threaded() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from engine.domain import F8, NS_PER_DAY
 from models.catalogue import BASE, entry_of
 from models.earned import SURE_Z, evidence_of
-from models.evaluate import ENSEMBLE, Judged, Plan, seconds_of
 from models.forecast import HORIZONS
+from models.judging import ENSEMBLE, Judged, Walk
 from models.tallies import COVERAGES, drawn_days, intervals, mean_tally, ratio
 from models.trading import DAYS_PER_YEAR, Terms, Traded, traded
 
@@ -109,12 +109,12 @@ def _trade(wish: F8, terms: Terms, first: int, share: float | F8) -> Traded:
     return traded(whole, terms, first, share)
 
 
-def evidence(plan: Plan, found: dict[str, list[Judged]], failed: dict[str, str], terms: Terms) -> dict[str, Any]:
+def evidence(plan: Walk, found: dict[str, list[Judged]], failed: dict[str, str], terms: Terms) -> dict[str, Any]:
     """Return everything that is known about each learner, the ensemble, and the rule that they must beat.
 
     Parameters
     ----------
-    plan : Plan
+    plan : Walk
     found : dict of name to list of Judged
         One for each seed.
     failed : dict of name to str
@@ -154,7 +154,7 @@ def _nothing() -> dict[str, list[float]]:
     return {"mean": [0.0] * len(HORIZONS), "latest": [0.0] * len(HORIZONS)}
 
 
-def _blends(plan: Plan, ensemble: list[Judged], court: Court) -> list[dict[str, Any]]:
+def _blends(plan: Walk, ensemble: list[Judged], court: Court) -> list[dict[str, Any]]:
     """Return the rows of the rule with the ensemble beside it: by evidence, as the engine does, and half each."""
     ts_close = court.terms.bars.ts_close[court.first :]
     shares = [shares_by_month(plan, ts_close, _daily(one, court), court) for one in ensemble]
@@ -172,12 +172,12 @@ def _blends(plan: Plan, ensemble: list[Judged], court: Court) -> list[dict[str, 
     ]
 
 
-def shares_by_month(plan: Plan, ts_close: np.ndarray, daily: F8, court: Court) -> F8:
+def shares_by_month(plan: Walk, ts_close: np.ndarray, daily: F8, court: Court) -> F8:
     """Return the share (months,) that the days before each month had earned: no later day is looked at.
 
     Parameters
     ----------
-    plan : Plan
+    plan : Walk
     ts_close : (T',) int64 ns
         Of the judged bars.
     daily : (D,) float64
@@ -206,7 +206,7 @@ def _earned(results: list[Traded], court: Court) -> dict[str, Any]:
     }}  # fmt: skip
 
 
-def _row(plan: Plan, name: str, judged: list[Judged], court: Court) -> dict[str, Any]:
+def _row(plan: Walk, name: str, judged: list[Judged], court: Court) -> dict[str, Any]:
     results = [_trade(one.wish, court.terms, court.first, 1.0) for one in judged]
     row: dict[str, Any] = {
         "name": name,
@@ -217,7 +217,7 @@ def _row(plan: Plan, name: str, judged: list[Judged], court: Court) -> dict[str,
         "earned": _earned(results, court),
     }
     if name != ENSEMBLE:
-        row["seconds_a_month"] = seconds_of(plan, name)
+        row["seconds_a_month"] = plan.seconds_of(name)
         row["retrain_months"] = entry_of(name).retrain_months
         if entry_of(name).members:
             shares = {part: np.mean([one.weights[part] for one in judged], axis=0) for part in entry_of(name).members}
@@ -240,7 +240,7 @@ def _write_weights(models: list[dict[str, Any]], found: dict[str, list[Judged]])
             }
 
 
-def _weights_by_month(plan: Plan, found: dict[str, list[Judged]]) -> dict[str, Any]:
+def _weights_by_month(plan: Walk, found: dict[str, list[Judged]]) -> dict[str, Any]:
     shares = [one.weights for one in found.get(ENSEMBLE, [])]
     if not shares:
         return {}

@@ -5,23 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.catalogue import BASE
+from models.evidence_words import (
+    BARRIERS_SAID,
+    VOLATILITY_SAID,
+    cost_sentence,
+    goal_sentence,
+    number,
+    percent,
+    plain_words,
+)
 
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 SHORT_HORIZONS = (1, 4, 24)
 
 Rows = tuple[list[str], list[list[str]]]
 """Head and rows of a table, which a document and a terminal draw in their own ways."""
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a fraction as percent, "unknown" where it is."""
-    return "unknown" if value is None else f"{100.0 * value:.{digits}f} %"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number, "unknown" where it is."""
-    return "unknown" if value is None else f"{value:.{digits}f}"
 
 
 def _ranged(figure: dict[str, Any], form: Any, digits: int) -> str:
@@ -121,6 +119,27 @@ def _coverage(result: dict[str, Any]) -> Rows:
     return head, rows
 
 
+def _volatility(result: dict[str, Any]) -> Rows:
+    head = ["model", "loss", "EWMA's minus the model's", "rank correlation", "came / implied"]
+    return head, _single(
+        result, (("volatility_loss", 3), ("volatility_gain", 4), ("volatility_ic", 3), ("volatility_ratio", 2)), number
+    )
+
+
+def _barriers(result: dict[str, Any]) -> Rows:
+    head = ["model", "called barrier came first", "minus the base rate's", "a barrier came in time"]
+    return head, _single(result, (("barrier_right", 1), ("barrier_gain", 1), ("barrier_decided", 1)), percent)
+
+
+def _single(result: dict[str, Any], columns: tuple[tuple[str, int], ...], form: Any) -> list[list[str]]:
+    """Return a row for each forecaster with figures that are of the longest horizon alone."""
+    return [
+        [row["name"], *(_ranged(row["figures"][name][0], form, digits) for name, digits in columns)]
+        for row in result["models"]
+        if "figures" in row
+    ]
+
+
 def _earned(result: dict[str, Any]) -> Rows:
     head = ["rule", "net Sharpe ratio", "largest drawdown", "turnover a year", "costs a year", "mean gross weight"]
     listed = [(row["name"], row["trading"]) for row in result["models"] if "trading" in row]
@@ -179,87 +198,6 @@ def _weights(result: dict[str, Any]) -> Rows:
         if "weight" in row
     ]  # fmt: skip
     return head, rows
-
-
-def goal_sentence(goal: dict[str, Any]) -> str:
-    """Return what is to be said of the goal, once."""
-    asked = (
-        f"right in more than {percent(goal['accuracy'], 0)} of at least {percent(goal['share'], 0)} of the bars "
-        f"(taken as met from {percent(goal['share'] - 0.01, 0)} on, as thresholds come from the days before)"
-    )
-    if not goal["reached_by"]:
-        return f"The goal, {asked}, was reached by nobody, of {goal['looked_at']} model and horizon pairs looked at."
-    sure = ", ".join(goal["surely_by"]) or "nobody"
-    return (
-        f"The goal, {asked}: reached by {', '.join(goal['reached_by'])} bars, of {goal['looked_at']} model and horizon "
-        f"pairs looked at; with the whole 95 % interval above it: {sure}."
-    )
-
-
-def plain_words(result: dict[str, Any]) -> str:
-    """Return in sentences who lost to what: to the trend rule after costs, and to the plainest forecasts."""
-    return " ".join([*_against_trend(result), *_against_plain(result)])
-
-
-def _against_trend(result: dict[str, Any]) -> list[str]:
-    bar = result["trend"]["sharpe"]
-    known = {
-        row["name"]: row["trading"]["sharpe"]["value"]
-        for row in result["models"]
-        if row.get("trading", {}).get("sharpe", {}).get("value") is not None
-    }
-    if bar["value"] is None or not known:
-        return []
-    above = [name for name, value in known.items() if value > bar["value"]]
-    best = max(known, key=lambda name: known[name])
-    said = [f"The trend rule alone, which no model is part of, has a net Sharpe ratio of {number(bar['value'])}."]
-    if above:
-        said.append(
-            f"Above it: {', '.join(f'{name} ({number(known[name])})' for name in above)}; all others lost to it."
-        )
-    else:
-        said.append(f"Every model alone lost to it; the best of them is {best} with {number(known[best])}.")
-    losers = [f"{name} ({number(value)})" for name, value in known.items() if value < 0.0]
-    said += [f"Lost money after costs: {', '.join(losers)}."] if losers else []
-    for row in result["blends"]:
-        value = row["sharpe"]["value"]
-        if value is not None and bar["low"] is not None:
-            proof = "no proof that" if bar["low"] <= value <= bar["high"] else "outside that:"
-            said.append(
-                f"{row['name'].capitalize()}, has {number(value)}; the rule's own interval is {number(bar['low'])} to "
-                f"{number(bar['high'])}, {proof} models change what it earns."
-            )
-    return said
-
-
-def _against_plain(result: dict[str, Any]) -> list[str]:
-    gains = {
-        row["name"]: [figure["value"] for figure in row["figures"]["log_loss_gain"]]
-        for row in result["models"]
-        if "figures" in row and row["name"] != BASE
-    }
-    plain, said = gains.get("linear"), []
-    for name, own in gains.items():
-        beside = {"the base rate": [0.0] * len(own)} | ({"linear": plain} if plain and name != "linear" else {})
-        lost = {
-            other: [str(h) for h, mine, its in zip(result["horizons"], own, theirs, strict=True)
-                    if mine is not None and its is not None and mine < its]
-            for other, theirs in beside.items()
-        }  # fmt: skip
-        told = [f"to {other} at {', '.join(at)}" for other, at in lost.items() if at]
-        if told:
-            said.append(f"By log-loss {name} lost {' and '.join(told)} bars.")
-    return said
-
-
-def cost_sentence(result: dict[str, Any]) -> str:
-    """Return what the run took of the clock and of the processor."""
-    kept, now = result["cpu"]["kept_s"], result["cpu"]["now_s"]
-    parts = f" ({kept / 60.0:.0f} of them for months that an earlier stretch had kept)" if kept else ""
-    return (
-        f"{result['config']['months']} months in {(kept + now) / 60.0:.0f} minutes of one processor{parts}, user and "
-        f"system, workers included; {result['elapsed_s'] / 60.0:.1f} minutes by the clock in this stretch."
-    )
 
 
 def _learners(result: dict[str, Any]) -> str:
@@ -329,6 +267,12 @@ def markdown(result: dict[str, Any]) -> str:
         "Share of outcomes inside the central intervals, mean over horizons: as the model forecast them, and as issued "
         "after adaptive conformal calibration.",
         table(*_coverage(result)),
+        "### How far prices move",
+        VOLATILITY_SAID,
+        table(*_volatility(result)),
+        "### Which barrier comes first",
+        BARRIERS_SAID,
+        table(*_barriers(result)),
         "### Weights in the ensemble",
         "Mean over the months, then the last month.",
         table(*_weights(result)),
@@ -351,6 +295,8 @@ def printed(result: dict[str, Any]) -> str:
          _by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2)),
         ("Information coefficient", _by_horizon(result, "ic", number, 3)),
         ("Share of outcomes inside the intervals, mean over horizons", _coverage(result)),
+        ("Volatility over 24 bars: quasi-likelihood loss against the EWMA's, correlation, ratio", _volatility(result)),
+        ("Barriers at one sigma within 24 bars: the most confident 20 % of calls", _barriers(result)),
         ("Weight in the ensemble: mean over the months, then the last month", _weights(result)),
     ):  # fmt: skip
         parts.append(f"{title}\n{aligned(*rows)}")

@@ -26,13 +26,12 @@ from models.evidence_report import (
     BEGIN,
     END,
     aligned,
-    goal_sentence,
-    plain_words,
     printed,
     section_of,
     summary_rows,
     write_section,
 )
+from models.evidence_words import goal_sentence, plain_words
 from models.forecast import HORIZONS, Learnable
 from models.panel import made_up_panel
 from models.tallies import drawn_days
@@ -193,6 +192,12 @@ def test_the_terminal_gets_every_figure_at_every_horizon(result: dict) -> None:
     figure = row(result, "linear")["figures"]["ic"][5]
     assert f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" in parts["Information coefficient"]
     assert "3 months in 3 minutes of one processor" in text
+    volatility = next(part for title, part in parts.items() if title.startswith("Volatility over 24 bars"))
+    gain = row(result, "linear")["figures"]["volatility_gain"][0]
+    assert f"{gain['value']:.4f} ({gain['low']:.4f} to {gain['high']:.4f})" in volatility
+    barriers = next(part for title, part in parts.items() if title.startswith("Barriers at one sigma"))
+    assert 0.0 < row(result, "linear")["figures"]["barrier_decided"][0]["value"] < 1.0
+    assert all(name in part for part in (volatility, barriers) for name in ("linear", BASE, ENSEMBLE))
 
 
 def test_the_script_judges_a_folder_of_candles_and_writes_what_it_found(
@@ -237,6 +242,7 @@ def test_section_is_written_once(result: dict, tmp_path: Path) -> None:
     assert "3 months in 3 minutes of one processor (2 of them for months that an earlier stretch had kept)" in text
     assert "| both | blends two | 2 | every 2 months |" in text
     assert text.count(BEGIN) == text.count(END) == text.count("### Net of costs") == 1
+    assert text.count("### How far prices move") == text.count("### Which barrier comes first") == 1
     assert text.rstrip().endswith(section_of(document))
     assert section_of(tmp_path / "absent.md") == ""
 
