@@ -223,6 +223,35 @@ def _agent_weights(result: dict[str, Any]) -> str:
     return table(["policy", *names], rows) if rows else ""
 
 
+def _forecast_sections(result: dict[str, Any]) -> list[str]:
+    """Return what forecasts were like, a heading and a table for each figure."""
+    return [
+        "### Direction",
+        table(*_by_horizon(result, "accuracy", percent, 1)),
+        "### Direction where the model is confident",
+        "The most confident 20 %, by a threshold taken from the 30 days before:",
+        table(*_confident(result, 20)),
+        "The most confident 10 %:",
+        table(*_confident(result, 10)),
+        "### Log-loss against the base rate",
+        "Base rate's minus the model's, in thousandths of a nat; above zero is better than the base rate.",
+        table(*_by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2)),
+        "### Information coefficient",
+        "Spearman's rank correlation of median and outcome.",
+        table(*_by_horizon(result, "ic", number, 3)),
+        "### Interval coverage",
+        "Share of outcomes inside the central intervals, mean over horizons: as the model forecast them, and as issued "
+        "after adaptive conformal calibration.",
+        table(*_coverage(result)),
+        "### How far prices move",
+        VOLATILITY_SAID,
+        table(*_volatility(result)),
+        "### Which barrier comes first",
+        BARRIERS_SAID,
+        table(*_barriers(result)),
+    ]
+
+
 def markdown(result: dict[str, Any]) -> str:
     """Return the section of docs/results.md, markers included."""
     config = result["config"]
@@ -250,29 +279,7 @@ def markdown(result: dict[str, Any]) -> str:
         "Sharpe ratio is the mean of the seeds' ratios, and its interval is of that mean.",
         table(*_earned(result)),
         *_shares_section(result),
-        "### Direction",
-        table(*_by_horizon(result, "accuracy", percent, 1)),
-        "### Direction where the model is confident",
-        "The most confident 20 %, by a threshold taken from the 30 days before:",
-        table(*_confident(result, 20)),
-        "The most confident 10 %:",
-        table(*_confident(result, 10)),
-        "### Log-loss against the base rate",
-        "Base rate's minus the model's, in thousandths of a nat; above zero is better than the base rate.",
-        table(*_by_horizon(_thousandths(result, "log_loss_gain"), "log_loss_gain", number, 2)),
-        "### Information coefficient",
-        "Spearman's rank correlation of median and outcome.",
-        table(*_by_horizon(result, "ic", number, 3)),
-        "### Interval coverage",
-        "Share of outcomes inside the central intervals, mean over horizons: as the model forecast them, and as issued "
-        "after adaptive conformal calibration.",
-        table(*_coverage(result)),
-        "### How far prices move",
-        VOLATILITY_SAID,
-        table(*_volatility(result)),
-        "### Which barrier comes first",
-        BARRIERS_SAID,
-        table(*_barriers(result)),
+        *_forecast_sections(result),
         "### Weights in the ensemble",
         "Mean over the months, then the last month.",
         table(*_weights(result)),
