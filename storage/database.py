@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from storage.migrations import migrate
 from storage.schema import SCHEMA_VERSION, metadata
 
 FLUSH_S = 0.1
+MANY_ROWS = 1000  # from here on Arrow finds out whether keys repeat faster than Python does
 FEW_ROWS = 4  # up to here plain VALUES are faster than an Arrow table
 MAX_QUEUED_ROWS = 1_000_000
 UNWRITABLE = (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError)  # would fail again for ever
@@ -46,6 +47,10 @@ AHEAD_KEY = "ahead_seq"  # in table settings: up to where the database has the r
 __all__ = ["Database", "StorageError", "audit_hash", "verify_audit"]
 
 _ARROW_TYPES = {BigInteger: pa.int64(), Integer: pa.int32(), Double: pa.float64(), Boolean: pa.bool_()}
+
+
+Rows = Sequence[dict[str, Any]] | Mapping[str, Sequence[Any]]
+"""Rows one by one, or columns by name, which is several times as fast for many; the latter must name every column."""
 
 
 @dataclass(slots=True)
@@ -154,7 +159,7 @@ class Database:
 
     # writing -----------------------------------------------------------------------------------------------------
 
-    def append(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    def append(self, table: str, rows: Rows) -> None:
         """Queue rows for the next group commit. Raises StorageError when the queue is full or the file is closed."""
         self._enqueue(table, rows, None)
 
@@ -187,10 +192,14 @@ class Database:
         if self.on_error is not None:
             self.on_error(sentence)
 
-    def _enqueue(self, table: str, rows: Sequence[dict[str, Any]], done: Future[None] | None) -> None:
+    def _enqueue(self, table: str, rows: Rows, done: Future[None] | None) -> None:
         if self._closed:
             raise StorageError("The database is closed")
-        arrow = pa.Table.from_pylist(list(rows), schema=self._schemas[table])
+        schema = self._schemas[table]
+        if isinstance(rows, Mapping):
+            arrow = pa.Table.from_pydict(dict(rows), schema=schema)
+        else:
+            arrow = pa.Table.from_pylist(list(rows), schema=schema)
         with self._wake:
             if self._queued_rows + arrow.num_rows > MAX_QUEUED_ROWS:
                 raise StorageError(f"{self._queued_rows} rows wait to be written: the disk is too slow or full")
@@ -348,6 +357,8 @@ class Database:
 
 def _newest_per_key(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     # DuckDB refuses the same key twice in one statement, and the newest row of a key is the one that counts.
+    if rows.num_rows > MANY_ROWS and rows.group_by(list(key)).aggregate([]).num_rows == rows.num_rows:
+        return rows
     columns = [rows.column(name).to_pylist() for name in key]
     newest = {values: index for index, values in enumerate(zip(*columns, strict=True))}
     return rows if len(newest) == rows.num_rows else rows.take(pa.array(sorted(newest.values()), type=pa.int64()))

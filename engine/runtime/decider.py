@@ -335,18 +335,20 @@ def align(
 
     NaN where a symbol has no bar.
     """
-    times = sorted({
-        bar.ts_open for bars in history.values() for bar in bars if bar.is_closed and bar.ts_open > after_ts_open
-    })  # fmt: skip
-    row = {ts: index for index, ts in enumerate(times)}
-    columns = [np.full((len(times), len(symbols)), np.nan) for _ in range(5)]
+    known = {}
+    for symbol in symbols:
+        bars = [bar[2:8] for bar in history.get(symbol, ()) if bar.is_closed and bar.ts_open > after_ts_open]
+        known[symbol] = [np.array(column) for column in zip(*bars, strict=True)]
+    opens = [columns[0] for columns in known.values() if columns]
+    times = np.unique(np.concatenate(opens)) if opens else np.zeros(0, dtype=np.int64)
+    aligned = [np.full((len(times), len(symbols)), np.nan) for _ in range(5)]
     for index, symbol in enumerate(symbols):
-        for bar in history.get(symbol, ()):
-            if bar.is_closed and bar.ts_open in row:
-                values = (bar.open_px, bar.high_px, bar.low_px, bar.close_px, bar.volume)
-                for column, value in zip(columns, values, strict=True):
-                    column[row[bar.ts_open], index] = value
-    return columns, np.array(times, dtype=np.int64)
+        if known[symbol]:
+            ts_open, *values = known[symbol]
+            row = np.searchsorted(times, ts_open)
+            for column, value in zip(aligned, values, strict=True):
+                column[row, index] = value
+    return aligned, times
 
 
 def account_view(

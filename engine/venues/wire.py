@@ -80,8 +80,11 @@ def parse_kline(raw: dict[str, Any], ts_received: int) -> Bar:
 
 def parse_kline_row(symbol: str, interval: str, row: list[Any]) -> Bar:
     """Return the bar of one row of a klines answer."""
-    open_px, high_px, low_px, close_px, volume = (float(value) for value in row[1:6])
-    return Bar(symbol, interval, _ns(row[0]), open_px, high_px, low_px, close_px, volume)
+    ts_open, open_px, high_px, low_px, close_px, volume = row[:6]
+    return Bar(
+        symbol, interval, int(ts_open) * NS_PER_MS, float(open_px), float(high_px), float(low_px), float(close_px),
+        float(volume),
+    )  # fmt: skip
 
 
 def parse_agg_trade(raw: dict[str, Any], ts_received: int) -> MarketTrade:

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 @pytest.fixture(scope="module")
 def sandbox():
-    sandbox = Sandbox("--seed", "23")
+    sandbox = Sandbox("--seed", "23", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT")
     yield sandbox
     sandbox.stop()
 

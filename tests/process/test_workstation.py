@@ -34,7 +34,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def sandbox():
-    sandbox = Sandbox("--seed", "5")
+    sandbox = Sandbox("--seed", "5", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT")
     yield sandbox
     sandbox.stop()
 

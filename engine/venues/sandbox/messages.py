@@ -57,7 +57,7 @@ class MarketMessages:
 
     def kline(self, symbol: str, interval: str, bar: Bars, closed: bool, now_ms: int) -> str:
         """Return a kline message."""
-        row = kline_row(bar, self._contracts[symbol], interval)
+        row = kline_row(bar.tolist(), self._contracts[symbol], interval)
         return (
             f'{{"e":"kline","E":{now_ms},"s":"{symbol}","k":{{"t":{row[0]},"T":{row[6]},"s":"{symbol}",'
             f'"i":"{interval}","f":-1,"L":-1,"o":"{row[1]}","c":"{row[4]}","h":"{row[2]}","l":"{row[3]}",'
@@ -166,15 +166,15 @@ class MarketMessages:
     def klines(self, symbol: str, interval: str, bars: Bars) -> list[list[Any]]:
         """Return REST rows of candles."""
         contract = self._contracts[symbol]
-        return [kline_row(bar, contract, interval) for bar in bars]
+        return [kline_row(values, contract, interval) for values in bars.tolist()]
 
 
-def kline_row(bar: Bars, contract: Contract, interval: str) -> list[Any]:
-    """Return one candle as REST shows it.
+def kline_row(values: tuple[Any, ...], contract: Contract, interval: str) -> list[Any]:
+    """Return one candle, the values of a row of ``BAR_DTYPE``, as REST shows it.
 
     Takers' share of the quote volume is prorated from their share of the volume.
     """
-    open_ms, first, high, low, last, volume, quote_volume, n_trades, taker_buy = bar.tolist()
+    open_ms, first, high, low, last, volume, quote_volume, n_trades, taker_buy = values
     digits, lots = contract.price_precision, contract.qty_precision
     taker_quote = quote_volume * taker_buy / volume if volume else 0.0
     return [
