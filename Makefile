@@ -1,7 +1,8 @@
 # Two commands matter: `make run` opens the workstation, `make test` runs every test.
 PYTHON ?= python3
 VENV   := .venv
-TEST_WORKERS ?= 2
+# one more than the cores of a small machine: the tests of whole processes wait for the clock half of their time
+TEST_WORKERS ?= 3
 PY     := $(VENV)/bin/python
 COMPILE = $(PY) scripts/compile_kernels.py
 # what the tests import is compiled once, also where the environment asks not to keep it
@@ -31,10 +32,10 @@ $(VENV)/.installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	$(PY) -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	touch $@
 
-# The kernels need numpy and numba alone: they compile on one core while pip works on another.
+# The kernels need numpy and numba alone: they compile while pip works.
 $(VENV)/.installed-dev: $(VENV)/bin/python requirements.txt requirements-dev.txt pyproject.toml
 	$(PY) -m pip install --quiet $$(grep -E '^(numpy|numba)==' requirements.txt)
-	$(COMPILE) & \
+	$(COMPILE) scans & $(COMPILE) decisions & \
 		$(PY) -m pip install --quiet --no-compile -r requirements-dev.txt && \
 		$(PY) -m pip install --quiet --no-compile --no-deps -e . && wait
 	touch $@

@@ -31,6 +31,7 @@ from typing import Any
 
 from engine.domain import KillLevel
 from engine.errors import CommandRefused, ConfigError, Unreachable, WorkstationError
+from engine.runtime.kernels import no_need_to_compile
 from engine.runtime.remote import ask
 from engine.runtime.sandbox_process import SandboxChoice, start_sandbox
 from storage.database import Database
@@ -272,6 +273,7 @@ async def rehearse(level: KillLevel, folder: Path) -> dict[str, Any]:
     home = folder / "home"
     store = Database(home / "paper.duckdb")
     store.remember("config", {"symbols": SYMBOLS, "volatility_target": VOLATILITY}).result(10)
+    no_need_to_compile(store)
     store.close()
     rig = Rig(home, sandbox.hello)
     engine = _start_engine(home, sandbox.hello, folder / "engine.log")

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def sandbox():
-    sandbox = Sandbox("--seed", "11", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT,LTCUSDT")
+    sandbox = Sandbox("--seed", "4", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT,LTCUSDT")
     yield sandbox
     sandbox.stop()
 

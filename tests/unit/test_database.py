@@ -40,6 +40,18 @@ def test_newest_row_of_a_key_wins_within_a_batch_and_between_batches(database):
     assert database.rows("SELECT client_id, status FROM orders") == [{"client_id": "a-1", "status": "FILLED"}]
 
 
+def test_columns_are_written_like_rows_and_the_newest_of_a_key_wins_among_many(database):
+    n = 3000
+    bars = {"symbol": ["BTCUSDT"] * n, "interval": ["1m"] * n, "ts_open": list(range(n))}
+    prices = {name: [1.0 + ts for ts in range(n)] for name in ("open_px", "high_px", "low_px", "close_px", "volume")}
+    database.append("bars", bars | prices)
+    twice = {name: [*column, column[7]] for name, column in (bars | prices).items()}
+    database.append("bars", twice | {"close_px": [*twice["close_px"][:-1], 0.5]})
+    database.flush()
+    rows = database.rows("SELECT ts_open, close_px FROM bars ORDER BY ts_open")
+    assert [row["close_px"] for row in rows] == [0.5 if ts == 7 else 1.0 + ts for ts in range(n)]
+
+
 def test_missing_values_are_null_and_not_zero(database):
     database.append_durable("orders", [_order("a-1", "INTENT")]).result(5)
     assert database.rows("SELECT limit_px FROM orders")[0]["limit_px"] is None
