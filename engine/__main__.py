@@ -68,10 +68,9 @@ def _pairs(title: str) -> Callable[[dict[str, Any]], None]:
 
 
 def _status(result: dict[str, Any]) -> None:
-    from engine.model_commands import status_lines
+    from engine.status_words import status_lines, status_words
 
-    none = {name: result.get(name) or "none" for name in ("kill_reason", "storage_trouble")}  # known: there is none
-    _pairs("Engine")({name: value for name, value in (result | none).items() if name != "models"})
+    _pairs("Engine")(status_words(result))
     _pairs("Models")(status_lines(result.get("models")))
 
 

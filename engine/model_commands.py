@@ -169,21 +169,6 @@ def retire_command(
     console.print(f"{what} {name} is {'allowed again' if undo else 'retired'}. {force}")
 
 
-def status_lines(models: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the models' part of the status in words, a line each; see ``engine.runtime.model_state``."""
-    if models is None:
-        return {"set in use": "this engine runs no models"}
-    lines: dict[str, Any] = {"set in use": models["set"] or "none"}
-    if models["set"] is not None:
-        left = models["expires_in_days"]
-        expiry = f"expires in {left:.0f} days" if left > 0 else "has expired: train it again"
-        lines["age"] = f"{models['age_days']:.1f} days, {expiry}"
-        lines["members on"] = ", ".join(models["on"]) or "none"
-        lines["left out"] = "; ".join(f"{name}: {why}" for name, why in models["left_out"].items()) or "nobody"
-        lines["challenger"] = models["challenger"] or "none"
-    return lines | {"share of a decision": f"{100 * models['share']:.0f} %", "because": models["why"]}
-
-
 def _listed(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 

@@ -328,10 +328,10 @@ class Jobs:
 
     def newest(self, kind: str) -> dict[str, Any] | None:
         """Return the row of the newest run of a kind, None before the first."""
-        rows = self._store.rows("SELECT run_id FROM runs WHERE kind = ? ORDER BY ts_started DESC LIMIT 1", [kind])
         running = [row for row in self._rows.values() if row["kind"] == kind]
         if running:
             return max(running, key=lambda row: row["ts_started"])
+        rows = self._store.rows("SELECT run_id FROM runs WHERE kind = ? ORDER BY ts_started DESC LIMIT 1", [kind])
         return self._row(rows[0]["run_id"]) if rows else None
 
     def result(self, run_id: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ MAX_FAILURES = 3  # in a row
 INTERVAL = "1h"
 NOT_TRAINED = "No model has been trained yet."
 LOADING = "The models are being loaded."
+WAITING = "The models wait for the hourly candles, which the engine loads once trading has begun."
 BARS_FIRST, OTHERS, LAST = 0, 1, 2  # places in the queue: pages wait until bars have been shown, reasons for both
 NONE_IN_FORCE = "No set of models is in force: promote one, or train again."
 
@@ -110,7 +111,7 @@ class ModelHost:
         self.on_notice: Callable[[], Any] = lambda: None  # every few seconds
         self.news: Callable[[tuple[str, ...]], dict[str, Any] | None] = lambda symbols: None
         self.on_hour: Callable[[], Any] = lambda: None  # whether to train again
-        self.trouble: str | None = NOT_TRAINED  # why there is no answer; None when there is one or one is on its way
+        self.trouble: str | None = WAITING if self.is_trained else NOT_TRAINED  # None: an answer is there or coming
 
     @property
     def is_trained(self) -> bool:
@@ -249,10 +250,7 @@ class ModelHost:
         return answer
 
     async def reasons(self, symbol: str, ts_close: int, known: dict[str, Any], before_s: float) -> dict[str, Any]:
-        """Return the record of ``models.reasons`` of a symbol at the newest bar, or ``error``.
-
-        ``before_s`` is when it is too late to begin, seconds of ``time.monotonic``.
-        """
+        """Return a symbol's record of ``models.reasons``, or ``error``; not begun after ``before_s``, monotonic."""
         asked = {"kind": "reasons", "symbol": symbol, "ts_close": ts_close, "known": known, "before_s": before_s}
         return await self._outcome(asked, LAST)
 

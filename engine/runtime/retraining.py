@@ -76,6 +76,7 @@ class Retraining:
         self._adviser, self._live, self._train = adviser, live, train
         self._busy = asyncio.Lock()
         self._failed: str | None = None  # the newest refusal, which is told once
+        self._judged: tuple[tuple[str, int], list[dict[str, Any]]] | None = None  # losses, by set and newest bar
 
     async def when_due(self) -> None:
         """Start a training if there is a reason by now. Nothing before the first one, which a person starts."""
@@ -103,29 +104,36 @@ class Retraining:
         change = (changes[-1][0] * NS_PER_MS, changes[-1][1]) if changes and config.use_regime_retraining else None
         losses: list[dict[str, Any]] = []
         if version is not None and config.use_drift_retraining:
-            since = int(latest["ts_close"]) - RECENT_DAYS * NS_PER_DAY
-            losses = recent_losses(self._store, version, since)
+            losses = self._losses(version, int(latest["ts_close"]))
+        row = self._jobs.newest("train")
         why, told = self._adviser.why_train({
-            "ts_now": now, "ts_tried": self._tried(standing["ts_trained"]), "ts_last": standing["ts_last"],
+            "ts_now": now, "ts_tried": _tried(row, standing["ts_trained"]), "ts_last": standing["ts_last"],
             "ts_expires": standing["ts_expires"], "ts_heir": standing["ts_heir"],
             "drift": beside.get("drift") or [] if config.use_drift_retraining else [], "losses": losses,
             "change": change,
             "every_days": config.retrain_every_days if config.use_retraining else None,
             "pause_days": config.retrain_pause_days,
         })  # fmt: skip
-        return (None if self._is_too_soon(now) else why), told
+        return (None if _is_too_soon(row, now) else why), told
 
-    def _tried(self, ts_trained: int) -> int:
-        row = self._jobs.newest("train")
-        if row is None or row["status"] == "cancelled" or ts_trained <= 0:
-            return ts_trained
-        done = row["status"] == "done"
-        return max(ts_trained, int(row["ts_started"])) if done else ts_trained
+    def _losses(self, version: str, ts_close: int) -> list[dict[str, Any]]:
+        """Return the losses as of the newest bar: outcomes come with bars, so between two of them nothing changes."""
+        known = self._judged
+        if known is None or known[0] != (version, ts_close):
+            since = ts_close - RECENT_DAYS * NS_PER_DAY
+            known = self._judged = (version, ts_close), recent_losses(self._store, version, since)
+        return known[1]
 
-    def _is_too_soon(self, now: int) -> bool:
-        row = self._jobs.newest("train")
-        if row is None:
-            return False
-        if row["status"] in ("queued", "running"):
-            return True
-        return row["status"] != "done" and now - int(row["ts_started"]) < AFTER_FAILURE_S * NS_PER_S
+
+def _tried(row: dict[str, Any] | None, ts_trained: int) -> int:
+    if row is None or row["status"] != "done" or ts_trained <= 0:
+        return ts_trained
+    return max(ts_trained, int(row["ts_started"]))
+
+
+def _is_too_soon(row: dict[str, Any] | None, now: int) -> bool:
+    if row is None:
+        return False
+    if row["status"] in ("queued", "running"):
+        return True
+    return row["status"] != "done" and now - int(row["ts_started"]) < AFTER_FAILURE_S * NS_PER_S

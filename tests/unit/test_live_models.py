@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from engine.errors import CommandRefused
-from engine.model_commands import status_lines
 from engine.runtime.doctor import models_check
 from engine.runtime.live_models import HORIZONS, LiveModels
 from engine.runtime.model_record import coverage, day_scores, fared, reliability, share_by_days
@@ -18,6 +17,7 @@ from engine.runtime.model_scores import forecast_rows, forecast_scores, rates_at
 from engine.runtime.model_state import model_status, why_now
 from engine.runtime.retraining import Retraining, recent_losses
 from engine.settings import SystemConfig
+from engine.status_words import status_lines
 from models.book import ModelBook
 from storage.database import Database
 
@@ -256,7 +256,7 @@ def test_the_status_says_which_models_are_on_and_what_they_count(desk, tmp_path)
     found = model_status(desk.host, desk._loop.config, 100 * HOUR)
     assert (found["age_days"], found["expires_in_days"]) == (4.0, 10.0)
     assert status_lines(found) == {
-        "set in use": "one", "age": "4.0 days, expires in 10 days", "members on": "linear", "left out": "lstm: slow",
+        "set in use": "one", "age": "4 d 0 h, expires in 10 days", "members on": "linear", "left out": "lstm: slow",
         "challenger": "none", "share of a decision": "40 %", "because": "Forecasters: trading skill: +9.0 % a year.",
     }  # fmt: skip
     late = model_status(desk.host, SystemConfig(symbols=SYMBOLS, max_model_share=0.1), 400 * HOUR)
@@ -361,6 +361,21 @@ async def test_forecasts_that_are_surely_worse_than_the_base_rate_are_drift(desk
     told = retraining(desk, store, 4, heir=64)[0].advice()[1]
     assert told[0] == "By the calendar: once the challenger is decided, or shortly before the set in force expires."
     assert "its challenger then takes its place" in told[1]
+
+
+def test_the_record_is_read_once_a_bar_for_the_advice_however_often_the_page_asks(desk, store, monkeypatch):
+    again, _ = retraining(desk, store, 4)
+    read = []
+    monkeypatch.setattr(store, "rows", lambda *asked: read.append(asked[1]) or Database.rows(store, *asked))
+    first = again.advice()
+    assert len(read) == 1
+    assert again.advice() == first
+    assert len(read) == 1
+    desk.host.latest |= {"ts_close": desk.host.latest["ts_close"] + HOUR}  # a bar, with new outcomes
+    again.advice()
+    desk.host.latest |= {"version": "two"}  # another set came into force
+    again.advice()
+    assert [asked[1] for asked in read] == ["one", "one", "two"]
 
 
 async def test_a_training_that_cannot_begin_is_told_once(desk, store):

@@ -97,6 +97,7 @@ async def test_a_record_that_cannot_be_read_is_told_once_and_models_come_back_wi
 
 
 async def test_a_fault_of_ours_stops_one_answer_and_not_the_thread(host):
+    assert host.trouble.startswith("The models wait for the hourly candles")  # and not: none was trained
     host.start()
     host.record.trouble = KeyError("close")
     said = await at_bar(host, 11)
