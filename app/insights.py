@@ -47,6 +47,11 @@ AGENT_COLUMNS = (
     Column("sharpe", "Sharpe, net, per year", "figure", "Out of sample, after costs, with its 95 % interval", 150),
     Column("weight", "Weight", "figure", "", 80),
 )
+JUDGED_COLUMNS = (
+    Column("stated", "Stated, %", "figure", "Share of outcomes that the interval promises to hold", 90),
+    Column("held", "Held, %", "figure", "Share that it held, with the 95 % interval of that", 150),
+    Column("verdict", "So", "text", "", 260),
+)
 DRIFT_COLUMNS = (
     Column("state", "State", "verdict", "", 100),
     Column("topic", "What", "text", "", 230),
@@ -54,25 +59,6 @@ DRIFT_COLUMNS = (
     Column("psi", "Shift", "number", "Population stability index of the newest bars against the training", 80),
     Column("usual", "Usual, at most", "number", "19 of 20 equally long stretches of the training stayed below", 110),
 )
-CHALLENGE_COLUMNS = (
-    Column("champion", "In force", "text", "Named by when it was trained, UTC", 150),
-    Column("challenger", "Challenger", "text", "Forecasts the same bars, and decides nothing", 150),
-    Column("since", "Since, UTC", "text", "", 140),
-    Column("outcomes", "Judged", "count", "Outcomes that both have forecast, in finished blocks of two days", 75),
-    Column("evidence", "Evidence for it", "figure", "What a stake of 1 on it being better has grown to at best", 150),
-    Column("against", "Evidence against", "figure", "The same for: not better by what a change is worth", 150),
-)
-CHANGE_COLUMNS = (
-    Column("at", "When, UTC", "text", "", 140),
-    Column("what", "What happened", "text", "", 150),
-    Column("version", "Models", "text", "Named by when they were trained, UTC", 150),
-    Column("reason", "Why", "text", "", "large"),
-    Column("actor", "By", "text", "", 130),
-)
-CHANGE_WORD = {
-    "enter": "in force: the first", "challenge": "challenges", "promote": "in force", "dismiss": "sent away",
-    "rollback": "in force again", "retire": "retired", "restore": "allowed again",
-}  # fmt: skip
 
 
 def horizon_names(overview: dict[str, Any]) -> dict[int, str]:
@@ -87,7 +73,8 @@ def _hours(seconds: float) -> str:
 
 def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
     """Return the numbers to look at first, each with its doubt below it."""
-    models = [row for row in overview["models"] if row["role"] != "baseline" and row["name"] not in TRADERS]
+    ruling = [row for row in overview["models"] if row["role"] not in ("baseline", "challenger")]
+    models = [row for row in ruling if row["name"] not in TRADERS]
     best = max(models, key=lambda row: row["weight"][at] if row["weight"] else 0.0, default=None)
     trusted = [row for row in models if row["weight"] and row["weight"][at] > 0]
     right = figure_of(best, "accuracy", at) if best else None
@@ -105,6 +92,11 @@ def headline(overview: dict[str, Any], at: int, now_ns: int) -> list[Figure]:
         Figure("80 % interval held", _share(held), "Share of outcomes inside the ensemble's", _share_range(held)),
         Figure("First to expire, in", left, "Older models are no longer acted on"),
     ]  # fmt: skip
+
+
+def why_share(overview: dict[str, Any]) -> str:
+    """Say why models count what they count."""
+    return f"Why models count {percent(overview['share'], 0)}: {overview['why']}"
 
 
 def figure_of(row: dict[str, Any], name: str, at: int) -> dict[str, Any] | None:
@@ -192,6 +184,35 @@ def _with_spread(value: float, spread: float | None) -> str:
     return f"{text} ± {number(spread)}" if is_known(spread) else text
 
 
+def judged_rows(overview: dict[str, Any], at: int) -> pd.DataFrame:
+    """Return how often the ensemble's intervals held on the bars that judged its training, a row a level."""
+    rows = []
+    for level in (50, 80, 90, 95):
+        found = ensembles_figure(overview, f"issued_{level}", at)
+        if found:
+            fair = found["low"] <= level / 100 <= found["high"]
+            so = (
+                "as stated, as far as can be told"
+                if fair
+                else "too narrow"
+                if found["high"] < level / 100
+                else "too wide"
+            )
+            rows.append({"stated": number(level, 0), "held": estimate(found, 100, 1), "verdict": so})
+    return pd.DataFrame(rows, columns=[column.name for column in JUDGED_COLUMNS])
+
+
+def drift_sentence(overview: dict[str, Any]) -> str:
+    """Say in one line how far the inputs have moved, and what follows."""
+    verdicts = [row["verdict"] for row in overview["drift"]]
+    unlike, shifted, limit = verdicts.count("unlike"), verdicts.count("shifted"), math.ceil(0.2 * len(verdicts))
+    follows = "which starts a training" if unlike >= limit else f"{limit} start a training"
+    return (
+        f"Of {len(verdicts)} inputs {unlike} are unlike anything in the training and {shifted} are shifted more than "
+        f"usual; {follows}. A market that models have not seen is one they can say little about."
+    )
+
+
 def agent_rows(said: dict[str, Any]) -> pd.DataFrame:
     """Return what each trading agent wishes, with the spread of its own actions and its record."""
     rows = [{
@@ -208,38 +229,6 @@ def drift_rows(overview: dict[str, Any]) -> pd.DataFrame:
     rows = [row | {"state": word.get(row["verdict"], UNKNOWN)} for row in overview["drift"]]
     rows.sort(key=lambda row: -row["psi"] if is_known(row["psi"]) else math.inf)
     return pd.DataFrame(rows, columns=[column.name for column in DRIFT_COLUMNS])
-
-
-def challenge_rows(overview: dict[str, Any]) -> pd.DataFrame:
-    """Return challengers beside the models they would replace."""
-    rows = [row | {
-        "since": moment(row["since_ns"]), "evidence": _evidence(row, "evidence"), "against": _evidence(row, "against"),
-    } for row in overview["challenges"]]  # fmt: skip
-    return pd.DataFrame(rows, columns=[column.name for column in CHALLENGE_COLUMNS])
-
-
-def _evidence(row: dict[str, Any], name: str) -> str:
-    if not (is_known(row.get(name)) and is_known(row.get("needed"))):
-        return "none yet"
-    return f"{number(row[name], 1)} of {number(row['needed'], 0)}"
-
-
-def challenge_sentence(row: dict[str, Any]) -> str:
-    """Say how a challenge stands and what ends it."""
-    said = row["verdict"].rstrip(".")
-    return (
-        f"{said[:1].upper()}{said[1:]}. The first of both to reach the line decides; then the better one is put into "
-        "force by itself, if the settings allow it. The threshold holds for all looks at this challenger together, so "
-        "waiting for a lucky day does not help it. Every new challenger has a 5 % chance of its own of passing by luck."
-    )
-
-
-def change_rows(overview: dict[str, Any]) -> pd.DataFrame:
-    """Return every change of which models are in force, the newest first."""
-    rows = [row | {
-        "at": moment(row["ts"]), "what": CHANGE_WORD.get(row["action"], row["action"]),
-    } for row in overview.get("changes", [])]  # fmt: skip
-    return pd.DataFrame(rows, columns=[column.name for column in CHANGE_COLUMNS])
 
 
 def retirable(overview: dict[str, Any]) -> list[str]:
@@ -291,9 +280,10 @@ def regime_sentence(regimes: dict[str, Any]) -> str:
         return "No bar has been judged yet."
     name, prob = max(zip(regimes["names"], regimes["points"][-1][1:], strict=True), key=lambda pair: pair[1])
     alarms = len(regimes["changes"])
-    return (
-        f"Now {name} with {percent(prob, 0)}, judged by the bars up to each moment alone, as it was seen then. "
+    return f"Now {name} with {percent(prob, 0)}, judged by the bars up to each moment alone, as it was seen then. " + (
         f"Dashed: {alarms} alarm{'' if alarms == 1 else 's'} that the market's behaviour changed."
+        if alarms
+        else "No alarm that the market's behaviour changed."
     )
 
 
@@ -301,7 +291,8 @@ def offer_sentence(offer: dict[str, Any]) -> str:
     """Say what a training would do and how long it takes."""
     return (
         f"{offer['why']} Training on {number(offer['symbols'], 0)} symbols and {number(offer['bars'], 0)} bars takes "
-        f"about {number(max(offer['minutes'], 1.0), 0)} minutes in a process of its own; trading goes on meanwhile. "
+        f"about {number(max(offer['minutes'], 1.0), 0)} minutes of an idle processor "
+        "core, in a process of its own; trading goes on meanwhile. "
         "What is learned counts in decisions only as far as its positions earned it, net, on bars it had not seen."
     )
 

@@ -223,13 +223,23 @@ def evidence_figure(challenge: dict[str, Any]) -> go.Figure:
     return dress(figure, height=260)
 
 
+FEWEST_ROUNDS = 3
+
+
+def in_rounds(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the curves of learners that are taught in rounds, and not solved at once."""
+    return [curve for curve in curves if len(curve["points"]) >= FEWEST_ROUNDS]
+
+
 def curves_figure(curves: list[dict[str, Any]]) -> go.Figure:
     """Draw training and validation losses as they come in; only the validation loss decides."""
     figure = go.Figure()
     for curve, colour in zip(curves, CURVE_COLOURS * 4, strict=False):
         steps = [row[0] for row in curve["points"]]
-        name = f"{curve['name']}, seed {curve['seed']}"
-        for column, words, dash in ((1, "on what it learns from", "dot"), (2, "on bars held back", "solid")):
+        name = (
+            curve["name"] if len({each["seed"] for each in curves}) == 1 else f"{curve['name']}, seed {curve['seed']}"
+        )
+        for column, words, dash in ((1, "learned from", "dot"), (2, "held back", "solid")):
             figure.add_scatter(x=steps, y=[row[column] for row in curve["points"]], mode="lines+markers",
                                name=f"{name}, {words}", line={"color": colour, "width": 1.6, "dash": dash},
                                marker={"size": 4}, hovertemplate="%{y:.4f}")  # fmt: skip

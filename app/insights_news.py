@@ -16,9 +16,9 @@ MOOD_COLUMNS = (
 HEADLINE_COLUMNS = (
     Column("at", "Read, UTC", "text", "By the market's clock", 130),
     Column("score", "Score", "figure", "What its words say of prices, −1 to 1; a dash: none is on the list", 70),
+    Column("words", "Words that counted", "text", "On the list, with their sign", 190),
+    Column("about", "About", "text", "", 85),
     Column("title", "Headline", "text", "", "large"),
-    Column("about", "About", "text", "", 120),
-    Column("words", "Words that counted", "text", "", 150),
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import health_view, insights, insights_charts, widgets
+from app import challenges, health_view, insights, insights_charts, widgets
 from app.client import EngineClient, new_key
 
 POLL_S = 2
@@ -39,37 +39,45 @@ def progress(client: EngineClient) -> None:
     bar_at.progress(float(run["progress"] or 0.0), text=f"{insights.training_line(run)} · asked every {POLL_S} s")
     button_at.button("Cancel", key=f"insights.cancel.{run['run_id']}", on_click=_cancel, args=(client, run["run_id"]),
                      width="stretch", help="The models in force stay as they are")  # fmt: skip
-    if any(curve["points"] for curve in run["curves"]):
-        widgets.figure(insights_charts.curves_figure(run["curves"]), key="insights.live_curves")
+    _curves(run, "insights.live_curves")
+
+
+def _curves(run: dict[str, Any], key: str) -> None:
+    """Draw the losses of what is taught in rounds; what is solved at once has no curve."""
+    taught = insights_charts.in_rounds(run["curves"])
+    if taught:
+        widgets.figure(insights_charts.curves_figure(taught), key=key)
+        st.caption("Dotted: on the bars it learns from. Solid: on bars held back, which decide when it stops. Each is "
+                   "taught twice: first to be judged, then anew with the newer bars, where the line begins again. A "
+                   "solid line that does not fall has found nothing that holds.")  # fmt: skip
 
 
 def training(client: EngineClient, overview: dict[str, Any]) -> None:
     """The last training's curves, challengers with their evidence, promotion and rollback."""
     run = overview["training"]
     st.subheader("In force and challenging")
-    rows = insights.challenge_rows(overview)
+    rows = challenges.challenge_rows(overview)
     if rows.empty:
         widgets.empty("No challenger yet. A retrained model runs in shadow first and replaces the one in force only on "
                       "evidence.")  # fmt: skip
     else:
-        widgets.table(rows, insights.CHALLENGE_COLUMNS, key="insights.challenges")
+        widgets.table(rows, challenges.CHALLENGE_COLUMNS, key="insights.challenges")
         for challenge in overview["challenges"]:
-            if challenge.get("path"):
+            if len(challenge.get("path") or []) > 1:  # one point is no line
                 widgets.figure(insights_charts.evidence_figure(challenge), key="insights.evidence")
-            st.caption(insights.challenge_sentence(challenge))
+            st.markdown("\n".join(f"- {line}" for line in challenges.challenge_lines(challenge)))
     _overrule(client, overview)
     if overview.get("retraining"):
         st.subheader("When models are trained again")
         st.markdown("\n".join(f"- {line}" for line in overview["retraining"]))
-    changes = insights.change_rows(overview)
+    changes = challenges.change_rows(overview)
     if not changes.empty:
         st.subheader("What was changed, and why")
-        widgets.table(changes, insights.CHANGE_COLUMNS, key="insights.changes")
+        widgets.table(changes, challenges.CHANGE_COLUMNS, key="insights.changes")
     if run is not None and run["status"] in insights.ENDED:
         st.subheader("Last training")
         st.caption(insights.training_line(run))
-        if any(curve["points"] for curve in run["curves"]):
-            widgets.figure(insights_charts.curves_figure(run["curves"]), key="insights.curves")
+        _curves(run, "insights.curves")
 
 
 def _overrule(client: EngineClient, overview: dict[str, Any]) -> None:

@@ -135,6 +135,17 @@ def calibration(overview: dict[str, Any], at: int) -> None:
                        "widen by themselves after misses.")  # fmt: skip
         else:
             widgets.empty("No interval has been judged yet; the first one is once its horizon has passed.")
+    _judged(overview, at)
+
+
+def _judged(overview: dict[str, Any], at: int) -> None:
+    """How intervals held on the bars that judged the training: there from the first day."""
+    rows = insights.judged_rows(overview, at)
+    if not rows.empty:
+        st.subheader("When they were trained")
+        widgets.table(rows, insights.JUDGED_COLUMNS, key="insights.judged")
+        st.caption("Of the ensemble in force at the chosen number of hours, on the newest fifth of the bars, which "
+                   "nobody had learned from.")  # fmt: skip
 
 
 def regimes(client: EngineClient, overview: dict[str, Any], symbol: str) -> None:
@@ -199,6 +210,7 @@ def drift(overview: dict[str, Any]) -> None:
     if rows.empty:
         widgets.empty("The inputs have not been compared with those of the training yet.")
         return
+    st.markdown(insights.drift_sentence(overview))
     widgets.table(rows, insights.DRIFT_COLUMNS, key="insights.drift", max_rows=18)
     st.caption(f"{overview['drift_words']} Shifted: more than usual; unlike: more than in any equally long stretch of "
                "the training, so what models say is worth less.")  # fmt: skip

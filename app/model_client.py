@@ -31,7 +31,9 @@ class ModelCalls:
         ``{"stated", "came", "low", "high", "count", "days"}`` is the ensemble's over the newest ``record_days``, its
         95 % interval by days. ``trend_sharpe``: the estimate of the rule to beat. ``coverage``: ``levels`` [L] and
         ``points``, rows of ``[ts_ms, held, …]``, one ``[share, low, high]`` or null a level, a row a day, rolling.
-        ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, against, needed, verdict, path``;
+        ``challenges``: rows of ``champion, challenger, since_ns, outcomes, evidence, against, needed, verdict, path,
+        ahead, money``; ``ahead``: ``days`` a verdict may take, ``days_left``, ``share``, ``for_it`` by then, or null;
+        ``money``: net results ``champion`` and ``challenger``, ``error`` of the difference, ``days``, or null;
         ``evidence`` is what a stake of 1 on the challenger being better has grown to, ``path`` rows of ``[ts_ms, for,
         against]``. ``changes``: rows of ``ts, action, version, reason, actor``, newest first. ``drift``: rows of
         ``topic, feature, psi, usual, verdict`` (steady, shifted, unlike), and ``drift_words``. ``retraining``:

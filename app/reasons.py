@@ -10,10 +10,10 @@ from app.formats import UNKNOWN, is_known, moment, number, percent
 from app.tables import Column
 
 FEATURE_COLUMNS = (
-    Column("topic", "Kind", "text", "", 210),
-    Column("name", "Input", "text", "Its name in the documentation of the inputs", 125),
-    Column("unusual", "From average, sd", "figure", "Standard deviations from its average in the training", 110),
-    Column("bp", "Moved it by, bp", "figure", "Basis points of the middle forecast: hundredths of a per cent", 100),
+    Column("bp", "Moved it, bp", "figure", "Basis points of the middle forecast: hundredths of a per cent", 85),
+    Column("name", "Input", "text", "Its name in the documentation of the inputs", 115),
+    Column("unusual", "Off average, sd", "figure", "Standard deviations from its average in the training", 100),
+    Column("topic", "Kind", "text", "", 200),
 )
 MEMBER_COLUMNS = (
     Column("name", "Model", "text", "", 105),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.domain import NS_PER_S
+from engine.domain import NS_PER_DAY, NS_PER_S
 from engine.errors import CommandRefused, ModelError
 from models import champion
 from models.beside import AGENTS, wanted_of
@@ -47,6 +47,7 @@ class ModelBook:
 
     fewest_bars = FEWEST_DAYS_OF_BARS * 24
     block_ns = champion.BLOCK_NS
+    horizons = HORIZONS
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -85,6 +86,8 @@ class ModelBook:
             "needed": None,
             "action": "wait",
             "path": [],
+            "ahead": None,
+            "money": None,
         }
         return nothing | {
             "models": rows, "why": old or _why(rows, ruling["version"]),
@@ -212,6 +215,23 @@ class ModelBook:
             "action": str(found.action), "evidence": found.evidence_for, "against": found.evidence_against,
             "needed": found.needed, "verdict": found.sentence, "path": champion.evidence_path(np.array(differences)),
         }  # fmt: skip
+
+    def ahead(self, differences: list[float], ts_now: int) -> dict[str, Any]:
+        """Return how long a verdict may still take, see ``models.outlook``, and when the challenge ends without one."""
+        from models.outlook import outlook
+
+        ends = self.standing(ts_now)["ts_expires"]
+        days_left = max(ends - ts_now, 0) / NS_PER_DAY
+        found = outlook(np.array(differences, dtype=np.float64), days_left)
+        return {"days_left": days_left} | (found._asdict() if found else dict.fromkeys(("days", "share", "for_it")))
+
+    def earned(self, tape: dict[str, Any], champion: str, challenger: str) -> dict[str, Any] | None:
+        """Return what both sets' positions would have earned after costs; see ``models.shadow``."""
+        from models.shadow import Said, shadow_results
+
+        said = (Said(**tape[version]) for version in (champion, challenger))
+        found = shadow_results(tape["ts_close"], tape["close_px"], tape["sigma"], *said)
+        return None if found is None else found._asdict()
 
     def promote(self, version: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
         """Put a set into force.

@@ -22,13 +22,17 @@ ALPHA = 0.05
 """Chance of ever promoting one challenger that is not better; every challenger is a new chance of this size."""
 
 LIMIT = 0.02
-"""Differences of a block's losses count as if they were at most this far from zero."""
+"""Differences of a block's losses count as if they were at most this far from zero; see ``limits``."""
+
+LEAST_LIMIT = 0.002
+SPREADS = 2.5
+"""A block counts up to this many root mean squares of the blocks before it."""
 
 WORTHWHILE = 0.001
 """A challenger that is not better by this much is not worth a change."""
 
 BLOCK_NS = 2 * NS_PER_DAY
-"""A set lives for 60 days and challenges for less, so no challenge has more than 29 blocks; see ``capital``."""
+"""A set lives for 60 days and challenges for less, so no challenge has more than 29 blocks."""
 
 MOST_STAKE = 0.75
 PINBALL_SCALE = 0.25
@@ -61,8 +65,9 @@ class Verdict(NamedTuple):
             Action.KEEP: "The challenger is not better by what would be worth a change",
             Action.WAIT: "Nothing can be said yet",
         }[self.action]
+        blocks = f"{self.n_blocks} block{'' if self.n_blocks == 1 else 's'}"
         return (
-            f"{said}: after {self.n_blocks} blocks the evidence for it is {self.evidence_for:.1f} and against it "
+            f"{said}: after {blocks} the evidence for it is {self.evidence_for:.1f} and against it "
             f"{self.evidence_against:.1f}; {self.needed:.0f} decides."
         )
 
@@ -123,8 +128,8 @@ def capital(outcomes: F8) -> F8:
     Notes
     -----
     The first block stakes nothing and each later one at most multiplies by 1.75, so 20 takes seven blocks, however
-    large the difference. A steady difference of half of ``LIMIT`` takes 11 blocks, of a quarter 19, of a tenth 43,
-    which no challenge has: so small an advantage is never proved.
+    large the difference. A steady difference of half of ``LIMIT`` takes 11 blocks, of a quarter 14, of a tenth 20;
+    what noise adds to that is in ``models.outlook``.
     """
     total, square = np.zeros(outcomes.shape[:-1]), np.full(outcomes.shape[:-1], 0.25)
     held = np.ones(outcomes.shape[:-1])
@@ -155,11 +160,11 @@ def compare(differences: F8, alpha: float = ALPHA) -> Verdict:
         The first of both bets to reach 1 / alpha decides, and its decision stays. Without a decision the challenge ends
         with the life of the champion, see ``models.retraining``.
     """
-    scaled = np.clip(np.asarray(differences, dtype=np.float64), -LIMIT, LIMIT) / LIMIT
-    n_blocks = len(scaled)
+    values = np.asarray(differences, dtype=np.float64)
+    n_blocks = len(values)
     if n_blocks == 0:
         return Verdict(Action.WAIT, 1.0, 1.0, 1.0 / alpha, float("nan"), 0)
-    better, worse = _both(scaled)
+    better, worse = _both(values)
     needed = 1.0 / alpha
     first_better, first_worse = _first_at(better, needed), _first_at(worse, needed)
     action = Action.WAIT
@@ -172,13 +177,39 @@ def compare(differences: F8, alpha: float = ALPHA) -> Verdict:
     )  # fmt: skip
 
 
-def _both(scaled: F8) -> tuple[F8, F8]:
-    return capital(scaled), capital((WORTHWHILE / LIMIT - scaled) / (1.0 + WORTHWHILE / LIMIT))
+def deciding(differences: F8, alpha: float = ALPHA) -> tuple[I8, I8]:
+    """Return the blocks, from 0, at which the evidence for and against decides, in each of (P, B) paths; B if never."""
+    n_blocks = differences.shape[-1]
+    reached = [one >= 1.0 / alpha for one in _both(differences)]
+    better, worse = (np.where(one.any(axis=-1), one.argmax(axis=-1), n_blocks) for one in reached)
+    return better, worse
+
+
+def limits(differences: F8) -> F8:
+    """Return how far each block's difference (..., B) counts: what the blocks before it call for, known before it.
+
+    limit_b = SPREADS * root mean square of the differences before b, those begun with one of LIMIT / SPREADS, held in
+    [LEAST_LIMIT, LIMIT]
+
+    A bet that is won by a difference of a tenth of the limit hardly grows, so the limit follows the differences down.
+    It depends on earlier blocks alone, so the stake stays a supermartingale of what is limited by it.
+    """
+    square = np.square(differences)
+    first = np.full((*differences.shape[:-1], 1), (LIMIT / SPREADS) ** 2)
+    before = np.cumsum(np.concatenate([first, square[..., :-1]], axis=-1), axis=-1)
+    count = np.arange(1.0, differences.shape[-1] + 1.0)
+    return np.clip(SPREADS * np.sqrt(before / count), LEAST_LIMIT, LIMIT)
+
+
+def _both(differences: F8) -> tuple[F8, F8]:
+    limit = limits(differences)
+    scaled, worth = np.clip(differences / limit, -1.0, 1.0), WORTHWHILE / limit
+    return capital(scaled), capital((worth - scaled) / (1.0 + worth))
 
 
 def evidence_path(differences: F8) -> list[list[float]]:
     """Return the evidence for and against a challenger after each block, as ``compare`` weighs it; rows of two."""
-    better, worse = _both(np.clip(np.asarray(differences, dtype=np.float64), -LIMIT, LIMIT) / LIMIT)
+    better, worse = _both(np.asarray(differences, dtype=np.float64))
     return [[float(one), float(other)] for one, other in zip(better, worse, strict=True)]
 
 

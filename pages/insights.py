@@ -12,11 +12,13 @@ with widgets.known("Models"):
 
 insights_training.begin(client, overview)
 if not overview["models"]:
-    widgets.empty(f"{insights.NO_MODEL}. Decisions follow the strategy's rule alone, which needs none.")
+    nothing = "" if overview["offer"] else f"{insights.NO_MODEL}. "  # the offer says so
+    widgets.empty(f"{nothing}Decisions follow the strategy's rule alone, which needs no model.")
     st.stop()
 
 view, symbol, at = insights_view.choices(overview)
 widgets.figures(insights.headline(overview, at, status["now_ns"]))
+st.caption(insights.why_share(overview))
 
 if view == "Forecast":
     insights_view.forecast(client, overview, symbol, at)

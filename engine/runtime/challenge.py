@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from engine.errors import CommandRefused
 from engine.runtime.model_scores import BAR_NS, ENSEMBLE, INTERVAL, SIDES
 from storage.database import Database
@@ -22,6 +24,7 @@ class Judge(Protocol):
     """What the registry knows of trials, as ``models.book.ModelBook`` does."""
 
     block_ns: int  # length of a block, which shares no outcome with another
+    horizons: tuple[int, ...]
 
     def roles(self) -> tuple[str | None, str | None]:
         """Return the versions in force and in its shadow."""
@@ -31,6 +34,12 @@ class Judge(Protocol):
 
     def judge(self, differences: list[float]) -> dict[str, Any]:
         """Return the verdict on blocks of loss differences, with ``action``: promote, keep or wait."""
+
+    def ahead(self, differences: list[float], ts_now: int) -> dict[str, Any]:
+        """Return how long a verdict may still take: ``days``, ``days_left``, ``share`` and ``for_it``, None unknown."""
+
+    def earned(self, tape: dict[str, Any], champion: str, challenger: str) -> dict[str, Any] | None:
+        """Return what both would have earned: ``champion``, ``challenger``, ``error``, ``days``; None: unknown."""
 
     def promote(self, version: str, reason: str, actor: str, ts_now: int) -> dict[str, Any]:
         """Put a set into force."""
@@ -92,6 +101,57 @@ def block_differences(store: Database, champion: str, challenger: str, block_ns:
     )
 
 
+LEVELS = ("low_95", "low_90", "low", "low_50", "median", "high_50", "high", "high_90", "high_95")
+"""Columns of ``forecasts`` in the order of the quantile levels."""
+
+
+def shadow_tape(store: Database, champion: str, challenger: str, horizons: tuple[int, ...]) -> dict[str, Any]:
+    """Return both ensembles' forecasts of the bars that both have forecast, as ``models.shadow`` takes them.
+
+    ``ts_close`` (T,), ``close_px`` and ``sigma`` (T, N), and for each version ``quantile`` (T, N, H, Q) and ``prob_up``
+    (T, N, H); NaN where there is none.
+    """
+    columns = ", ".join(LEVELS)
+    table = store.read(
+        # every number and name that is put into the text is a constant of ours
+        f"SELECT ts_close, symbol, version, horizon, close_px, sigma, prob_up, {columns} FROM forecasts "
+        f"WHERE model = '{ENSEMBLE}' AND version IN ($1, $2) AND ts_close IN "
+        f"(SELECT ts_close FROM forecasts WHERE model = '{ENSEMBLE}' AND version IN ($1, $2) "
+        "GROUP BY ts_close HAVING count(DISTINCT version) = 2)",
+        [champion, challenger],
+    )
+    column = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+    ts_close, row = np.unique(column["ts_close"].astype(np.int64), return_inverse=True)
+    symbols, at = np.unique(column["symbol"].astype(str), return_inverse=True)
+    place = np.searchsorted(horizons, column["horizon"])
+    shape = (len(ts_close), len(symbols))
+    tape: dict[str, Any] = {"ts_close": ts_close, "close_px": np.full(shape, np.nan), "sigma": np.full(shape, np.nan)}
+    for name in ("close_px", "sigma"):
+        tape[name][row, at] = column[name]
+    said = np.stack([column[name] for name in LEVELS], axis=-1).astype(np.float64)
+    for version in (champion, challenger):
+        own = column["version"] == version
+        quantile = np.full((*shape, len(horizons), len(LEVELS)), np.nan)
+        prob_up = np.full((*shape, len(horizons)), np.nan)
+        quantile[row[own], at[own], place[own]] = said[own]
+        prob_up[row[own], at[own], place[own]] = column["prob_up"][own]
+        tape[version] = {"quantile": quantile, "prob_up": prob_up}
+    return tape
+
+
+def why_held(money: dict[str, Any] | None) -> str | None:
+    """Return why a challenger that forecasts better is not put into force yet; None: nothing is against it."""
+    if money is None:
+        return "It is not put into force before it is known what its positions would have earned."
+    lost = money["champion"] - money["challenger"]
+    if lost <= 0.0:
+        return None
+    return (
+        f"Its positions would have earned {1e4 * lost:.1f} bp less than those of the set in force, after costs, over "
+        f"{money['days']} days: it waits until they do not, or until a person promotes it."
+    )
+
+
 class Challenge:
     """Judges a challenger whenever a block of time is complete, and carries out what the test decides.
 
@@ -111,14 +171,21 @@ class Challenge:
         """Return how a challenge stands, as the screen shows it; worked out again when a block has been completed.
 
         ``outcomes``; ``evidence`` for and ``against`` the challenger, ``needed`` to decide, ``verdict`` in words,
-        ``action``, and ``path``, rows of [ts_ms, evidence for, evidence against], a row a block.
+        ``action``, ``path``, rows of [ts_ms, evidence for, evidence against], a row a block; ``ahead``, how long a
+        verdict may take, and ``money``, what both would have earned in the shadow.
         """
         newest = self._store.rows("SELECT max(ts_close) AS ts FROM forecasts WHERE version = ?", [challenger])[0]["ts"]
         key = (champion, challenger, (int(newest or 0) - BAR_NS) // self._judge.block_ns)
         if self._known is not None and self._known[0] == key:
             return self._known[1]
         blocks = block_differences(self._store, champion, challenger, self._judge.block_ns)
-        found = self._judge.judge([row["difference"] for row in blocks])
+        differences = [row["difference"] for row in blocks]
+        found = self._judge.judge(differences)
+        found["ahead"] = self._judge.ahead(differences, self._loop.clock.now()) if found["action"] == "wait" else None
+        tape = shadow_tape(self._store, champion, challenger, self._judge.horizons)
+        found["money"] = self._judge.earned(tape, champion, challenger)
+        if found["action"] == "promote" and (why := why_held(found["money"])) is not None:
+            found |= {"action": "hold", "verdict": f"{found['verdict']} {why}"}
         path = [[row["ts"] // 1_000_000, *pair] for row, pair in zip(blocks, found.pop("path"), strict=True)]
         found |= {
             "outcomes": sum(row["n"] for row in blocks),

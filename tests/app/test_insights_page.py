@@ -10,7 +10,8 @@ from fake_actions import refuse
 from fake_models import HOUR_NS, OFFER, FakeModels, estimate, figures
 from page_engine import PageEngine, page, texts
 
-from app import insights, insights_charts, insights_news, insights_shares
+from app import challenges, insights, insights_charts, insights_news, insights_shares
+from app.formats import GROUP
 
 SAID_AT = 5
 
@@ -107,16 +108,31 @@ def test_evidence_so_far_is_shown_with_what_decides_and_what_was_changed(engine,
     script = page("insights", view="Training").run()
     assert "Not enough evidence yet" in texts(script)
     assert "By the calendar: in 3.0 days." in texts(script)
+    assert "With differences like these a verdict takes about 64 more days." in texts(script).replace(GROUP, " ")
+    assert "in 41 days: by then 22 % of such challenges have one, 9 % for the chall" in texts(script).replace(
+        GROUP, " "
+    )
+    earned = "would have earned +4.0 bp of the equity over 12 days, those of the set in force −1.5 bp, after costs"
+    assert f"{earned} of 6 bp a trade: +5.5 bp apart, give or take 16." in texts(script).replace(GROUP, " ")
     assert len(script.get("plotly_chart")) == 1
-    (row,) = insights.challenge_rows(overview).to_dict("records")
+    with_one = {**overview, "challenges": [overview["challenges"][0] | {"path": [[0, 1.0, 1.0]]}]}
+    engine.act_models = lambda body: with_one
+    assert not page("insights", view="Training").run().get("plotly_chart")  # a single block is no line
+    (row,) = challenges.challenge_rows(overview).to_dict("records")
     assert (row["evidence"], row["against"]) == ("1.7 of 20", "1.2 of 20")
-    (change,) = insights.change_rows(overview).to_dict("records")
+    (change,) = challenges.change_rows(overview).to_dict("records")
     assert (change["what"], change["reason"]) == ("challenges", "schedule: every 7 days")
     drawn = insights_charts.evidence_figure(overview["challenges"][0])
     assert [list(line.y) for line in drawn.data] == [[1.0, 1.7], [1.0, 0.8]]
     assert [note.y for note in drawn.layout.annotations] == [pytest.approx(math.log10(20))]  # not 10 to the 20
+    early = overview["challenges"][0]["ahead"] | {"days": None, "share": None, "for_it": None}
+    assert "after five blocks of two days" in challenges.ahead_sentence(early)
+    assert "takes more than half a year" in challenges.ahead_sentence(
+        overview["challenges"][0]["ahead"] | {"days": None}
+    )
+    assert "not known yet" in challenges.money_sentence(None)
     unknown = overview["challenges"][0] | {"evidence": None, "needed": None}
-    assert insights.challenge_rows({"challenges": [unknown]})["evidence"].tolist() == ["none yet"]
+    assert challenges.challenge_rows({"challenges": [unknown]})["evidence"].tolist() == ["none yet"]
 
 
 def test_refusal_is_shown_in_words_and_the_rest_stays(engine):
@@ -271,6 +287,37 @@ def test_without_a_feed_the_page_says_where_one_is_entered(engine):
     engine.act_models_news = lambda body: {"feeds": [], "headlines": [], "moods": [], "why": "", "share": 0.0}
     script = page("insights", view="News").run()
     assert "No feed of headlines is set" in texts(script)
+
+
+def test_drift_and_intervals_of_the_training_are_said_in_words(engine, overview):
+    rows = [{"verdict": "unlike"}] * 3 + [{"verdict": "shifted"}] + [{"verdict": "steady"}] * 6
+    assert "Of 10 inputs 3 are unlike anything in the training and 1 are shifted" in insights.drift_sentence(
+        {"drift": rows}
+    )
+    assert "which starts a training" in insights.drift_sentence({"drift": rows})
+    assert "; 2 start a training." in insights.drift_sentence({"drift": rows[2:]})
+    judged = insights.judged_rows(overview, SAID_AT)
+    assert judged["stated"].tolist() == ["50", "80", "90", "95"]
+    assert judged["held"].tolist()[1] == "78.0 (75.0 … 81.0)"
+    assert judged["verdict"].tolist()[1] == "as stated, as far as can be told"
+    assert "When they were trained" in texts(page("insights", view="Calibration").run())
+
+
+def test_only_the_set_in_force_is_counted_in_the_headline(overview):
+    rival = [row | {"role": "challenger"} for row in overview["models"] if row["role"] == "champion"]
+    both = overview | {"models": overview["models"] + rival}
+    assert insights.headline(both, SAID_AT, 0)[1].value == insights.headline(overview, SAID_AT, 0)[1].value
+    assert insights.headline(both, SAID_AT, 0)[1].value.endswith("of 3")
+
+
+def test_what_is_solved_at_once_has_no_curve_of_learning():
+    curves = [{"name": "linear", "seed": 0, "points": [[1, None, 0.9], [2, None, 0.9]]},
+              {"name": "lstm", "seed": 0, "points": [[1, 1.0, 1.0], [2, 0.9, 0.9], [3, 0.8, 0.9]]}]  # fmt: skip
+    taught = insights_charts.in_rounds(curves)
+    assert [line.name for line in insights_charts.curves_figure(taught).data] == [
+        "lstm, learned from",
+        "lstm, held back",
+    ]
 
 
 def test_offer_and_bar_to_clear_in_words():

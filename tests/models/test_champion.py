@@ -6,9 +6,25 @@ import numpy as np
 import pytest
 
 from engine.domain import NS_PER_DAY, NS_PER_S
-from models.champion import ALPHA, LIMIT, Action, Trigger, Watch, block_differences, capital, compare, retraining_due
+from models.champion import (
+    ALPHA,
+    LEAST_LIMIT,
+    LIMIT,
+    SPREADS,
+    Action,
+    Trigger,
+    Watch,
+    block_differences,
+    capital,
+    compare,
+    deciding,
+    limits,
+    retraining_due,
+)
 from models.ensemble import Skill
 from models.forecast import HORIZONS, QUANTILE_LEVELS, Prediction
+from models.outlook import outlook, steady_days
+from models.shadow import COST_RATE, Said, shadow_results
 
 H, HOUR = len(HORIZONS), 3_600_000_000_000
 
@@ -47,16 +63,71 @@ def test_a_verdict_stays_and_silence_says_nothing() -> None:
     assert compare(np.concatenate([strong, -strong])).action == Action.PROMOTE
     assert compare(strong[:2]).action == Action.WAIT
     assert compare(np.zeros(0)).n_blocks == 0
-    assert compare(np.full(29, 1e-9)).action == Action.WAIT
+    assert compare(np.full(15, 1e-9)).action == Action.WAIT
 
 
 def test_how_many_blocks_a_steady_advantage_needs() -> None:
-    """Seven are the least; a tenth of the limit needs more blocks than any challenger has."""
+    """Seven are the least; the limit follows small differences down, so that a twentieth of it is still seen."""
 
     def needed(share: float) -> int:
         return next(n for n in range(1, 100) if compare(np.full(n, share * LIMIT)).action == Action.PROMOTE)
 
-    assert [needed(share) for share in (1.0, 0.5, 0.25, 0.1)] == [7, 11, 19, 43]
+    assert [needed(share) for share in (1.0, 0.5, 0.25, 0.1, 0.05)] == [7, 11, 14, 20, 28]
+
+
+@pytest.mark.parametrize("spread", [0.0015, 0.004, 0.02])
+def test_equal_sets_of_any_spread_are_promoted_no_more_often_than_stated(spread: float) -> None:
+    """The limit of each block is known before it: looked at after each of 60 blocks, spread changing on the way."""
+    rng = np.random.default_rng(11)
+    noise = rng.standard_normal((3000, 60)) * np.exp(np.cumsum(0.1 * rng.standard_normal((3000, 60)), axis=1))
+    better, worse = deciding(spread * noise)
+    assert 0.0 < (better < 60).mean() <= ALPHA
+    assert (worse < 60).any()
+
+
+def test_a_limit_is_made_of_the_blocks_before_it() -> None:
+    found = limits(np.array([0.004, 0.004, 1.0, 0.0]))
+    assert found[0] == LIMIT
+    assert found[1] == pytest.approx(SPREADS * np.sqrt((0.004**2 + (LIMIT / SPREADS) ** 2) / 2))
+    assert found[3] == LIMIT  # never more
+    assert limits(np.full(400, 1e-6))[-1] == LEAST_LIMIT
+    changed = limits(np.array([0.004, 0.004, -0.5, 0.0]))
+    np.testing.assert_array_equal(found[:3], changed[:3])
+
+
+def test_the_outlook_says_how_long_such_differences_take_and_what_the_end_leaves() -> None:
+    clear, faint = (outlook(np.tile([mean - 0.001, mean + 0.001], 4), 36.0) for mean in (0.004, 0.0002))
+    assert clear.days is not None and clear.days < 36.0  # noqa: PT018
+    assert clear.share > 0.9
+    assert clear.for_it == clear.share
+    assert faint.days is None or faint.days > 60.0
+    assert faint.share < 0.1
+    assert outlook(np.full(4, 0.004), 36.0) is None  # nobody can say yet
+    assert outlook(np.tile([0.003, 0.005], 4), 36.0) == clear  # the same record says the same
+    quick, slow = steady_days(0.008, 0.004), steady_days(0.004, 0.004)
+    assert 14.0 <= quick < slow <= 50.0
+    assert steady_days(0.001, 0.008) is None
+
+
+def test_money_in_the_shadow_is_that_of_the_rule_after_costs() -> None:
+    n_bars = 24 * 6
+    ts_close = (1 + np.arange(n_bars, dtype=np.int64)) * HOUR
+    up = 100.0 * np.exp(0.001 * np.arange(n_bars))[:, None]
+    sigma = np.full(up.shape, 0.2 / np.sqrt(8760.0))  # a wish of 1 is the whole equity
+    shape = np.linspace(-1.0, 1.0, len(QUANTILE_LEVELS))
+    flat = Said(np.broadcast_to(shape, (n_bars, 1, H, len(shape))), np.full((n_bars, 1, H), 0.5))
+    long = Said(flat.quantile + 5.0, np.full((n_bars, 1, H), 0.9))
+    found = shadow_results(ts_close, up, sigma, flat, long)
+    assert found.champion == 0.0
+    wish = np.tanh(10.0 * 5.0 / 0.8)
+    assert found.challenger == pytest.approx(wish * (n_bars - 1) * np.expm1(0.001) - COST_RATE * wish, rel=1e-3)
+    assert found.days == 7
+    gap = ts_close + np.where(np.arange(n_bars) >= 100, 5 * HOUR, 0)
+    assert shadow_results(gap, up, sigma, flat, long).challenger < found.challenger  # nothing is earned over a gap
+    assert (
+        shadow_results(ts_close[:5], up[:5], sigma[:5], Said(*(x[:5] for x in flat)), Said(*(x[:5] for x in long)))
+        is None
+    )
 
 
 def test_capital_by_hand() -> None:

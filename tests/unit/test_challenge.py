@@ -84,16 +84,37 @@ def test_the_record_gives_the_same_blocks_as_the_arrays_do(tape):
     assert found[0]["ts"] == FIRST * HOUR + champion.BLOCK_NS
     # two days, of which the outcomes at h hours of the last h bars fall into the next block
     assert found[0]["n"] == sum(48 - horizon for horizon in HORIZONS)
+    # the shadow is of the bars that both have forecast
+    tape.store.execute("DELETE FROM forecasts WHERE version = 'keen' AND ts_close < ?", [(FIRST + 30) * HOUR])
+    shadow = challenges.shadow_tape(tape.store, "dull", "keen", HORIZONS)
+    assert shadow["ts_close"][0] == (FIRST + 30) * HOUR
+    np.testing.assert_allclose(shadow["keen"]["quantile"], tape.said["keen"].quantile[30:])
+    np.testing.assert_allclose(shadow["dull"]["prob_up"], tape.said["dull"].prob_up[30:])
+    np.testing.assert_allclose(shadow["close_px"][:, 0], tape.px[30 : tape.n_bars])
 
 
 async def test_evidence_promotes_with_a_record_and_one_click_takes_it_back(tape, monkeypatch):
     monkeypatch.setattr("models.book.described_set", lambda home, version: {})  # these sets have no files
     monkeypatch.setattr("models.roles.why_unusable", lambda home, version, ts: None)
     duel, loop, told = desk_of(tape)
+    poor = {"champion": 0.002, "challenger": -0.0013, "error": 0.001, "days": 24}
+    with monkeypatch.context() as lost:  # who forecasts better and would have lost money waits for a person
+        lost.setattr(duel._judge, "earned", lambda *asked: poor)
+        standing = duel.standing("dull", "keen")
+        assert standing["action"] == "hold"
+        assert "forecasts better" in standing["verdict"]
+        assert "33.0 bp less than those of the set in force, after costs, over 24 days" in standing["verdict"]
+        await duel.follow()
+        assert (read_roles(tape.home).challenger, told) == ("keen", [])
+    assert challenges.why_held(None).startswith("It is not put into force before it is known")
+    assert challenges.why_held(poor | {"challenger": 0.002}) is None
+    duel._known = None
     standing = duel.standing("dull", "keen")
     assert standing["action"] == "promote"
     assert standing["evidence"] >= standing["needed"] == 20.0
     assert len(standing["path"]) == DAYS // 2 - 1
+    assert standing["money"]["challenger"] > standing["money"]["champion"] == 0.0
+    assert standing["ahead"] is None
     await asyncio.gather(duel.follow(), duel.follow())  # two answers at once promote once
     roles = read_roles(tape.home)
     assert (roles.champion, roles.challenger) == ("keen", None)
