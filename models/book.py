@@ -47,7 +47,7 @@ class ModelBook:
 
     fewest_bars = FEWEST_DAYS_OF_BARS * 24
     block_ns = champion.BLOCK_NS
-    horizons = HORIZONS
+    horizons: tuple[int, ...] = HORIZONS
 
     def __init__(self, home: Path) -> None:
         self._home = home
