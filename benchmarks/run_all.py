@@ -89,7 +89,9 @@ def models_live(r: dict[str, Any]) -> list[Row]:
     limit = f"a decision waits {r['limit_ms']:.0f} ms"
     return [
         (f"last bar to the wish of all models, {r['symbols']} symbols, p50 ms", r["round_trip"]["p50"], "", limit),
-        ("the same, p99 ms", r["round_trip"]["p99"], "< 50", f"in the process {r['in_the_process']['p99']} ms"),
+        ("the same, p99 ms", r["round_trip"]["p99"], "< 50, goal 20",
+         f"in the process {r['in_the_process']['p99']} ms"),
+        (f"{len(r['agents_in_the_set'])} agents' part of it, p99 ms", r["agents"]["p99"], "", ""),
         ("decisions that went on without models", r["decisions_without_models"], "", f"of {r['round_trip']['n']}"),
     ]  # fmt: skip
 

@@ -29,13 +29,15 @@ def train(
     start: Annotated[str | None, typer.Option(help="First day, UTC")] = None,
     end: Annotated[str | None, typer.Option(help="Last day, UTC")] = None,
     funding: Annotated[str | None, typer.Option(help="Folder of funding rates, or a stored data set of them")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The first; that of the learners that will be used")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=10, help="How often what is random is taught and judged")] = 3,
     as_json: JsonOption = False,
     data_dir: HomeOption = None,
 ) -> None:
     """Train models on hourly bars, judge them on the last fifth, which they have not seen, and keep them as a set.
 
-    The first set is in force at once, with the weights that its judged bars earned: none without skill. A later one
+    Prints and writes every figure of every model, agent and baseline, with intervals and the spread over seeds. The
+    first set is in force at once, with the weights that its judged bars earned: none without skill. A later one
     challenges it.
     """
     from models.beside import wanted_of
@@ -45,21 +47,23 @@ def train(
     home = data_folder(data_dir)
     try:
         names = _listed(models)
-        chosen = wanted_of(names)
+        chosen = wanted_of(names, seeds)
         minutes = max(1, round(chosen.seconds / 60.0))
-        errors.print(f"{', '.join((*chosen.forecasters, *chosen.agents))}: about {minutes} min of one core")
+        listed = ", ".join((*chosen.forecasters, *chosen.agents))
+        errors.print(f"{listed}; {seeds} seeds where something is random: about {minutes} min of one core")
         wanted = tuple(name.upper() for name in _listed(symbols))
         request = TrainRequest(
             data=_place(home, data), names=names, symbols=wanted, start=start, end=end,
-            funding=None if funding is None else _place(home, funding), seed=seed, reason="trained at the command line",
-            actor="command line",
+            funding=None if funding is None else _place(home, funding), seed=seed, seeds=seeds,
+            reason="trained at the command line", actor="command line",
         )  # fmt: skip
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, console=errors, transient=True) as bar:
             task = bar.add_task("Inputs", total=1.0)
 
             def report(name: str, share: float, losses: dict[str, float]) -> bool:
-                bar.update(task, completed=share, description=name)
+                of = f"{name}, seed {losses['seed']:.0f}" if "seed" in losses else name
+                bar.update(task, completed=share, description=of)
                 return True
 
             answer = train_and_store(home, request, time.time_ns(), report)
@@ -69,9 +73,18 @@ def train(
     except WorkstationError as error:
         raise _refused(error) from None
     if as_json:
-        console.print_json(json.dumps(answer, allow_nan=False))
+        console.print_json(json.dumps(answer | {"evidence": _evidence(answer["written"])}, allow_nan=False))
+        return
+    if answer["written"] is None:
+        _print_members(answer)
     else:
-        _print_set(answer)
+        console.out(Path(answer["written"]).read_text(encoding="utf-8"), highlight=False)
+        console.print(f"All of this: {answer['written']}, and as JSON beside it.", soft_wrap=True)
+    _print_set(answer)
+
+
+def _evidence(written: str | None) -> dict[str, Any] | None:
+    return None if written is None else dict(json.loads(Path(written).with_suffix(".json").read_bytes()))
 
 
 @models_app.command("list")
@@ -118,6 +131,7 @@ def show_command(version: VersionArgument, as_json: JsonOption = False, data_dir
     if as_json:
         console.print_json(json.dumps(answer, allow_nan=False))
     else:
+        _print_members(answer)
         _print_set(answer)
 
 
@@ -195,7 +209,7 @@ def _day(ts: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(ts / NS_PER_S))
 
 
-def _print_set(answer: dict[str, Any]) -> None:
+def _print_members(answer: dict[str, Any]) -> None:
     """Print one row a member: direction and gain at one hour and a day, and what it weighs."""
     table = Table(
         "model", "right at 1 h", "right at 24 h", "gain at 1 h", "gain at 24 h", "80 % held at 24 h", "weight"
@@ -211,9 +225,16 @@ def _print_set(answer: dict[str, Any]) -> None:
         table.add_row(row["name"], *cells, "" if row["weight"] is None else f"{100 * row['weight']:.0f} %")
     console.print(table)
     console.print(
+        "Means over seeds; ± is one standard error by days. Gain: the base rate's log-loss minus the model's, in "
+        "percent; above zero is better. Weights make the forecast."
+    )
+
+
+def _print_set(answer: dict[str, Any]) -> None:
+    """Print which role a set has, and what it counts in a decision."""
+    console.print(
         f"{answer['version']} is {answer['role']}. Judged from {_day(answer['ts_judged'])} to "
-        f"{_day(answer['ts_last'])}, which no member had learned from; ± is one standard error by days. Gain: the base "
-        "rate's log-loss minus the model's, in percent; above zero is better. Weights make the forecast."
+        f"{_day(answer['ts_last'])}, which no member had learned from."
     )
     console.print(f"Share of a decision: {100 * answer['share']:.0f} %. {_sentence(answer['why_share'])}")
     for name, why in answer["failed"].items():

@@ -12,6 +12,7 @@ from models.agents import Agent, blended, daily_earned, shares_of, shown_by
 from models.catalogue import SEEDS
 from models.env import PracticeTerms
 from models.forecast import Learnable, Progress
+from models.tabular import Scaler
 
 USUAL = tuple(CONFIGS[algorithm] for algorithm in ALGORITHMS)
 """What an ensemble is made of unless it is told otherwise."""
@@ -148,12 +149,18 @@ class EnsembleStream:
         self._names = [member.name for member in members]
         self._streams = [member.stream(n_symbols) for member in members]
         self._shares = shares
+        scalers = [member.fitted[1] for member in members]
+        # agents that learned from the same bars scale alike: a bar is scaled once for all of them
+        self._first = [next(k for k in range(m + 1) if _alike(scalers[k], one)) for m, one in enumerate(scalers)]
+        self._scalers = {k: scalers[k] for k in set(self._first)}
 
     def update(self, features: np.ndarray, close_px: F8, sigma: F8, funding: F8) -> F8:
         """Take a closed bar and return the blended wishes (N,); see ``AgentStream.update``."""
-        return blended(
-            np.array([one.update(features, close_px, sigma, funding) for one in self._streams]), self._shares
-        )
+        scaled = {k: scaler.inputs(features) for k, scaler in self._scalers.items()}
+        wishes = [
+            one.advance(*scaled[k], close_px, sigma, funding) for one, k in zip(self._streams, self._first, strict=True)
+        ]
+        return blended(np.array(wishes), self._shares)
 
     def votes(self) -> list[Vote]:
         """Return what every agent says at the newest bar, those without weight too."""
@@ -162,3 +169,7 @@ class EnsembleStream:
             said = stream.opinion()
             found.append(Vote(name, float(share), said.mean[:, 0], said.std[:, 0], said.value))
         return found
+
+
+def _alike(one: Scaler, other: Scaler) -> bool:
+    return np.array_equal(one.center, other.center) and np.array_equal(one.scale, other.scale)

@@ -9,12 +9,13 @@ import numpy as np
 from engine.domain import F8
 from models.agent_ensemble import AgentEnsemble
 from models.agent_training import CONFIGS
-from models.agents import BURN_IN, Rollout, daily_earned
+from models.agents import BURN_IN, Rollout, blended, daily_earned, shares_of
 from models.catalogue import SEEDS
 from models.earned import TradingEvidence, evidence_of
 from models.env import PracticeTerms, unit_weight
 from models.evidence_walk import WARM_BARS, usual_terms
 from models.forecast import Learnable
+from models.judging import Judged
 from models.own_book import PaperBook
 from models.panel import funding_due, rows_of
 from models.trading import sized_weights
@@ -24,13 +25,9 @@ FIRST_SHARE = 0.67
 
 
 def taught(
-    data: Learnable,
-    algorithms: tuple[str, ...],
-    ends: tuple[int, int],
-    seed: int,
-    told: Callable[[float], bool],
+    data: Learnable, algorithms: tuple[str, ...], ends: tuple[int, int], seed: int, told: Callable[[float], bool],
     seeds: int = SEEDS,
-) -> tuple[AgentEnsemble, TradingEvidence]:
+) -> tuple[AgentEnsemble, TradingEvidence, dict[str, list[Judged]]]:  # fmt: skip
     """Return agents that have learned from all bars, and what they earned on those after both ends before they had.
 
     Nothing stops agents or chooses among their weights, so no bars are held back from the second training: the bars
@@ -48,6 +45,14 @@ def taught(
     seeds : int
         Agents of each algorithm.
 
+    Returns
+    -------
+    AgentEnsemble
+    TradingEvidence
+        Of all of them together, as they are used.
+    dict of str to list of Judged
+        What each algorithm wished on the judged bars, one for each seed, and what one of each wished together.
+
     Raises
     ------
     Cancelled
@@ -55,9 +60,11 @@ def taught(
     agents = AgentEnsemble(tuple(CONFIGS[name] for name in algorithms), seeds)
     rest = slice(ends[1], len(data.panel.ts_close))
     agents.fit(data, slice(0, ends[0]), slice(*ends), seed, lambda share, _: told(FIRST_SHARE * share))
-    found = judged(agents, data, rest)
+    wishes = _walked_wishes(agents, data, rest)
+    found = _evidence(agents, data, rest, blended(wishes, agents.shares))
+    each = _by_algorithm(agents, wishes[:, wishes.shape[1] - (rest.stop - rest.start) :], algorithms, seed)
     agents.fit(data, slice(0, rest.stop), rest, seed, lambda share, _: told(FIRST_SHARE + (1.0 - FIRST_SHARE) * share))
-    return agents, found
+    return agents, found, each
 
 
 def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> TradingEvidence:
@@ -74,14 +81,45 @@ def judged(agents: AgentEnsemble, data: Learnable, rows: slice) -> TradingEviden
     rows : slice
         The judged bars.
     """
+    return _evidence(agents, data, rows, blended(_walked_wishes(agents, data, rows), agents.shares))
+
+
+def _walk(data: Learnable, rows: slice) -> slice:
     start, stop, _ = rows.indices(len(data.panel.ts_close))
-    terms = agents.members[0].fitted[2]
-    walked = slice(max(start - BURN_IN, 0), stop)
+    return slice(max(start - BURN_IN, 0), stop)
+
+
+def _walked_wishes(agents: AgentEnsemble, data: Learnable, rows: slice) -> F8:
+    """Return each agent's wishes (M, T', N) on bars ``rows`` and those before that its paper book walks through."""
+    return np.array([member.weights(data, _walk(data, rows)) for member in agents.members])
+
+
+def _by_algorithm(
+    agents: AgentEnsemble, wishes: F8, algorithms: tuple[str, ...], seed: int
+) -> dict[str, list[Judged]]:  # fmt: skip
+    """Return the wishes (M, T', N) of agents by algorithm and seed, and blended as the walk-forward blends a seed's."""
+    names = [member.name for member in agents.members]
+    rows = {name: [k for k, one in enumerate(names) if one == name] for name in algorithms}
+    found = {
+        name: [Judged(name, seed + k, {}, [], wishes[row], {}) for k, row in enumerate(own)]
+        for name, own in rows.items()
+    }
+    together = []
+    for k in range(len(names) // len(algorithms)):
+        own = [rows[name][k] for name in algorithms]
+        shares = shares_of(agents.evidence[own])
+        counted = {name: shares[m : m + 1] for m, name in enumerate(algorithms)}
+        together.append(Judged(agents.name, seed + k, {}, [], blended(wishes[own], shares), counted))
+    return found | {agents.name: together}
+
+
+def _evidence(agents: AgentEnsemble, data: Learnable, rows: slice, wish: F8) -> TradingEvidence:
+    terms, walked = agents.members[0].fitted[2], _walk(data, rows)
     wishes = {
-        "agents": agents.weights(data, walked), "hold": np.ones((stop - walked.start, data.sigma.shape[1])),
+        "agents": wish, "hold": np.ones((walked.stop - walked.start, data.sigma.shape[1])),
         "trend": trend_wish(data, walked, terms),
     }  # fmt: skip
-    daily = {name: _daily(wish, data, walked, rows, terms) for name, wish in wishes.items()}
+    daily = {name: _daily(one, data, walked, rows, terms) for name, one in wishes.items()}
     return evidence_of(daily["agents"], daily["hold"], daily["trend"])
 
 

@@ -22,6 +22,7 @@ from models.fit import (
     why_failed,
 )
 from models.forecast import Cancelled, Learnable
+from models.judging import Judged
 from models.registry import Training, hash_of_panel, save_model
 
 AGENTS, SURROUNDINGS = "agents", "surroundings"
@@ -39,7 +40,7 @@ class Wanted(NamedTuple):
     @property
     def seconds(self) -> float:
         """About how long it takes, seconds of one core."""
-        return expected_seconds(self.forecasters) + AGENT_S * len(self.agents) * self.seeds
+        return expected_seconds(self.forecasters, self.seeds) + AGENT_S * len(self.agents) * self.seeds
 
 
 class Beside(NamedTuple):
@@ -49,6 +50,7 @@ class Beside(NamedTuple):
     agents: Any
     metrics: dict[str, dict[str, float]]  # of the agents
     failed: dict[str, str]
+    found: dict[str, list[Judged]]  # what the agents wished on the judged bars, over seeds
 
 
 def wanted_of(names: tuple[str, ...] = (), seeds: int = SEEDS) -> Wanted:
@@ -97,19 +99,19 @@ def train_beside(data: Learnable, algorithms: tuple[str, ...], seed: int, report
     except Exception as error:  # a set forecasts without them
         surroundings, failed[SURROUNDINGS] = None, why_failed(error)
     if not algorithms:
-        return Beside(surroundings, None, {}, failed)
+        return Beside(surroundings, None, {}, failed, {})
     n_bars = len(data.panel.ts_close)
     ends = (round(TRAIN_SHARE * n_bars), round((TRAIN_SHARE + VALID_SHARE) * n_bars))
     try:
         # by name: it brings the learning libraries, which the engine's command line must not
         taught = importlib.import_module("models.agent_evidence").taught
-        agents, found = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}), seeds)
+        agents, found, each = taught(data, algorithms, ends, seed, lambda share: report(AGENTS, share, {}), seeds)
         kept(agents, AGENTS)
     except Cancelled:
         raise
     except Exception as error:  # whatever it is, it ends the agents alone
-        return Beside(surroundings, None, {}, failed | {AGENTS: why_failed(error)})
-    return Beside(surroundings, agents, found.metrics(), failed)
+        return Beside(surroundings, None, {}, failed | {AGENTS: why_failed(error)}, {})
+    return Beside(surroundings, agents, found.metrics(), failed, each)
 
 
 def store_beside(home: Path, data: Learnable, made: Beside, version: str, seed: int, ts_now: int) -> None:

@@ -289,8 +289,11 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def printed(result: dict[str, Any]) -> str:
-    """Return all tables of the evidence for a terminal: the summary, then every figure at every horizon."""
+def printed(result: dict[str, Any], weighed: str = "mean over the months, then the last month") -> str:
+    """Return all tables of the evidence for a terminal: the summary, then every figure at every horizon.
+
+    ``weighed`` says of when the two weights of a member are.
+    """
     parts = [aligned(*summary_rows(result))]
     for title, rows in (
         ("Net of costs", _earned(result)),
@@ -304,11 +307,12 @@ def printed(result: dict[str, Any]) -> str:
         ("Share of outcomes inside the intervals, mean over horizons", _coverage(result)),
         ("Volatility over 24 bars: quasi-likelihood loss against the EWMA's, correlation, ratio", _volatility(result)),
         ("Barriers at one sigma within 24 bars: the most confident 20 % of calls", _barriers(result)),
-        ("Weight in the ensemble: mean over the months, then the last month", _weights(result)),
+        (f"Weight in the ensemble: {weighed}", _weights(result)),
     ):  # fmt: skip
         parts.append(f"{title}\n{aligned(*rows)}")
     said = "In brackets: 95 % intervals from redrawn blocks of days. After ±: the standard deviation over seeds."
-    return "\n\n".join([*parts, said, goal_sentence(result["goal"]), cost_sentence(result)])
+    took = [cost_sentence(result)] if "cpu" in result else []
+    return "\n\n".join([*parts, said, goal_sentence(result["goal"]), *took])
 
 
 def _thousandths(result: dict[str, Any], name: str) -> dict[str, Any]:

@@ -10,16 +10,14 @@ import numpy as np
 
 from engine.domain import NS_PER_DAY
 from engine.errors import ModelError, WorkstationError
-from models.catalogue import ENTRIES, available, build, entry_of
-from models.conformal import adapted
-from models.ensemble import combine, skill_of, weights_from
-from models.evidence_walk import walked
+from models.catalogue import ENTRIES, SEEDS, available, build, entry_of
 from models.features import feature_hash
-from models.forecast import HORIZONS, Cancelled, Learnable, Prediction
+from models.forecast import Cancelled, Learnable, Prediction, Progress
+from models.judging import Judged
 from models.registry import Manifest, Training, hash_of_panel, save_model
+from models.set_evidence import judged_set
 from models.sets import BASE, ENSEMBLE, EnsembleRecord
 from models.splits import EMBARGO_BARS
-from models.tallies import Tally, day_index, tallies
 
 TRAIN_SHARE, VALID_SHARE = 0.7, 0.1
 """Shares of the bars that are learned from and that decide when to stop; the rest judges, unseen."""
@@ -31,13 +29,13 @@ VALID_DAYS = 60
 FEWEST_DAYS_OF_BARS = 160
 """A fifth of them judges, and before 30 judged days nobody can be said to have skill."""
 EXPIRES_AFTER_DAYS = 60
-EXPECTED_S = {"lstm": 70.0, "transformer": 90.0, "boosting": 10.0}
-"""What one training takes on a core of an AMD EPYC, both fits together, on two years of ten symbols; the number of bars
-hardly matters."""
-OTHERS_S = 5.0
+FIT_S = {"lstm": 35.0, "transformer": 45.0, "boosting": 5.0}
+"""What one fit takes on a core of an AMD EPYC, on two years of ten symbols; the number of bars hardly matters."""
+OTHERS_S = 2.5
 
 Report = Callable[[str, float, dict[str, float]], bool]
-"""Told which learner is at work, the share of the whole training that is done, and the newest losses; False cancels."""
+"""Told which learner is at work, the share of the whole training that is done, and the newest losses with the ``seed``
+at work; False cancels."""
 
 
 class Parts(NamedTuple):
@@ -59,6 +57,7 @@ class TrainedSet(NamedTuple):
     losses: dict[str, dict[str, float]]
     judged: slice
     failed: dict[str, str]  # learners that did not get through, and why
+    found: dict[str, list[Judged]]  # everything about the judged bars, by learner and for the ensemble, over seeds
 
 
 def forecasters(names: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -76,19 +75,24 @@ def forecasters(names: tuple[str, ...] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys((BASE, *wanted)))
 
 
-def expected_seconds(names: tuple[str, ...]) -> float:
-    """Return about how long a training takes, seconds of one core."""
-    return sum(EXPECTED_S.get(name, OTHERS_S) for name in names)
+def expected_seconds(names: tuple[str, ...], seeds: int = SEEDS) -> float:
+    """Return about how long a training takes, seconds of one core: a fit for each seed, and that of what is used."""
+    return sum(FIT_S.get(name, OTHERS_S) * (len(seeds_of(name, 0, seeds)) + 1) for name in names)
 
 
-def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report) -> TrainedSet:
+def seeds_of(name: str, seed: int, seeds: int) -> range:
+    """Return the seeds with which a learner is judged, first that of the one to be used; one if none is random."""
+    return range(seed, seed + (seeds if entry_of(name).has_randomness else 1))
+
+
+def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report, seeds: int = SEEDS) -> TrainedSet:
     """Train every learner and find out what each is worth.
 
-    Each learns from the first 70 % of the bars, stops by the next 10 % and is judged by the rest. Then one of its kind
-    learns anew, as every month of the walk-forward does it, because it will be used on what follows: from all bars but
-    the newest ``VALID_DAYS``, by which it stops (a tenth of the bars where that is less). So what is used has learned
-    from bars that judged its like; no figure is taken of it. Nothing starts from a set in force: that one has seen the
-    judged bars.
+    Each learns from the first 70 % of the bars, stops by the next 10 % and is judged by the rest, with several seeds
+    where something is random: what one of them shows is partly luck. Then one of its kind learns anew, as every month
+    of the walk-forward does it, because it will be used on what follows: from all bars but the newest ``VALID_DAYS``,
+    by which it stops (a tenth of the bars where that is less). So what is used has learned from bars that judged its
+    like; no figure is taken of it. Nothing starts from a set in force: that one has seen the judged bars.
 
     Parameters
     ----------
@@ -96,12 +100,15 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
     names : tuple of str
         As ``forecasters`` gives them.
     seed : int
+        The first, and that of the learners that will be used.
     report : Report
+    seeds : int
+        How many.
 
     Returns
     -------
     TrainedSet
-        A learner that fails is left out with its reason; the others go on.
+        A learner that fails, with any seed, is left out with its reason; the others go on.
 
     Raises
     ------
@@ -111,18 +118,17 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
         Too few bars, or the base rate itself could not be learned.
     """
     parts = parts_of(data)
-    done, whole = 0.0, expected_seconds(names)
+    done, whole = 0.0, expected_seconds(names, seeds)
     models: dict[str, Any] = {}
-    said: dict[str, Prediction] = {}
+    said: dict[str, dict[int, Prediction]] = {}
     losses: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
     for name in names:
-        cost = EXPECTED_S.get(name, OTHERS_S) / whole
+        cost = expected_seconds((name,), seeds) / whole
         try:
-            model = build(name)
-            model.fit(data, parts.train, parts.valid, seed, _within(report, name, done, 0.5 * cost))
-            said[name] = model.predict(data, parts.judged)
-            again, told = build(name), _within(report, name, done + 0.5 * cost, 0.5 * cost)
+            said[name] = _shown(data, name, parts, seeds_of(name, seed, seeds), (report, done, cost))
+            again, at = build(name), len(said[name])
+            told = _within(report, name, seed, done + cost * at / (at + 1), cost / (at + 1))
             losses[name] = again.fit(data, parts.train_again, parts.valid_again, seed, told)
             models[name] = kept(again, name)
         except Cancelled:
@@ -133,8 +139,21 @@ def train_set(data: Learnable, names: tuple[str, ...], seed: int, report: Report
         done += cost
     if BASE not in models:
         raise ModelError(f"the base rate could not be learned: {failed.get(BASE)}")
-    record, metrics = _judge(data, parts.judged, said)
-    return TrainedSet(models, record, metrics, losses, parts.judged, failed)
+    found = judged_set(data, parts.judged, said, seed)
+    return TrainedSet(models, found.record, found.metrics, losses, parts.judged, failed, found.found)
+
+
+def _shown(
+    data: Learnable, name: str, parts: Parts, seeds: range, within: tuple[Report, float, float]
+) -> dict[int, Prediction]:
+    """Return what a learner says of the judged bars with each seed; ``within``: who is told, begin and share."""
+    report, begin, cost = within
+    said, part = {}, cost / (len(seeds) + 1)
+    for k, seed in enumerate(seeds):
+        model = build(name)
+        model.fit(data, parts.train, parts.valid, seed, _within(report, name, seed, begin + k * part, part))
+        said[seed] = model.predict(data, parts.judged)
+    return said
 
 
 def why_failed(error: Exception) -> str:
@@ -181,51 +200,8 @@ def parts_of(data: Learnable) -> Parts:
     )  # fmt: skip
 
 
-def _within(report: Report, name: str, begin: float, share: float) -> Callable[[float, dict[str, float]], bool]:
-    return lambda done, losses: report(name, begin + share * done, losses)
-
-
-def _judge(
-    data: Learnable, judged: slice, said: dict[str, Prediction]
-) -> tuple[EnsembleRecord, dict[str, dict[str, dict[str, float]]]]:
-    ts_close, ts_known = data.panel.ts_close[judged], data.ts_known[judged]
-    target = np.where((ts_known <= ts_close[-1])[:, None, :], data.target[judged], np.nan)
-    day, base = day_index(ts_close), said[BASE]
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
-    shown: dict[str, Tally] = {}
-    for name, prediction in said.items():
-        issued, _ = adapted(prediction.quantile, target, ts_close, ts_known)
-        found = tallies(prediction, issued, base, target, day)
-        metrics[name] = _figures(found)
-        if name != BASE:
-            shown[name] = found["skill"]
-    weights = weights_from({name: skill_of(*tally) for name, tally in shown.items()})
-    members = {name: said[name] for name in shown}
-    combined = combine(members, base, weights).prediction if members else base
-    issued, tracker = adapted(combined.quantile, target, ts_close, ts_known)
-    metrics[ENSEMBLE] = _figures(tallies(combined, issued, base, target, day))
-    metrics[ENSEMBLE] |= walked(data, judged, members, base, shown).metrics()
-    inputs = tuple(name for name in INPUTS if np.isfinite(getattr(data.panel, name)).any())
-    return EnsembleRecord(data.panel.symbols, weights, tracker, inputs), metrics
-
-
-INPUTS = ("funding", "basis", "imbalance")
-"""What a panel may know besides candles."""
-
-KEPT = ("skill", "accuracy", "log_loss_gain", "ic", "issued_50", "issued_80", "issued_90", "issued_95")
-
-
-def _figures(found: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return what a manifest keeps: by figure and horizon the mean, its standard error by days, and the days."""
-    out: dict[str, dict[str, float]] = {}
-    for name in KEPT:
-        figure = skill_of(*found[name])
-        for h, horizon in enumerate(HORIZONS):
-            if np.isfinite(figure.gain[h]):
-                out[f"{name}_{horizon}"] = {
-                    "mean": float(figure.gain[h]), "spread": float(figure.error[h]), "n": float(figure.n_days[h]),
-                }  # fmt: skip
-    return out
+def _within(report: Report, name: str, seed: int, begin: float, share: float) -> Progress:
+    return lambda done, losses: report(name, begin + share * done, {**losses, "seed": float(seed)})
 
 
 def store_set(

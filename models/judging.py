@@ -13,9 +13,10 @@ from models.forecast import Learnable, Prediction
 from models.outcomes import outcome_tallies, outcomes_of
 from models.panel import rows_of
 from models.position import positions
+from models.sets import ENSEMBLE
 from models.tallies import Tally, day_index, reliability, tallies
 
-ENSEMBLE = "ensemble"
+__all__ = ["ENSEMBLE", "Judged", "Step", "Walk", "judged_forecasts", "known_target"]
 
 
 class Step(Protocol):

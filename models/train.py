@@ -13,15 +13,25 @@ import pyarrow.parquet as pq
 from engine.domain import INTERVAL_S, NS_PER_S
 from engine.errors import DataError, ModelError
 from engine.research.loading import BarTable, cut, funding_file, load_bars, nanoseconds
-from models.beside import AGENTS, store_beside, train_beside, wanted_of
-from models.catalogue import ENTRIES
+from models.beside import AGENTS, Beside, store_beside, train_beside, wanted_of
+from models.catalogue import ENTRIES, SEEDS
 from models.dataset import learnable
 from models.features import feature_hash
-from models.fit import TRAIN_SHARE, VALID_SHARE, Report, TrainedSet, expected_seconds, store_set, train_set
+from models.fit import (
+    TRAIN_SHARE,
+    VALID_SHARE,
+    Report,
+    TrainedSet,
+    expected_seconds,
+    store_set,
+    train_set,
+    why_failed,
+)
 from models.forecast import Cancelled, Learnable, Panel
 from models.panel import Series, panel_from_bars
 from models.registry import Manifest, load_model, read_manifest
 from models.roles import enter, promote, read_roles
+from models.set_evidence import training_evidence, with_results, write_evidence
 from models.sets import BASE, ENSEMBLE, list_sets, load_set
 from models.shown import why_share
 
@@ -29,6 +39,9 @@ INTERVAL = "1h"
 ENOUGH_FUNDING = 0.5
 FROM_START = 0.02
 """Share of a training that the inputs take."""
+
+UNTIL_JUDGED = 0.96
+"""Share after which only the tables are left to be worked out."""
 
 
 class TrainRequest(NamedTuple):
@@ -41,6 +54,7 @@ class TrainRequest(NamedTuple):
     end: str | None = None
     funding: Path | None = None
     seed: int = 0
+    seeds: int = SEEDS
     reason: str = ""
     actor: str = ""
 
@@ -95,16 +109,47 @@ def train_and_store(home: Path, request: TrainRequest, ts_now: int, report: Repo
     """
     data = load_learnable(request)
     report("inputs", FROM_START, {})
-    wanted = wanted_of(request.names)
-    share = expected_seconds(wanted.forecasters) / wanted.seconds
-    trained = train_set(data, wanted.forecasters, request.seed, _part(report, FROM_START, share))
-    beside = train_beside(data, wanted.agents, request.seed, _part(report, share, 1.0))
+    wanted = wanted_of(request.names, request.seeds)
+    share = UNTIL_JUDGED * expected_seconds(wanted.forecasters, wanted.seeds) / wanted.seconds
+    trained = train_set(data, wanted.forecasters, request.seed, _part(report, FROM_START, share), wanted.seeds)
+    beside = train_beside(data, wanted.agents, request.seed, _part(report, share, UNTIL_JUDGED), wanted.seeds)
+    if not report("evidence", UNTIL_JUDGED, {}):
+        raise Cancelled
+    failed, result = trained.failed | beside.failed, None
+    try:
+        result = training_evidence(
+            data, trained.judged, trained.found | beside.found, failed, trained.record.weights, wanted.seeds
+        )
+        trained, beside = _with_results(trained, beside, result)
+    except Exception as error:  # tables are no reason to lose what has been learned
+        failed |= {"evidence": why_failed(error)}
     version = time.strftime("%Y%m%d-%H%M%S", time.gmtime(ts_now / NS_PER_S))
     store_beside(home, data, beside, version, request.seed, ts_now)
     store_set(home, data, trained, version, INTERVAL, request.seed, ts_now)
     _give_role(home, version, ts_now, request)
-    failed = trained.failed | beside.failed
-    return described_set(home, version) | {"failed": failed, "losses": _plain(trained)}
+    written, problem = _written(home, version, result)
+    return described_set(home, version) | {"failed": failed | problem, "losses": _plain(trained), "written": written}
+
+
+def _with_results(trained: TrainedSet, beside: Beside, result: dict[str, Any]) -> tuple[TrainedSet, Beside]:
+    """Return what is to be stored, with each one's net Sharpe ratio among its metrics."""
+    metrics = {name: with_results(own, result, name) for name, own in trained.metrics.items()}
+    own = beside.metrics
+    if own:
+        own = with_results(own, result, AGENTS)
+        for name in beside.found:
+            own = own if name == AGENTS else with_results(own, result, name, f"{name}_net_sharpe")
+    return trained._replace(metrics=metrics), beside._replace(metrics=own)
+
+
+def _written(home: Path, version: str, result: dict[str, Any] | None) -> tuple[str | None, dict[str, str]]:
+    """Write the evidence beside the set's manifest; return where, or why not."""
+    if result is None:
+        return None, {}
+    try:
+        return str(write_evidence(home / "models" / ENSEMBLE / version, result)), {}
+    except OSError as error:  # the manifest has the figures
+        return None, {"evidence": f"its tables could not be written: {error}"}
 
 
 def _give_role(home: Path, version: str, ts_now: int, request: TrainRequest) -> None:
@@ -130,16 +175,17 @@ def run(
         data=Path(request["path"]), names=tuple(request["models"]), symbols=tuple(request["symbols"]),
         start=request["start"], end=request["end"],
         funding=None if request["funding"] is None else Path(request["funding"]), seed=request["seed"],
-        reason=request["reason"], actor=request["actor"],
+        seeds=request["seeds"], reason=request["reason"], actor=request["actor"],
     )  # fmt: skip
-    steps: dict[str, int] = {}
+    steps: dict[tuple[str, int], int] = {}
 
     def told(name: str, share: float, losses: dict[str, float]) -> bool:
         report(share)
-        steps[name] = steps.get(name, 0) + 1
-        if losses or steps[name] == 1:
+        seed = int(losses.get("seed", wanted.seed))
+        steps[name, seed] = step = steps.get((name, seed), 0) + 1
+        if len(losses) > 1 or step == 1:
             note({
-                "name": name, "seed": wanted.seed, "share": share, "step": steps[name], "train": _loss(losses, "train"),
+                "name": name, "seed": seed, "share": share, "step": step, "train": _loss(losses, "train"),
                 "valid": _loss(losses, "valid"),
             })  # fmt: skip
         return not stop()

@@ -34,6 +34,7 @@ class TrainingRequest(SourceRequest):
 
     models: list[str] = Field(default_factory=list, description="All that forecast by default")
     seed: int = Field(0, ge=0)
+    seeds: int = Field(3, ge=1, le=10, description="How often what is random is taught")
     reason: str = "a person asked for it"
     actor: str = "desk"
 

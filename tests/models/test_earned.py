@@ -10,8 +10,9 @@ from engine.core.costs import Costs
 from models import book
 from models.earned import MOST_SHARE, evidence_of
 from models.ensemble import daily_sums, gains, skill_of, weights_from
-from models.evidence_walk import BLOCK_DAYS, traded_evidence, usual_terms, walked
+from models.evidence_walk import BLOCK_DAYS, traded_evidence, usual_terms, walked, weighed_before
 from models.forecast import HORIZONS, QUANTILE_LEVELS, Prediction
+from models.judging import judged_forecasts
 from models.shown import FEWEST_TRADED_DAYS, NO_EVIDENCE, why_share
 from models.tallies import day_index
 
@@ -32,7 +33,12 @@ def judged(data, lean, width=1.0):
     base, said = said_of(np.zeros(lean.shape), 1.5), said_of(lean, width)
     target = data.target[JUDGED]
     skill = daily_sums(gains(said.quantile, said.prob_up, base, target), day_index(data.panel.ts_close[JUDGED]))
-    return walked(data, JUDGED, {"one": said}, base, {"one": skill}), weights_from({"one": skill_of(*skill)})
+    ts_close = data.panel.ts_close[JUDGED]
+    forecast, shares = weighed_before({"one": said}, base, {"one": skill}, ts_close)
+    assert shares["one"][0].max() == 0.0  # nobody has a record in the first block
+    np.testing.assert_array_equal(forecast.prob_up[: 24 * BLOCK_DAYS - 1], base.prob_up[: 24 * BLOCK_DAYS - 1])
+    wish = judged_forecasts("one", 0, forecast, base, data, JUDGED, shares).wish
+    return walked(data, JUDGED, wish), weights_from({"one": skill_of(*skill)})
 
 
 def test_knowing_how_far_and_not_which_way_makes_the_forecast_and_no_decision():
