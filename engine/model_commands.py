@@ -72,6 +72,11 @@ def train(
         raise SystemExit(130) from None
     except WorkstationError as error:
         raise _refused(error) from None
+    _tell(answer, as_json)
+
+
+def _tell(answer: dict[str, Any], as_json: bool) -> None:
+    """Print what a training found, from what it wrote."""
     if as_json:
         console.print_json(json.dumps(answer | {"evidence": _evidence(answer["written"])}, allow_nan=False))
         return

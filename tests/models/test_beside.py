@@ -234,6 +234,8 @@ def test_agents_are_judged_before_they_learn_from_all_bars(trained, monkeypatch)
     monkeypatch.setattr("models.agents.train_agent", untaught)
     made = train_beside(data, ("ppo",), 0, lambda *_: True, 1)
     first, second = round(0.7 * n_bars), round(0.8 * n_bars)
+    assert [(name, len(each)) for name, each in made.found.items()] == [("ppo", 1), ("agents", 1)]
+    assert made.found["ppo"][0].wish.shape == (n_bars - second, 2)
     assert fits == [(slice(0, first), slice(first, second)), (slice(0, n_bars), slice(second, n_bars))]
     assert made.agents.evidence[0, 0] == pytest.approx(0.3 * n_bars / 24, abs=2)  # days, none of them twice
 

@@ -159,6 +159,13 @@ def test_who_lost_to_what_is_said_in_words() -> None:
     assert "1.00 to 2.60, no proof that models change" in text
     assert "lstm lost to the base rate at 24 and to linear at 1, 24 bars" in text
     assert "linear lost" not in text
+    assert "EWMA" not in text  # nothing was found out about it
+    for row, low in zip(models[:2], (0.6, -0.1), strict=True):
+        row["figures"] |= {name: [{"low": low}] for name in ("volatility_gain", "barrier_gain", "barrier_right")}
+    models[0]["figures"]["barrier_right"] = [{"low": 0.49}]
+    text = plain_words({"models": models, "trend": bar, "blends": blends, "horizons": [1, 24]})
+    assert "surely better than by the EWMA by: linear." in text
+    assert "base rate's calls for: linear; surely oftener than not for: nobody." in text
     models[1]["trading"]["sharpe"]["value"] = 2.0
     assert "Above it: lstm (2.00)" in plain_words({"models": models, "trend": bar, "blends": [], "horizons": [1, 24]})
 

@@ -7,10 +7,12 @@ import pytest
 from learnables import made_up
 
 from engine.errors import ModelError
-from models import baselines, fit, roles, walkforward
+from models import baselines, catalogue, fit, roles, walkforward
+from models.earned import TradingEvidence
 from models.features import feature_hash
 from models.fit import forecasters, parts_of, store_set, train_set
 from models.forecast import HORIZONS, Cancelled
+from models.set_evidence import earned_metrics
 from models.sets import BASE, ENSEMBLE, list_sets, load_set
 
 NAMES = (BASE, "linear")
@@ -57,6 +59,49 @@ def test_progress_rises_to_the_end_and_a_person_can_cancel(leaning):
     with pytest.raises(Cancelled):
         train_set(leaning, NAMES, 0, until_half)
     assert told == sorted(told)
+
+
+class Lucky(baselines.BaseRate):
+    """A learner with skill only where its seed is 1."""
+
+    def fit(self, data, train, valid, seed, progress):
+        self.luck = 0.1 if seed == 1 else 0.0
+        return super().fit(data, train, valid, seed, progress)
+
+    def predict(self, data, rows):
+        said = super().predict(data, rows)
+        return said._replace(prob_up=0.5 + self.luck * np.repeat(data.features[rows][..., :1], len(HORIZONS), axis=2))
+
+
+def test_figures_are_of_all_seeds_and_a_lucky_one_carries_no_share(leaning, monkeypatch):
+    fits, real = [], fit.build
+    monkeypatch.setitem(catalogue.ENTRIES, "lucky", catalogue.Entry("models.baselines", "BaseRate", "lucky"))
+    monkeypatch.setattr(fit, "build", lambda name: Lucky() if name == "lucky" else real(name))
+
+    def told(name, share, losses):
+        fits.append((name, losses["seed"]))
+        return True
+
+    found = train_set(leaning, (BASE, "lucky"), 0, told, 3)
+    assert list(dict.fromkeys(fits)) == [(BASE, 0.0), ("lucky", 0.0), ("lucky", 1.0), ("lucky", 2.0)]
+    assert [one.seed for one in found.found["lucky"]] == [one.seed for one in found.found[ENSEMBLE]] == [0, 1, 2]
+    right = found.metrics["lucky"]["accuracy_1"]
+    each = [one.tallies["accuracy"][0][:, 0].sum() / one.tallies["accuracy"][1][:, 0].sum()
+            for one in found.found["lucky"]]  # fmt: skip
+    assert each[1] > max(each[0], each[2]) + 0.02
+    assert right["mean"] == pytest.approx(np.mean(each))
+    assert right["over_seeds"] == pytest.approx(np.std(each, ddof=1))
+    assert right["low"] < right["mean"] < right["high"]
+    assert right["seeds"] == 3.0
+    assert found.models["lucky"].luck == 0.0  # the one that is used has the first seed
+
+
+def test_the_share_is_that_of_the_seed_in_the_middle():
+    earned = [TradingEvidence(share, excess, 0.001, excess, 0.1, 1.0, 200)
+              for share, excess in ((0.3, 0.01), (0.0, -0.02), (0.0, 0.001))]  # fmt: skip
+    kept = earned_metrics(earned)
+    assert (kept["share"]["mean"], kept["excess"]["mean"]) == (0.0, 0.001)
+    assert kept["share"]["over_seeds"] == pytest.approx(np.std([0.3, 0.0, 0.0], ddof=1))
 
 
 def test_what_is_used_has_learned_from_the_bars_that_judged_its_like():

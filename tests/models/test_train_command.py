@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -36,7 +38,8 @@ def candles(tmp_path_factory):
 def trained(candles, tmp_path_factory):
     """Return the data folder and what the first training said."""
     home = tmp_path_factory.mktemp("home")
-    return home, json.loads(run("train", "--data", candles, "--models", "linear", "--data-dir", home, "--json").stdout)
+    told = run("train", "--data", candles, "--models", "linear,persistence", "--data-dir", home, "--json")
+    return home, json.loads(told.stdout)
 
 
 def test_the_first_set_is_in_force_and_weighs_what_it_has_shown(trained):
@@ -46,10 +49,40 @@ def test_the_first_set_is_in_force_and_weighs_what_it_has_shown(trained):
     [row] = json.loads(run("models", "list", "--data-dir", home, "--json").stdout)["sets"]
     assert (row["version"], row["weights"]) == (answer["version"], answer["weights"])
     shown = json.loads(run("models", "show", answer["version"], "--data-dir", home, "--json").stdout)
-    assert [model["name"] for model in shown["models"]] == ["base-rate", "linear", "ensemble"]
+    assert [model["name"] for model in shown["models"]] == ["base-rate", "linear", "persistence", "ensemble"]
     assert answer["version"] in run("models", "list", "--data-dir", home).output
     told = run("models", "show", answer["version"], "--data-dir", home).output
     assert "which no member had learned from" in " ".join(told.split())
+
+
+def test_every_figure_of_every_model_is_written_beside_the_manifest_and_kept_in_it(trained):
+    home, answer = trained
+    text = Path(answer["written"])
+    assert text.parent == home / "models" / "ensemble" / answer["version"]
+    assert json.loads(text.with_name("evidence.json").read_text()) == answer["evidence"]
+    parts = {part.split("\n")[0]: part for part in text.read_text().split("\n\n")}
+    for title in ("Net of costs", "Right direction", "Right direction, the most confident 20 %",
+                  "Log-loss, base rate's minus the model's, thousandths of a nat", "Information coefficient",
+                  "Share of outcomes inside the intervals, mean over horizons"):  # fmt: skip
+        assert all(name in parts[title] for name in ("base-rate", "linear", "persistence", "ensemble")), title
+    assert "trend, the bar" in parts["Net of costs"]
+    assert "with 3 seeds where something is random" in text.read_text()
+    rows = {row["name"]: row for row in answer["evidence"]["models"]}
+    assert np.mean(rows["linear"]["weight"]["latest"]) == pytest.approx(answer["weights"]["linear"])
+    kept = next(model["metrics"] for model in answer["models"] if model["name"] == "linear")
+    figure = rows["linear"]["figures"]["accuracy"][0]
+    assert (kept["accuracy_1"]["mean"], kept["accuracy_1"]["low"]) == (figure["value"], figure["low"])
+    assert kept["net_sharpe"]["mean"] == rows["linear"]["trading"]["sharpe"]["value"]
+    assert {"accuracy_at_20_1", "log_loss_gain_24", "ic_4", "issued_95_8"} <= set(kept)
+
+
+def test_a_person_reads_every_table_and_where_it_is_kept(candles, tmp_path):
+    told = run("train", "--data", candles, "--models", "persistence", "--seeds", "1", "--data-dir", tmp_path).output
+    words = " ".join(told.split())
+    assert "1 seeds where something is random: about 1 min of one core" in words
+    assert "Information coefficient" in words
+    assert "evidence.txt, and as JSON beside it." in words
+    assert "is champion. Judged from" in words
 
 
 def test_a_learner_and_a_set_are_retired_and_allowed_again(trained):
