@@ -14,6 +14,21 @@ ALGORITHMS = {
     "adaptive": "Adaptive", "twap": "TWAP", "vwap": "VWAP", "pov": "Share of volume", "almgren-chriss":
     "Almgren–Chriss", "iceberg": "Iceberg", "direct": "At once",
 }  # fmt: skip
+WAYS = tuple(name for name in ALGORITHMS if name != "direct")
+FIELDS = {
+    "adaptive": ("urgency", "cap", "cross"), "twap": ("cap", "cross"), "vwap": ("cap", "cross"),
+    "pov": ("participation", "cross"), "almgren-chriss": ("urgency", "cap", "cross"),
+    "iceberg": ("display", "hidden", "cap"),
+}  # fmt: skip
+"""What of a parent order can be chosen for each way, besides what all have."""
+
+WAY_HELP = {
+    "adaptive": "Waits at the touch, and pays the spread when waiting is expected to cost more",
+    "twap": "The same quantity in every slice of the time", "vwap": "As the symbol's volume is spread over the day",
+    "pov": "A share of everything that trades; what is left at the end is given up",
+    "almgren-chriss": "More at first, the more urgent it is",
+    "iceberg": "Rests at one price and shows a part of itself",
+}  # fmt: skip
 BACKTESTS = (
     "Backtests assume a wider spread: 0.01 of the last hour's volatility on top of the half spread, which this model "
     "does not have."
@@ -70,9 +85,22 @@ def state_of(parent: dict[str, Any], now_ns: int) -> str:
     if parent["written_off_qty"]:
         parts.append(f"{parent['written_off_qty']:g} given up after a lost order")
     parts.append(f"{left_s / 60:.1f} min left" if left_s else "past its end")
+    if parent.get("max_participation"):
+        allowed, cap = parent["allowed_qty"], percent(parent["max_participation"], 0)
+        parts.append(f"{cap} of what trades allows {allowed:g} by now")
     if parent["reason"]:
         parts.append(parent["reason"])
     return " · ".join(parts)
+
+
+def hold_sentence(parent: dict[str, Any]) -> str:
+    """Return what a paused order of the strategy holds back and until when; empty for all others."""
+    if not parent.get("holds_until"):
+        return ""
+    return (
+        f"Paused: until {moment(parent['holds_until'])} UTC, when it expires, the strategy does not grow its position "
+        f"in {parent['symbol']} in any other way. Resume or cancel it to end that; what takes risk off goes through."
+    )
 
 
 def share_of(parent: dict[str, Any]) -> float:
@@ -168,11 +196,13 @@ def manner_words(ticket: dict[str, Any]) -> str:
         words.append(f"urgency {ticket['urgency']:g}")
     if way == "pov":
         words.append(f"{percent(ticket['participation'], 1)} of the volume")
+    if ticket.get("max_participation"):
+        words.append(f"at most {percent(ticket['max_participation'], 1)} of what trades")
     if way == "iceberg":
         shown = ticket.get("display_qty")
         words.append(f"{shown:g} shown at once" if shown else "a twentieth shown at once")
-        words += ["hidden"] * ticket["hidden"]
-    elif not ticket["passive"]:
+        words += ["hidden"] * bool(ticket.get("hidden"))
+    elif not ticket.get("passive", True):
         words.append("every part crosses the spread")
     return ", ".join(words)
 

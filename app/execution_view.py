@@ -45,6 +45,8 @@ def _card(client: EngineClient, parent: dict[str, Any], now_ns: int) -> None:
             with st.popover("Change", icon=":material/edit:"):
                 _change_form(client, parent)
         st.progress(execution.share_of(parent), execution.state_of(parent, now_ns))
+        if execution.hold_sentence(parent):
+            st.warning(execution.hold_sentence(parent), icon=":material/pause_circle:")
         widgets.figure(execution_charts.progress_figure(parent, now_ns), key=f"execution.progress.{number}")
 
 
@@ -86,41 +88,55 @@ def new_order(client: EngineClient, symbols: list[str]) -> None:
     if review:
         _confirm(client, review)
         return
-    with st.form("execution.form", border=False):
-        first, second, third = st.columns(3)
-        first.selectbox("Symbol", symbols, key="execution.symbol")
-        first.segmented_control("Side", ["buy", "sell"], default="buy", key="execution.side", required=True)
-        first.checkbox("Reduce only", key="execution.reduce_only")
-        second.number_input("Notional, USDT", 1.0, None, 1000.0, key="execution.notional")
-        second.number_input("Minutes", 0.5, 1440.0, 15.0, key="execution.span")
-        second.slider("Urgency", 0.0, 10.0, 1.0, 0.5, key="execution.urgency",
-                      help="Adaptive and Almgren–Chriss: 0 spreads evenly, 3 does most of it first")  # fmt: skip
-        ways = [name for name in execution.ALGORITHMS if name != "direct"]
-        third.selectbox("Way", ways, format_func=execution.ALGORITHMS.get, key="execution.way")
-        third.number_input("Limit price, USDT", 0.0, None, None, key="execution.px", placeholder="any price")
-        third.number_input("Share of the volume, %", 0.1, 50.0, 10.0, key="execution.participation",
-                           help="Share of volume: our part of everything that trades")  # fmt: skip
-        first.number_input("Shown at once, base units", 0.0, None, None, key="execution.display",
-                           placeholder="a twentieth", help="Iceberg: how much of it one order shows")  # fmt: skip
-        first.checkbox("Hidden", key="execution.hidden", help="Iceberg: its orders rest without being shown")
-        second.checkbox(
-            "Cross the spread",
-            key="execution.cross",
-            help="Every part takes what is offered instead of waiting first; an iceberg always waits",
-        )
-        third.form_submit_button("Review", icon=":material/price_check:", type="primary", on_click=_review,
-                                 args=(client,))  # fmt: skip
+    first, second, third = st.columns(3)
+    first.selectbox("Symbol", symbols, key="execution.symbol")
+    second.segmented_control("Side", ["buy", "sell"], default="buy", key="execution.side", required=True)
+    way = third.selectbox("Way", execution.WAYS, format_func=execution.ALGORITHMS.get, key="execution.way")
+    third.caption(execution.WAY_HELP[way])
+    first.number_input("Notional, USDT", 1.0, None, 1000.0, key="execution.notional")
+    second.number_input("Minutes", 0.5, 1440.0, 15.0, key="execution.span")
+    first.number_input("Limit price, USDT", 0.0, None, None, key="execution.px", placeholder="any price")
+    for place, name in zip((second, third, third), execution.FIELDS[way], strict=False):
+        _field(place, name)
+    first.checkbox("Reduce only", key="execution.reduce_only")
+    third.button("Review", icon=":material/price_check:", type="primary", on_click=_review, args=(client,),
+                 key="execution.review_button")  # fmt: skip
+
+
+def _field(place: Any, name: str) -> None:
+    """One field of the chosen way."""
+    if name == "urgency":
+        place.slider("Urgency", 0.0, 10.0, 1.0, 0.5, key="execution.urgency",
+                     help="0 spreads evenly, 3 does most of it first")  # fmt: skip
+    elif name == "participation":
+        place.number_input("Share of the volume, %", 0.1, 50.0, 10.0, key="execution.participation",
+                           help="Our part of everything that trades")  # fmt: skip
+    elif name == "cap":
+        place.number_input("Our share of the market at most, %", 0.0, 100.0, None, key="execution.cap",
+                           placeholder="no cap", help="Of everything that trades; what it leaves undone at the end is "
+                           "given up, unless the order only reduces")  # fmt: skip
+    elif name == "display":
+        place.number_input("Shown at once, base units", 0.0, None, None, key="execution.display",
+                           placeholder="a twentieth", help="How much of it one order shows")  # fmt: skip
+    elif name == "hidden":
+        place.checkbox("Hidden", key="execution.hidden", help="Its orders rest without being shown")
+    else:
+        place.checkbox("Cross the spread", key="execution.cross",
+                       help="Every part takes what is offered instead of waiting first")  # fmt: skip
 
 
 def _review(client: EngineClient) -> None:
     held = st.session_state
+    own = {f"execution.{name}": name for name in execution.FIELDS[held["execution.way"]]}
+    chosen = {name: held.get(key) for key, name in own.items()}
     begin_review(client, {
         "symbol": held["execution.symbol"], "side": held["execution.side"], "algorithm": held["execution.way"],
         "size": {"value": held["execution.notional"], "unit": "quote"}, "minutes": held["execution.span"],
         "limit_px": held["execution.px"] or None, "reduce_only": held["execution.reduce_only"],
-        "urgency": held["execution.urgency"], "participation": held["execution.participation"] / 100.0,
-        "display_qty": held["execution.display"] or None, "hidden": held["execution.hidden"],
-        "passive": not held["execution.cross"],
+        "urgency": chosen.get("urgency"), "display_qty": chosen.get("display") or None, "hidden": chosen.get("hidden"),
+        "participation": chosen["participation"] / 100.0 if chosen.get("participation") else None,
+        "max_participation": chosen["cap"] / 100.0 if chosen.get("cap") else None,
+        "passive": None if "cross" not in chosen else not chosen["cross"],
     })  # fmt: skip
 
 

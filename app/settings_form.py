@@ -36,7 +36,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Execution": (
         "use_maker_orders", "maker_wait_s", "rebalance_band", "max_orders_per_minute", "execution_algorithm",
         "execution_over_share",
-        "execution_minutes", "execution_urgency", "execution_participation",
+        "execution_minutes", "execution_urgency", "execution_participation", "execution_max_participation",
     ),
     "Operations": ("drill_every_days",),
     "Stored data": ("tick_retention_days",),
@@ -67,7 +67,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "retrain_pause_days": ("days", 1), "news_every_minutes": ("min", 1),
     "execution_urgency": ("0 to 10", 1), "execution_over_share": ("% of an hour's volume", 100),
     "execution_minutes": ("min", 1),
-    "execution_participation": ("% of all trading", 100),
+    "execution_participation": ("% of all trading", 100), "execution_max_participation": ("% of all trading", 100),
 }  # fmt: skip
 _LABELS: dict[str, str] = {
     "initial_balance": "Opening balance", "target_annual_return": "Goal", "max_daily_loss": "Daily loss limit",
@@ -101,6 +101,7 @@ _LABELS: dict[str, str] = {
     "execution_algorithm": "Large targets go by", "execution_over_share": "Large begins at",
     "execution_minutes": "Time for a large target", "execution_urgency": "Urgency",
     "execution_participation": "Share of the market (pov)",
+    "execution_max_participation": "Cap on our share of the market",
 }  # fmt: skip
 
 

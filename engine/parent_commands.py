@@ -75,6 +75,7 @@ def start(
     reduce_only: Annotated[bool, typer.Option("--reduce-only", help="May not open risk")] = False,
     urgency: Annotated[float, typer.Option(help="adaptive, almgren-chriss: 0 even, 3 most of it first")] = 1.0,
     participation: Annotated[float, typer.Option(help="pov: our share of all trading")] = 0.1,
+    max_participation: Annotated[float, typer.Option(help="Cap on our share of all trading, 0 to 1; 0: none")] = 0.0,
     display_qty: Annotated[float, typer.Option(help="iceberg: what one child shows, base; 0: a twentieth")] = 0.0,
     hidden: Annotated[bool, typer.Option("--hidden", help="iceberg: children are not shown at all")] = False,
     cross: Annotated[bool, typer.Option("--cross", help="Every child crosses the spread at once")] = False,
@@ -86,7 +87,8 @@ def start(
     body: dict[str, Any] = {
         "symbol": symbol.upper(), "side": side.lower(), "size": {"unit": unit, "value": qty}, "algorithm": algorithm,
         "minutes": minutes, "limit_px": limit_px, "reduce_only": reduce_only, "urgency": urgency,
-        "participation": participation, "display_qty": display_qty, "hidden": hidden, "passive": not cross,
+        "participation": participation, "max_participation": max_participation,
+        "display_qty": display_qty, "hidden": hidden, "passive": not cross,
     }  # fmt: skip
     if not preview:
         _print(_ask(data_dir, "parents.start", body, changes=True), as_json)

@@ -118,6 +118,9 @@ class SystemConfig(BaseModel):
         1.0, ge=0, le=10, description="adaptive and almgren-chriss: 0 spreads evenly, 3 does most of it at the start"
     )
     execution_participation: float = Field(0.1, gt=0, le=0.5, description="pov: share of everything that trades")
+    execution_max_participation: float = Field(
+        0.0, ge=0, le=1, description="Cap on our share of everything that trades, whatever the algorithm; 0: none"
+    )
     max_orders_per_minute: int = Field(
         600, ge=1, le=1800, description="Orders that may add risk within a minute; reducing is never refused"
     )

@@ -21,7 +21,9 @@ _ticket = declare("ticket")
 KEY = "desk_ticket"
 STATE = "desk_ticket_state"
 
-MANNER = ("urgency", "participation", "display_qty", "hidden", "passive")  # what is None keeps the engine's default
+MANNER = (  # what is None keeps the engine's default
+    "urgency", "participation", "max_participation", "display_qty", "hidden", "passive",
+)  # fmt: skip
 
 State = MutableMapping[str, Any]
 

@@ -17,11 +17,14 @@ from engine.execution.curves import VolumeCurve
 from engine.execution.orders import QTY_EPSILON, Order
 from engine.execution.parents import Algorithm, Parent, ParentStatus, Tally, tally
 from engine.execution.planner import CANCEL_RETRY_S, IN_DOUBT, REQUOTE_AFTER_S, crossing_px
-from engine.execution.schedule import WITHOUT_SPRINT, Flow, due_qty, given_up_ns, slice_qty
+from engine.execution.schedule import WITHOUT_SPRINT, Flow, allowed_qty, due_qty, given_up_ns, is_capped, slice_qty
 
 CROSS_BEHIND = 2.0  # slices behind schedule at which a scheduled algorithm stops waiting for its post-only child
 ADAPTIVE_BEHIND = 4.0  # the same for adaptive, which is given more rope
 ADAPTIVE_AHEAD = 4.0  # slices by which adaptive's post-only child may run ahead: a fill at the touch is cheap
+
+
+RECENT_S = 60.0  # a capped child is at most that share of what the market trades in so long, by its newest rate
 
 
 class View(NamedTuple):
@@ -86,7 +89,10 @@ def _over(parent: Parent, done: Tally, now: int) -> Step | None:
     if left <= QTY_EPSILON and done.working == 0.0:
         return Step(stop=ParentStatus.DONE)
     if now >= given_up_ns(spec):
-        return Step(stop=ParentStatus.EXPIRED, why=f"its time was over with {left:g} of {spec.qty:g} to do")
+        why = f"its time was over with {left:g} of {spec.qty:g} to do"
+        if is_capped(spec, now):
+            why += f", capped at {spec.max_participation:.1%} of what the market trades"
+        return Step(stop=ParentStatus.EXPIRED, why=why)
     return None
 
 
@@ -102,7 +108,7 @@ def _pointless(parent: Parent, done: Tally, view: View) -> Step | None:
 
 def _work(parent: Parent, live: Sequence[Order], done: Tally, view: View, now: int) -> Step:
     spec = parent.spec
-    room = max(min(spec.qty - done.committed, view.max_qty - done.working), 0.0)
+    room = max(min(spec.qty - done.committed, view.max_qty - done.working, _capped_room(parent, done, view, now)), 0.0)
     if spec.reduce_only:
         room = min(room, max(abs(view.position_qty) - done.working, 0.0))
     due = due_qty(parent, Flow(view.market_volume, view.curve), now)
@@ -125,6 +131,18 @@ def _work(parent: Parent, live: Sequence[Order], done: Tally, view: View, now: i
     if not _takes(qty, view, spec.reduce_only):
         return WAIT
     return Step(place=_child(parent, qty, cross, view))
+
+
+def _capped_room(parent: Parent, done: Tally, view: View, now: int) -> float:
+    """Return what the cap on the share of the market leaves for one child: of all since the schedule began, and lately.
+
+    A resting child saves up room while it waits; without the second part all of that could go at once.
+    """
+    if not is_capped(parent.spec, now):
+        return math.inf
+    room = allowed_qty(parent, Flow(view.market_volume, view.curve), now) - done.committed
+    lately = parent.spec.max_participation * view.trade_rate * RECENT_S
+    return room if math.isnan(lately) else min(room, lately)
 
 
 def _crosses(parent: Parent, behind: float, one: float, view: View, now: int) -> bool:

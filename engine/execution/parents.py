@@ -61,6 +61,7 @@ class ParentSpec(NamedTuple):
     display_qty: float = 0.0  # iceberg: what one child shows, base units; 0: a twentieth
     hidden: bool = False  # iceberg: children rest without being shown
     passive: bool = True  # post at the touch first; off: every child crosses the spread
+    max_participation: float = 0.0  # of everything that trades, for every algorithm; 0: no cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class Parent:
             "state": json.dumps({
                 "limit_px": none_if_nan(spec.limit_px), "reduce_only": spec.reduce_only, "urgency": spec.urgency,
                 "participation": spec.participation, "display_qty": spec.display_qty, "hidden": spec.hidden,
-                "passive": spec.passive, "ts_from": state.ts_from, "base_qty": state.base_qty,
+                "passive": spec.passive, "max_participation": spec.max_participation,
+                "ts_from": state.ts_from, "base_qty": state.base_qty,
                 "ending": state.ending, "n_replaced": state.n_replaced,
             }),
         }  # fmt: skip
@@ -117,7 +119,7 @@ def from_row(row: dict[str, Any]) -> Parent:
         row["symbol"], int(row["side"]), float(row["qty"]), row["algorithm"], int(row["ts_start"]),
         int(row["ts_end"]), number(kept["limit_px"]), bool(kept["reduce_only"]), row["purpose"],
         float(kept["urgency"]), float(kept["participation"]), float(kept["display_qty"]), bool(kept["hidden"]),
-        bool(kept["passive"]),
+        bool(kept["passive"]), float(kept.get("max_participation", 0.0)),
     )  # fmt: skip
     return Parent(
         int(row["parent_id"]), spec, ParentStatus(row["status"]), int(row["ts_created"]), int(kept["ts_from"]),

@@ -10,6 +10,9 @@ A schedule runs from ``ts_from`` (start, or the last resume or change) with ``ba
     adaptive        the same line; ``engine.execution.algorithms`` decides how far from it to stray, and how to trade
     pov             due = base + participation * market volume since ts_from, at most qty
     iceberg         due = qty at once; a limit order that shows a part of itself
+
+With a cap no line is above base + max_participation * market volume since ts_from. Only an order that reduces risk is
+done whole all the same: its cap ends with its time.
 """
 
 from __future__ import annotations
@@ -42,13 +45,35 @@ def given_up_ns(spec: ParentSpec) -> int:
 
 def due_qty(parent: Parent, flow: Flow, now: int) -> float:
     """Return what should have filled by ``now``, base units, between ``base_qty`` and the parent's quantity."""
+    return min(_planned_qty(parent, flow, now), allowed_qty(parent, flow, now))
+
+
+def _planned_qty(parent: Parent, flow: Flow, now: int) -> float:
     spec = parent.spec
     if spec.algorithm == Algorithm.ICEBERG:
         return spec.qty
     if spec.algorithm == Algorithm.POV:
-        volume = 0.0 if math.isnan(flow.market_volume) else flow.market_volume
-        return min(parent.base_qty + spec.participation * volume, spec.qty)
+        return min(parent.base_qty + spec.participation * _known(flow.market_volume), spec.qty)
     return parent.base_qty + (spec.qty - parent.base_qty) * share_due(parent, flow.curve, now)
+
+
+def allowed_qty(parent: Parent, flow: Flow, now: int) -> float:
+    """Return what the cap on the share of the market allows by ``now``, base units; infinite without a cap.
+
+    What the market has traded is not known: then nothing is allowed.
+    """
+    if not is_capped(parent.spec, now):
+        return math.inf
+    return parent.base_qty + parent.spec.max_participation * _known(flow.market_volume)
+
+
+def is_capped(spec: ParentSpec, now: int) -> bool:
+    """Return whether a parent's share of the market is capped now: that of one that reduces until its end only."""
+    return spec.max_participation > 0.0 and not (spec.reduce_only and now >= spec.ts_end)
+
+
+def _known(volume: float) -> float:
+    return 0.0 if math.isnan(volume) else volume
 
 
 def share_due(parent: Parent, curve: VolumeCurve | None, now: int) -> float:

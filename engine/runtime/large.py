@@ -7,7 +7,7 @@ from engine.execution.algorithms import whole_lots
 from engine.execution.parents import Algorithm, ParentSpec, ParentStatus
 from engine.execution.planner import Target, next_leg, tradable_qty
 from engine.runtime.executor import Executor
-from engine.runtime.parents import ParentBook
+from engine.runtime.parents import ParentBook, holds_a_reduction
 
 DIRECT = "direct"
 
@@ -17,7 +17,8 @@ async def by_algorithm(executor: Executor, parents: ParentBook, target: Target) 
 
     A parent follows its target: it may do no more than the target still wants, and is cancelled when the target turns
     round, is reached, or has become urgent, or when nothing may grow. Only when it has ended, the target is worked
-    again: by another one, or in the plain way. One that a person has paused holds its target back until its end.
+    again: by another one, or in the plain way. One that a person has paused holds its target back until its end, but
+    never a reduction: that ends it.
     """
     symbol, position_qty = target.symbol, executor.account.position(target.symbol).qty
     leg = next_leg(target.target_qty - position_qty, position_qty)
@@ -27,6 +28,8 @@ async def by_algorithm(executor: Executor, parents: ParentBook, target: Target) 
         return qty > 0.0 and target.ts_set > 0 and await _begun(executor, parents, target, leg)
     if qty == 0.0 or leg * parent.spec.side < 0 or target.ts_set == 0:
         parents.stop(parent, "the target was reached, turned round or has become urgent")
+    elif parent.status == ParentStatus.PAUSED and holds_a_reduction(parent):
+        parents.stop(parent, "it was paused, and what takes risk off is not held back")
     elif parent.status == ParentStatus.WORKING:
         parents.ceiling[parent.parent_id] = abs(leg)
     return True
@@ -48,6 +51,7 @@ async def _begun(executor: Executor, parents: ParentBook, target: Target, leg: f
         Algorithm(config.execution_algorithm), now, now + int(config.execution_minutes * 60 * NS_PER_S),
         reduce_only=reduces, purpose=Purpose.TARGET.value, urgency=config.execution_urgency,
         participation=config.execution_participation, passive=config.use_maker_orders,
+        max_participation=config.execution_max_participation,
     )  # fmt: skip
     parent = await parents.start(spec, actor="strategy", decision_id=target.decision_id, decision_px=target.decision_px)
     parents.ceiling[parent.parent_id] = abs(leg)

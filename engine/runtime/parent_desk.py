@@ -6,20 +6,21 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.domain import NS_PER_S, Side, TradingState
+from engine.domain import NS_PER_S, Purpose, Side, TradingState
 from engine.errors import CommandRefused
 from engine.execution import impact
 from engine.execution.algorithms import whole_lots
 from engine.execution.orders import none_if_nan
-from engine.execution.parents import Algorithm, Parent, ParentSpec, tally
+from engine.execution.parents import Algorithm, Parent, ParentSpec, ParentStatus, tally
 from engine.execution.preview import Manner, Situation, choices, expected_fee
 from engine.execution.quality import PARTS
-from engine.execution.schedule import due_qty
+from engine.execution.schedule import allowed_qty, due_qty, given_up_ns
 from engine.execution.ticket import Size, TicketContext, TicketRequest, judge
 from engine.research.own_costs import offered
 from engine.runtime.own_fills import fit_costs, keep_quality, newest_costs, origin_of, paid_children, quality_of
@@ -34,7 +35,9 @@ RECENT = 50
 CURVE_POINTS = 40
 CHART_CHILDREN = 400
 COSTS_KEPT_S = 10.0  # several pages may ask for the same answer
-STATE_FIELDS = ("limit_px", "reduce_only", "urgency", "participation", "display_qty", "hidden", "passive", "n_replaced")
+STATE_FIELDS = (
+    "limit_px", "reduce_only", "urgency", "participation", "display_qty", "hidden", "passive", "n_replaced",
+)  # fmt: skip
 
 
 class ParentRequest(BaseModel):
@@ -53,6 +56,7 @@ class ParentRequest(BaseModel):
     display_qty: float = Field(0.0, ge=0)
     hidden: bool = False
     passive: bool = True
+    max_participation: float = Field(0.0, ge=0, le=1)
 
 
 class ReplaceRequest(BaseModel):
@@ -78,6 +82,7 @@ class ParentDesk:
         self._engine, self._loop, self._context = engine, engine.loop, context
         self._book = engine.loop.worker.parents
         self._costs_known: tuple[int, dict[str, Any]] | None = None
+        self._book.on_unlisted = self._tell_unlisted
         self._book.on_end = lambda parent: self._loop.executor.spawn(self._measure(parent))
         self.questions: dict[str, Handler] = {
             "parents": self._parents, "parents.preview": self._preview, "execution.costs": self._costs,
@@ -108,6 +113,8 @@ class ParentDesk:
         span = max(spec.ts_end - parent.ts_from, 1)
         moments = [parent.ts_from + span * i // CURVE_POINTS for i in range(CURVE_POINTS + 1)]
         in_time = spec.algorithm not in (Algorithm.POV, Algorithm.ICEBERG)
+        held = parent.status == ParentStatus.PAUSED and spec.purpose == Purpose.TARGET
+        uncapped = replace(parent, spec=spec._replace(max_participation=0.0))  # what will trade is not known
         return {
             "parent_id": parent.parent_id, "symbol": spec.symbol, "side": spec.side, "qty": spec.qty,
             "algorithm": spec.algorithm, "status": str(parent.status), "purpose": spec.purpose,
@@ -117,8 +124,10 @@ class ParentDesk:
             "reduce_only": spec.reduce_only, "arrival_px": none_if_nan(parent.arrival_px),
             "decision_px": none_if_nan(parent.decision_px), "decision_id": parent.decision_id,
             "ts_created": parent.ts_created, "ts_end": spec.ts_end, "reason": parent.reason, "actor": parent.actor,
-            "n_children": len(children),
-            "schedule": [[ts, due_qty(parent, flow, ts)] for ts in moments] if in_time else [],
+            "n_children": len(children), "max_participation": spec.max_participation,
+            "allowed_qty": min(allowed_qty(parent, flow, now), spec.qty),
+            "holds_until": given_up_ns(spec) if held else None,
+            "schedule": [[ts, due_qty(uncapped, flow, ts)] for ts in moments] if in_time else [],
             "done": _steps(children),
         }  # fmt: skip
 
@@ -133,6 +142,15 @@ class ParentDesk:
             manner = Manner(request.minutes * 60.0, request.urgency, request.participation, request.passive)
             answer["choices"] = choices(self._situation(request, qty), manner, model)
         return answer
+
+    def _tell_unlisted(self, parent: Parent) -> None:
+        spec = parent.spec
+        done = tally(self._book.children(parent.parent_id)).filled
+        self._loop.incident(
+            "error", "parents",
+            f"The venue does not trade {spec.symbol} any more. Parent order {parent.parent_id} ends with {done:g} of "
+            f"{spec.qty:g} filled; look at what is still held there on the venue's own page.",
+        )  # fmt: skip
 
     def _situation(self, request: ParentRequest, qty: float) -> Situation:
         market, symbol = self._loop.market, request.symbol
@@ -212,7 +230,7 @@ class ParentDesk:
             request.symbol, int(_side(request)), qty, request.algorithm, now,
             now + int(request.minutes * 60 * NS_PER_S), request.limit_px or math.nan,
             request.reduce_only or bool(answer["reduces"]), "manual", request.urgency, request.participation,
-            request.display_qty, request.hidden, request.passive,
+            request.display_qty, request.hidden, request.passive, request.max_participation,
         )  # fmt: skip
         self._engine.store.audit(actor, "parents.start", body)
         parent = await self._book.start(spec, actor=actor)

@@ -45,6 +45,11 @@ def curve_of(store: Database, symbol: str) -> VolumeCurve:
     return learned_curve(ts_open, volume, interval_s)
 
 
+def holds_a_reduction(parent: Parent) -> bool:
+    """Return whether a parent takes risk off for the strategy: nobody may pause it."""
+    return parent.spec.purpose == Purpose.TARGET and parent.spec.reduce_only
+
+
 class ParentBook:
     """Holds the parents of an account and works them.
 
@@ -61,6 +66,7 @@ class ParentBook:
         self.curves: dict[str, VolumeCurve] = {}
         self.may_grow: Callable[[str], str | None] = lambda symbol: None  # why risk may not grow, by the limits
         self.on_end: Callable[[Parent], None] = lambda parent: None
+        self.on_unlisted: Callable[[Parent], None] = lambda parent: None
         self._final: dict[str, Order] = {}
         self._looked_ns: dict[int, int] = {}
         self._volume_from: dict[int, float] = {}
@@ -161,8 +167,20 @@ class ParentBook:
         return parent
 
     async def pause(self, parent_id: int, reason: str = "") -> Parent:
-        """Cancel a parent's child and send no more until it is resumed."""
-        changed = replace(states.paused(self.find(parent_id)), reason=reason)
+        """Cancel a parent's child and send no more until it is resumed.
+
+        Raises
+        ------
+        CommandRefused
+            It is not working, or it takes risk off for the strategy: nobody holds that back.
+        """
+        parent = self.find(parent_id)
+        if holds_a_reduction(parent):
+            raise CommandRefused(
+                f"Parent order {parent_id} reduces the strategy's position in {parent.spec.symbol}, and what takes "
+                "risk off is not held back. Cancel it if another is to do the rest."
+            )
+        changed = replace(states.paused(parent), reason=reason)
         return await self._changed(changed, "PAUSED", reason)
 
     async def resume(self, parent_id: int) -> Parent:
@@ -203,6 +221,22 @@ class ParentBook:
             self.stop(parent, reason)
         else:
             self._keep(replace(states.paused(parent), reason=reason), "PAUSED", reason)
+
+    def end_unlisted(self) -> None:
+        """End every parent whose symbol the venue does not trade any more: no price will come, and none may be sent."""
+        executor = self._executor
+        for parent in self.active() if executor.instruments else ():
+            if parent.spec.symbol in executor.instruments:
+                continue
+            children = self.children(parent.parent_id)
+            why = f"the venue does not trade {parent.spec.symbol} any more"
+            ended = states.brought_to_end(parent, ParentStatus.CANCELED, why, children, executor.now())
+            if ended == parent:
+                continue  # a child may still fill: the venue is asked for it elsewhere
+            self._keep(ended, str(ended.status), why)
+            if parent.status != ParentStatus.STOPPING:
+                self.on_unlisted(parent)
+                executor.spawn(executor.cancel_all([child for child in children if not child.is_final]))
 
     def stop(self, parent: Parent, reason: str) -> None:
         """End one parent now."""

@@ -95,6 +95,7 @@ class Worker:
         """Look at every symbol with a target, an order or a position; called a few times a second."""
         executor = self._executor
         executor.doubts.chase()
+        self.parents.end_unlisted()
         for symbol in {
             *self.targets,
             *executor.account.open_positions(),

@@ -36,7 +36,8 @@ class FakeExecution:
             "purpose": "manual", "filled_qty": 0.1, "working_qty": 0.02, "doubtful_qty": 0.0, "written_off_qty": 0.0,
             "avg_px": 50_000.0, "due_qty": 0.12, "limit_px": None, "reduce_only": False, "arrival_px": 49_990.0,
             "decision_px": None, "decision_id": 0, "ts_created": now - 5 * MINUTE, "ts_end": now + 10 * MINUTE,
-            "reason": "", "actor": "desk", "n_children": 6,
+            "reason": "", "actor": "desk", "n_children": 6, "max_participation": 0.0, "allowed_qty": 0.4,
+            "holds_until": None,
             "schedule": [[now - 5 * MINUTE + i * MINUTE, 0.4 * i / 15] for i in range(16)],
             "done": [[now - 3 * MINUTE, 0.05], [now - 2 * MINUTE, 0.1]],
         }]  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_new_order_is_priced_reviewed_and_sent_once(engine):
 
 def test_how_an_order_is_worked_is_asked_shown_again_and_sent(engine):
     script = page("execution").run()
-    script.selectbox(key="execution.way").set_value("iceberg")
+    script.selectbox(key="execution.way").set_value("iceberg").run()
     script.number_input(key="execution.display").set_value(0.25)
     script.checkbox(key="execution.hidden").set_value(True)
     script.number_input(key="execution.px").set_value(49_000.0)
@@ -68,10 +68,9 @@ def test_how_an_order_is_worked_is_asked_shown_again_and_sent(engine):
     assert "Iceberg within 15 min, at 49 000.00 USDT at worst, 0.25 shown at once, hidden: notional" in told
     press(script, "Send")
     (started,) = sent(engine, "parents.start")
-    assert (started["display_qty"], started["hidden"], started["passive"], started["participation"]) == (
-        0.25, True, True, 0.1,
-    )  # fmt: skip
-    ticket = started | {"algorithm": "pov", "passive": False, "limit_px": None}
+    assert (started["display_qty"], started["hidden"]) == (0.25, True)
+    assert not {"passive", "participation", "urgency"} & set(started)  # what it does not have is not sent
+    ticket = started | {"algorithm": "pov", "passive": False, "limit_px": None, "participation": 0.1}
     assert execution.manner_words(ticket).replace("\u202f", " ") == (
         "Share of volume within 15 min, 10.0 % of the volume, every part crosses the spread"
     )
@@ -125,3 +124,31 @@ def test_an_unknown_cost_is_written_as_unknown():
     shown = styled(execution.choice_rows([row], "twap"), execution.CHOICE_COLUMNS).to_html()
     assert "VWAP" in shown
     assert shown.count("—") == 3
+
+
+def test_only_the_fields_of_the_chosen_way_are_shown(engine):
+    script = page("execution")
+    keys = {"urgency", "participation", "cap", "display", "hidden", "cross"}
+    assert set(execution.FIELDS) == set(execution.WAYS) == set(execution.WAY_HELP)
+    for way in ("pov", "twap"):
+        script.session_state["execution.way"] = way
+        script.run()
+        assert not script.exception
+        widgets = [*script.slider, *script.number_input, *script.checkbox]
+        shown = {each.key.removeprefix("execution.") for each in widgets if each.key} & keys
+        assert shown == set(execution.FIELDS[way])
+    script.number_input(key="execution.cap").set_value(5.0)
+    press(script, "Review")
+    assert "at most 5.0 % of what trades" in texts(script).replace("\u202f", " ")
+    press(script, "Send")
+    (started,) = sent(engine, "parents.start")
+    assert started["max_participation"] == 0.05
+
+
+def test_a_pause_says_what_it_holds_back_and_until_when(engine):
+    parent = engine.running_parents[0]
+    parent |= {"status": "PAUSED", "purpose": "target", "holds_until": parent["ts_end"], "max_participation": 0.1}
+    script = page("execution").run()
+    assert "until" in script.warning[0].value
+    assert "does not grow its position in BTCUSDT in any other way. Resume or cancel it" in script.warning[0].value
+    assert "of what trades allows 0.4 by now" in str(script.get("progress")[0].proto.text)

@@ -1,6 +1,7 @@
 """Parent orders on a practice exchange: worked, paused, killed, restarted, and never more than was wanted."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from engine_rig import BTC, MID, books, fault, position_at_venue, practice_exchange, rig_on, take
@@ -11,6 +12,7 @@ from engine.errors import CommandRefused
 from engine.execution import schedule
 from engine.execution.ids import parent_of
 from engine.execution.parents import Algorithm, ParentSpec, ParentStatus, tally
+from engine.execution.planner import Target
 from engine.runtime import doubts as doubts_module
 
 
@@ -229,3 +231,56 @@ async def test_limits_that_stop_growth_pause_a_parent_and_a_reducing_one_goes_on
         await eventually(lambda: status(rig, closing) == ParentStatus.DONE)
         assert rig.position() == 0.0
         assert {order.status for order in book.children(closing.parent_id)} == {OrderStatus.FILLED}
+
+
+async def test_a_persons_pause_holds_growth_until_the_planned_end_and_never_a_reduction(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **LARGE) as rig:
+        book = rig.worker.parents
+        rig.aim(0.5)
+        await eventually(lambda: rig.position() == pytest.approx(0.5))
+        thin_hour(rig)
+        rig.aim(0.9, decision_id=2)
+        growing = await begun(rig)
+        await book.pause(growing.parent_id, "by hand")
+        held = rig.position()
+        rig.aim(0.8, decision_id=3)
+        await asyncio.sleep(0.3)
+        assert (rig.position(), len(book.parents)) == (held, 1)  # nothing grows in another way
+        rig.aim(0.1, decision_id=4)  # the gate wants less: that ends the pause
+        await eventually(lambda: status(rig, growing) == ParentStatus.CANCELED, what="its end")
+        reducing = await begun(rig, 2)
+        with pytest.raises(CommandRefused, match="what takes risk off is not held back"):
+            await book.pause(reducing.parent_id)
+        book.parents[reducing.parent_id] = replace(book.parents[reducing.parent_id], status=ParentStatus.PAUSED)
+        await eventually(lambda: status(rig, reducing) == ParentStatus.CANCELED, what="the end of one kept from before")
+        rig.worker.set_target(Target(BTC, 0.1, 5, MID, 0))  # urgent: at once, in the plain way
+        await eventually(lambda: rig.position() == pytest.approx(0.1))
+
+
+async def test_a_paused_parent_expires_at_its_planned_end_and_the_target_is_worked_again(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True, **LARGE) as rig:
+        thin_hour(rig)
+        rig.aim(0.5)
+        first = await begun(rig)
+        await rig.worker.parents.pause(first.parent_id, "by hand")
+        ends, now = schedule.given_up_ns(first.spec), rig.executor.now
+        rig.executor.now = lambda: ends
+        await eventually(lambda: status(rig, first) == ParentStatus.EXPIRED, what="its end")
+        rig.executor.now = now
+        assert (await begun(rig, 2)).spec.purpose == "target"
+
+
+async def test_parents_of_a_symbol_that_is_not_traded_any_more_end_with_a_reason(tmp_path):
+    async with practice_exchange() as server, rig_on(server, tmp_path, ticking=True) as rig:
+        book, told = rig.worker.parents, []
+        book.on_unlisted = told.append
+        parent = await book.start(wanted(rig, 0.3, 60.0, algorithm="iceberg", passive=True), actor="test")
+        await eventually(lambda: books(server)["open_orders"], what="its child")
+        instruments, rig.executor.instruments = rig.executor.instruments, {}
+        rig.worker.tick()
+        assert status(rig, parent) == ParentStatus.WORKING  # nothing is known of any symbol: a start, not an end
+        rig.executor.instruments = {name: each for name, each in instruments.items() if name != BTC}
+        await eventually(lambda: status(rig, parent) == ParentStatus.CANCELED, what="its end")
+        assert not books(server)["open_orders"]
+        assert [each.parent_id for each in told] == [parent.parent_id]
+        assert on_record(rig)[0]["reason"] == f"the venue does not trade {BTC} any more"

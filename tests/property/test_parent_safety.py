@@ -35,7 +35,8 @@ class World:
 
     def look(self, mid: float) -> None:
         top = TOP._replace(bid_px=mid - 0.1, ask_px=mid + 0.1)
-        view = View(top, BTC, self.position, market_volume=(self.now - self.parent.ts_from) / NS_PER_S, trade_rate=1.0)
+        traded = (self.now - self.parent.ts_from) / NS_PER_S  # one a second
+        view = View(top, BTC, self.position, market_volume=traded, trade_rate=1.0)
         children = list(self.children.values())
         step = next_step(self.parent, children, view, self.now)
         for client_id in step.cancel:
@@ -44,6 +45,7 @@ class World:
             self.parent = parents.brought_to_end(self.parent, step.stop, step.why, children, self.now)
         if step.place is not None:
             self.check(step.place)
+            self.check_share(step.place, traded, tally(children).committed)
             self.n_sent += 1
             approved = ApprovedOrder(child_order_id("abcd", 7, self.n_sent), 0, step.place, NAN)
             order = states.sent(states.new_order(approved, self.now), self.now)
@@ -60,6 +62,13 @@ class World:
         if spec.reduce_only:
             assert placed.qty <= abs(self.position) + 1e-9
         assert placed.tif == "IOC" or spec.algorithm == Algorithm.ICEBERG or placed.tif == "GTX"
+
+    def check_share(self, placed, traded: float, committed: float) -> None:
+        spec = self.parent.spec
+        if spec.max_participation and not (spec.reduce_only and self.now >= spec.ts_end):
+            whole = committed + placed.qty - self.parent.base_qty
+            assert whole <= spec.max_participation * traded + 1e-9
+            assert placed.qty <= spec.max_participation * 60.0 + 1e-9
 
     def happen(self, what: str, share: float) -> None:
         if what == "restart":  # the parent and its children are read from the record; sent ones are in doubt
@@ -111,6 +120,7 @@ WORLDS = st.builds(
     ParentSpec, st.just("BTCUSDT"), st.sampled_from([1, -1]), st.just(QTY), st.sampled_from(list(Algorithm)),
     st.just(NOW), st.just(NOW + 120 * NS_PER_S), st.sampled_from([NAN, 50_000.0]), st.just(False),
     st.just("manual"), st.sampled_from([0.0, 3.0]), st.just(0.2), st.just(0.1), st.booleans(), st.booleans(),
+    st.sampled_from([0.0, 0.01]),
 )  # fmt: skip
 NEWS = st.lists(st.tuples(st.sampled_from(WHAT), st.floats(0.0, 1.0), st.floats(-300.0, 300.0)), max_size=50)
 

@@ -237,3 +237,36 @@ def test_adaptive_posts_ahead_of_its_schedule_and_crosses_when_far_behind():
     assert (early.tif, early.qty) == ("GTX", pytest.approx(0.2))
     late = next_step(made, [], VIEW._replace(trade_rate=5.0), after(41)).place
     assert (late.tif, late.qty) == ("IOC", pytest.approx(0.41))
+
+
+# a cap on the share of the market ------------------------------------------------------------------------------------
+
+
+def test_no_line_is_above_the_cap_and_an_unknown_volume_allows_nothing():
+    capped = parent(max_participation=0.1)
+    assert due_qty(capped, Flow(5.0, None), after(200)) == pytest.approx(0.5)  # 2 by the schedule, 0.5 by the market
+    assert due_qty(capped, Flow(50.0, None), after(200)) == pytest.approx(2.0)
+    assert due_qty(replace(capped, base_qty=1.0), Flow(5.0, None), after(400)) == pytest.approx(1.5)
+    assert due_qty(capped, NO_FLOW, after(200)) == 0.0
+    assert next_step(capped, [], VIEW, after(200)).place is None
+
+
+def test_a_capped_child_is_a_share_of_what_trades_since_the_beginning_and_lately():
+    capped = parent(max_participation=0.1, passive=False)
+    since = next_step(capped, [], VIEW._replace(market_volume=5.0, trade_rate=1.0), after(200)).place
+    assert since.qty == pytest.approx(0.5)
+    saved_up = VIEW._replace(market_volume=30.0, trade_rate=0.02)  # 1.2 a minute now
+    assert next_step(capped, [], saved_up, after(380)).place.qty == pytest.approx(0.12)
+
+
+def test_what_a_cap_leaves_is_given_up_unless_it_reduces_risk():
+    thin = VIEW._replace(market_volume=5.0, trade_rate=0.01, position_qty=-9.0)
+    capped = parent(max_participation=0.1, passive=False)
+    child = order(OrderStatus.FILLED, spec(side=1, qty=0.5), filled_qty=0.5)
+    ended = next_step(capped, [child], thin, after(431))
+    assert (ended.stop, ended.place) == (ParentStatus.EXPIRED, None)
+    assert ended.why == "its time was over with 3.5 of 4 to do, capped at 10.0% of what the market trades"
+    assert next_step(capped, [child], thin, after(401)).place is None
+    reduces = parent(max_participation=0.1, passive=False, reduce_only=True)
+    assert next_step(reduces, [child], thin, after(390)).place is None
+    assert next_step(reduces, [child], thin, after(401)).place.qty == pytest.approx(3.5)

@@ -28,6 +28,8 @@ function create(parent) {
   view.urgency.input.value = "1";
   view.share = field(form, "Share of the volume", "%", view);
   view.share.input.value = "10";
+  view.cap = field(form, "Our share at most", "% vol", view);
+  view.cap.input.placeholder = "no cap";
   view.display = field(form, "Shown at once", "", view);
   view.display.input.placeholder = "a twentieth";
   view.worst = field(form, "Worst price", "USDT", view);
@@ -91,6 +93,7 @@ function set(view, wish) {
   view.waysNav.hidden = view.minutes.row.hidden = view.worst.row.hidden = way === null;
   view.urgency.row.hidden = !["adaptive", "almgren-chriss"].includes(way);
   view.share.row.hidden = way !== "pov";
+  view.cap.row.hidden = way === null || way === "pov"; // that one is a share of the volume by itself
   view.display.row.hidden = view.hidden.row.hidden = way !== "iceberg";
   view.cross.row.hidden = way === null || way === "iceberg"; // an iceberg rests until it fills
   view.limit.row.hidden = !["limit", "post_only"].includes(view.kind);
@@ -116,16 +119,17 @@ const ticked = (box) => !box.row.hidden && box.input.checked;
 /** How an algorithm is to work the order; null is left to the engine's default. */
 function mannerOf(view) {
   const share = parse(view.share);
+  const cap = parse(view.cap);
   return {
     algorithm: view.way, minutes: parse(view.minutes), limit_px: parse(view.worst), urgency: parse(view.urgency, true),
-    participation: share === null ? null : share / 100, display_qty: parse(view.display), hidden: ticked(view.hidden),
-    passive: !ticked(view.cross),
+    participation: share === null ? null : share / 100, max_participation: cap === null ? null : cap / 100,
+    display_qty: parse(view.display), hidden: ticked(view.hidden), passive: !ticked(view.cross),
   };
 }
 
 /** An optional field that holds something else than a number must not be sent as if it were empty. */
 const isUsable = (field, orZero = false) => field.row.hidden || field.input.value.trim() === "" || parse(field, orZero) !== null;
-const isMannerUsable = (view) => isUsable(view.worst) && isUsable(view.display) && isUsable(view.urgency, true)
+const isMannerUsable = (view) => isUsable(view.worst) && isUsable(view.display) && isUsable(view.cap) && isUsable(view.urgency, true)
   && (view.share.row.hidden || parse(view.share) !== null);
 
 function ticketOf(view) {
@@ -282,6 +286,7 @@ function mannerWords(view, ticket) {
   if (ticket.limit_px !== null) words.push(`at ${number(ticket.limit_px, decimals(view))} USDT at worst`);
   if (ticket.urgency !== null) words.push(`urgency ${ticket.urgency}`);
   if (ticket.participation !== null) words.push(`${percent(ticket.participation, 1)} of the volume`);
+  if (ticket.max_participation !== null) words.push(`at most ${percent(ticket.max_participation, 1)} of what trades`);
   if (ticket.display_qty !== null) words.push(`${ticket.display_qty} ${baseOf(ticket.symbol)} shown at once`);
   if (ticket.hidden) words.push("hidden");
   if (!ticket.passive) words.push("every part crosses the spread");
