@@ -12,18 +12,23 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused
 from engine.runtime.model_host import ModelHost
 from engine.runtime.model_scores import BAR_NS
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
 
+log = structlog.get_logger("models")
+
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 Known = Callable[[int], Awaitable[dict[str, Any]]]
 
-BUDGET_S = 20.0
+BUDGET_S = 120.0
 """Of the models' process for the symbols of one bar, together."""
 
 SLOWEST_S = 1.0  # that one symbol is thought to take before any was measured
@@ -55,6 +60,12 @@ class Reasons:
 
     async def follow(self, answer: dict[str, Any]) -> None:
         """Have the reasons of an answer worked out, of the symbols with the strongest wishes first, and keep them."""
+        try:
+            await self._follow(answer)
+        except StorageError as error:  # nothing waits for reasons, and the next answer tries anew
+            log.warning("reasons not worked out", reason=str(error))
+
+    async def _follow(self, answer: dict[str, Any]) -> None:
         ts_close, version = int(answer["ts_close"]), str(answer["version"])
         if ts_close < self._newest:
             return

@@ -11,6 +11,7 @@ from engine.errors import CommandRefused
 from engine.runtime import reasons
 from engine.runtime.reasons import Reasons
 from storage.database import Database
+from storage.errors import StorageError
 
 HOUR = 3_600 * 10**9
 SYMBOLS = ["AUSDT", "BUSDT", "CUSDT"]
@@ -84,6 +85,18 @@ async def test_a_bar_that_is_due_comes_first_and_the_record_says_so(made):
     made.market.ts_exchange, made.session.speed = 11 * HOUR + 1, 3600.0  # an hour a second
     await made.desk.follow(answer(11))
     assert made.host.asked == []
+
+
+async def test_a_record_that_cannot_be_read_costs_the_reasons_and_nothing_else(made, monkeypatch):
+    def broken(*asked):
+        raise StorageError("No space left on device")
+
+    with monkeypatch.context() as now:
+        now.setattr(made.store, "rows", broken)
+        await made.desk.follow(answer(10))
+    assert made.host.asked == []
+    await made.desk.follow(answer(10))
+    assert len(kept(made)) == 3
 
 
 async def test_a_newer_answer_ends_the_work_on_an_older_one(made):
