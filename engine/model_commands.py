@@ -230,6 +230,7 @@ def _print_members(answer: dict[str, Any]) -> None:
         table.add_row(row["name"], *cells, "" if row["weight"] is None else f"{100 * row['weight']:.0f} %")
     console.print(table)
     console.print(
+        f"Judged from {_day(answer['ts_judged'])} to {_day(answer['ts_last'])}, which no member had learned from. "
         "Means over seeds; ± is one standard error by days. Gain: the base rate's log-loss minus the model's, in "
         "percent; above zero is better. Weights make the forecast."
     )
@@ -237,10 +238,7 @@ def _print_members(answer: dict[str, Any]) -> None:
 
 def _print_set(answer: dict[str, Any]) -> None:
     """Print which role a set has, and what it counts in a decision."""
-    console.print(
-        f"{answer['version']} is {answer['role']}. Judged from {_day(answer['ts_judged'])} to "
-        f"{_day(answer['ts_last'])}, which no member had learned from."
-    )
+    console.print(f"{answer['version']} is {answer['role']}.")
     console.print(f"Share of a decision: {100 * answer['share']:.0f} %. {_sentence(answer['why_share'])}")
     for name, why in answer["failed"].items():
         errors.print(f"{name} failed: {why}", style="red")

@@ -113,8 +113,8 @@ class FakeModels:
                 {"name": "linear", "prob_up": [0.53] * 6, "median": [0.07] * 6, "weight": [0.3] * 6, "fresh": True},
                 {"name": "lstm", "prob_up": [0.49] * 6, "median": [-0.02] * 6, "weight": [0.0] * 6, "fresh": False},
             ],
-            "agents": [{"name": "ppo", "vote": 0.21, "low": -0.3, "high": 0.7, "seeds": 3, "weight": 0.0,
-                        "sharpe": estimate(0.2, 0.8)}],
+            "agents": [{"name": "ppo", "vote": 0.21, "spread": 0.12, "low": -0.3, "high": 0.7, "seeds": 3,
+                        "weight": 0.0, "sharpe": estimate(0.2, 0.8)}],
             "regimes": {"names": ["calm", "stormy"], "points": points,
                         "changes": [[points[40][0], "the size of moves changed"]]},
         }  # fmt: skip

@@ -39,6 +39,12 @@ def said(books):
     return books.act_models_forecast({"symbol": "BTCUSDT"})
 
 
+def test_a_vote_says_how_far_its_seeds_lie_apart(said):
+    assert insights.agent_rows(said)["vote"].tolist() == ["+0.21 ± 0.12"]
+    alone = said | {"agents": [{name: value for name, value in said["agents"][0].items() if name != "spread"}]}
+    assert insights.agent_rows(alone)["vote"].tolist() == ["+0.21"]
+
+
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
     monkeypatch.setenv("ASTROLABE_HOME", str(tmp_path))

@@ -82,7 +82,7 @@ def test_a_person_reads_every_table_and_where_it_is_kept(candles, tmp_path):
     assert "1 seeds where something is random: about 1 min of one core" in words
     assert "Information coefficient" in words
     assert "evidence.txt, and as JSON beside it." in words
-    assert "is champion. Judged from" in words
+    assert "is champion. Share of a decision: 0 %." in words
 
 
 def test_a_learner_and_a_set_are_retired_and_allowed_again(trained):
