@@ -6,7 +6,8 @@ The engine's own ``ModelHost`` and the real process: bars go in as the feed brin
 last symbol's bar until a decision may use the answer, both ways over the pipe included. All models are on: every
 forecaster in its full size, and so many agents of each algorithm, each with its paper book. Networks and agents are
 taught for a step or two: what they say is worthless, and takes as long as any forecast. The limit is 50 ms in 99 of
-100 bars, the goal 20 ms. ``agents`` is what they take of it, timed by themselves on the same bars.
+100 bars, the goal 20 ms. ``agents`` is what they take of it, timed by themselves on the same bars; ``processor`` what
+a bar takes of one core from its rows to the wish, which tells a slow machine from a busy one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from models.fit import forecasters, store_set, train_set
 from models.lstm import LstmForecaster
 from models.panel import made_up_panel
 from models.roles import enter
+from models.serve import open_tape
 from models.training import TrainingConfig
 from models.transformer import TransformerForecaster
 
@@ -79,6 +81,20 @@ def agents_alone(agents: AgentEnsemble, n_symbols: int, n_bars: int) -> list[flo
         began = time.perf_counter()
         stream.update(data.features[t], data.panel.close_px[t], data.sigma[t], nothing)
         took.append(1e3 * (time.perf_counter() - began))
+    return took
+
+
+def processor_alone(home: Path, n_symbols: int, n_bars: int) -> list[float]:
+    """Return what each bar takes of the processor, ms, on the same tape in this process: other work hardly matters."""
+    panel = made_up_panel(seed=2, n_bars=600 + n_bars, n_symbols=n_symbols)
+    columns = [getattr(panel, name) for name in FIELDS]
+    bars = [(int(panel.ts_close[t]), [column[t].tolist() for column in columns]) for t in range(600 + n_bars)]
+    tape, took = open_tape(home, panel.symbols, time.time_ns()), []
+    tape.warm_up(bars[:600])
+    for bar in bars[600:]:
+        began = time.process_time()
+        tape.on_bar(*bar, time.time_ns(), np.inf)
+        took.append(1e3 * (time.process_time() - began))
     return took
 
 
@@ -137,6 +153,7 @@ def main() -> None:
     with fresh_home() as home:
         members, agents = stored_set(home, chosen.seeds)
         found = asyncio.run(measured(home, chosen.symbols, chosen.bars))
+        found["processor"] = spread(processor_alone(home, chosen.symbols, chosen.bars))
     p99 = found["round_trip"]["p99"]
     report(
         {
