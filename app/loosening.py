@@ -18,7 +18,7 @@ LOOSER = {
     "daily_reduce_share": 1, "daily_flatten_share": 1, "gap_pct": -1, "stop_slippage_pct": -1, "max_cvar": 1,
     "basis_gap_pct": -1, "cvar_level": -1, "cvar_horizon_hours": -1, "max_net_weight": 1, "max_cluster_weight": 1,
     "cluster_correlation": 1, "stress_fall": -1, "stress_rise": -1, "stress_own": -1, "max_stress_loss": 1,
-    "kelly_fraction": 1, "kelly_prior_sharpe": 1, "max_orders_per_minute": 1,
+    "kelly_fraction": 1, "kelly_prior_sharpe": 1, "max_orders_per_minute": 1, "max_hour_participation": 1,
 }  # fmt: skip
 
 

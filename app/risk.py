@@ -73,7 +73,11 @@ TAIL_COLUMNS = (
 METHODS = {
     "HISTORICAL": "Historical", "STUDENT_T": "Student-t", "FILTERED": "Filtered historical",
 }  # fmt: skip
-_NAMES = {"LIQUIDATION_DISTANCE": "Distance to liquidation", "STALE_DATA": "Age of the price"}
+_NAMES = {
+    "LIQUIDATION_DISTANCE": "Distance to liquidation", "STALE_DATA": "Age of the price",
+    "LIQUIDATION": "Gross, for liquidation", "PARTICIPATION": "Added to a symbol an hour",
+    "ORDER_RATE": "Orders a minute",
+}  # fmt: skip
 _WORDS = {Verdict.CLIP: "▾ clip", Verdict.REFUSE: "✕ refuse"}
 
 

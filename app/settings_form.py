@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Risk": (
         "max_daily_loss", "use_gate_daily_loss", "max_total_drawdown", "use_gate_drawdown", "max_symbol_weight",
         "max_gross_weight", "max_leverage", "max_price_age_s", "use_protective_stops", "protective_stop_pct",
+        "max_hour_participation",
         "min_liquidation_distance", "use_dead_man_switch",
     ),
     "Risk of the whole book": (
@@ -52,7 +53,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "max_symbol_weight": ("× equity", 1), "max_gross_weight": ("× equity", 1), "max_leverage": ("× equity", 1),
     "max_price_age_s": ("s", 1), "rebalance_band": ("× equity", 1), "maker_wait_s": ("s", 1),
     "protective_stop_pct": ("% of entry", 100), "tick_retention_days": ("days", 1),
-    "min_liquidation_distance": ("% of mark", 100),
+    "min_liquidation_distance": ("% of mark", 100), "max_hour_participation": ("% of an hour's trade", 100),
     "drawdown_full_share": ("% of the limit", 100), "daily_throttle_share": ("% of the limit", 100),
     "daily_reduce_share": ("% of the limit", 100), "daily_flatten_share": ("% of the limit", 100),
     "gap_pct": ("%", 100), "basis_gap_pct": ("%", 100), "stop_slippage_pct": ("%", 100),
@@ -97,6 +98,7 @@ _LABELS: dict[str, str] = {
     "kelly_fraction": "Kelly share", "kelly_prior_sharpe": "Kelly: assumed Sharpe ratio",
     "kelly_prior_days": "Kelly: weight of the assumption", "kelly_memory_days": "Kelly: memory",
     "max_orders_per_minute": "Orders that add risk",
+    "max_hour_participation": "Added to a symbol an hour",
     "min_liquidation_distance": "Distance to liquidation", "use_dead_man_switch": "Dead-man switch",
     "execution_algorithm": "Large targets go by", "execution_over_share": "Large begins at",
     "execution_minutes": "Time for a large target", "execution_urgency": "Urgency",

@@ -122,6 +122,7 @@ _RULE_UNIT: dict[Rule, str] = {
     Rule.SYMBOL_CAP: "× equity", Rule.GROSS_CAP: "× equity", Rule.LEVERAGE: "× equity", Rule.VENUE_FILTER: "USDT",
     Rule.REBALANCE_BAND: "× equity", Rule.KELLY: "% a year", Rule.CVAR: "%", Rule.CUSHION: "× equity",
     Rule.CLUSTER_CAP: "× equity", Rule.NET_CAP: "× equity", Rule.STRESS: "%",
+    Rule.LIQUIDATION: "× equity", Rule.PARTICIPATION: "%", Rule.ORDER_RATE: "a minute",
 }  # fmt: skip
 
 VERDICT_WORD = {Verdict.PASS: "pass", Verdict.CLIP: "▾ clip", Verdict.REFUSE: "✕ refuse"}

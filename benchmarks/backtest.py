@@ -32,7 +32,7 @@ from engine.core.decide import no_limits
 from engine.core.frictions import Assumptions
 from engine.core.simulate import Scan, SimBars, SimResult
 from engine.core.step import new_state, step, warm_up
-from engine.domain import NS_PER_S, AccountView, MarketSlice, Sleeve
+from engine.domain import NO_SHOCKS, NS_PER_S, AccountView, MarketSlice, Sleeve
 from engine.limits import risk_limits
 from engine.settings import SystemConfig
 
@@ -165,7 +165,7 @@ def rebalance(repeats: int, peers: Peers | None) -> dict[str, Any]:
     bars = hourly_bars(REBALANCE_BARS, N_SYMBOLS)
     weight = np.full((REBALANCE_BARS, N_SYMBOLS), np.nan)
     weight[::REBALANCE_EVERY] = 1.0 / N_SYMBOLS
-    whole = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()._replace(
+    whole = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()._replace(shocks=NO_SHOCKS,
         sleeve=int(Sleeve.EXTERNAL), max_drawdown=0.99, max_daily_loss=0.9, max_gross_weight=2.0
     )  # fmt: skip
 
@@ -222,7 +222,7 @@ def sweep(n_bars: int, repeats: int, peers: Peers | None) -> dict[str, Any] | No
 
 def step_latency_us(n_symbols: int, repeats: int) -> dict[str, float]:
     rng = np.random.default_rng(1)
-    params = SystemConfig(decision_interval="1h").params()
+    params = SystemConfig(decision_interval="1h").params()._replace(shocks=NO_SHOCKS)
     closes = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (2000, n_symbols)), axis=0))
     state = warm_up(new_state(n_symbols, params), closes, params)
     zeros, ones, last = np.zeros(n_symbols), np.ones(n_symbols), closes[-1]

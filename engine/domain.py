@@ -18,9 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.limits import risk_limits
+from engine.rules import N_RULES as N_RULES
+from engine.rules import RULE_ORDER as RULE_ORDER
+from engine.rules import RULE_SENTENCE as RULE_SENTENCE
+from engine.rules import Rule as Rule
+from engine.rules import Verdict as Verdict
 
 F8: TypeAlias = npt.NDArray[np.float64]
 I8: TypeAlias = npt.NDArray[np.int64]
+
+NOT_GIVEN: F8 = np.zeros(0)
+NO_SHOCKS: F8 = np.zeros((0, 0))
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -125,59 +133,6 @@ class TradingState(IntEnum):
     HALTED = 2
 
 
-class Rule(IntEnum):
-    """Risk rules. The index is the column in ``Decision.verdict``; ``RULE_ORDER`` says when each is applied."""
-
-    TRADING_STATE = 0
-    STALE_DATA = 1
-    WARM_UP = 2
-    DAILY_LOSS = 3
-    DRAWDOWN = 4
-    SYMBOL_CAP = 5
-    GROSS_CAP = 6
-    LEVERAGE = 7
-    VENUE_FILTER = 8
-    REBALANCE_BAND = 9
-    KELLY = 10
-    CVAR = 11
-    CUSHION = 12
-    CLUSTER_CAP = 13
-    NET_CAP = 14
-    STRESS = 15
-
-
-N_RULES = len(Rule)
-RULE_ORDER = tuple(Rule(column) for column in (0, 1, 2, 3, 4, 5, 13, 14, 10, 11, 15, 12, 6, 7, 8, 9))
-"""The rules in the order in which the gate applies them. Columns are only ever appended, so that old records read."""
-
-RULE_SENTENCE: dict[Rule, str] = {
-    Rule.TRADING_STATE: "The kill switch or reconciliation allows only reducing, or nothing.",
-    Rule.STALE_DATA: "The symbol's price is older than allowed, so its exposure may not grow.",
-    Rule.WARM_UP: "The sleeve has not yet seen enough bars for its longest horizon.",
-    Rule.DAILY_LOSS: "As today's loss grows the book is shrunk, then only reduced, then flat until tomorrow (UTC).",
-    Rule.DRAWDOWN: "Exposure shrinks with the cushion left to the maximum drawdown.",
-    Rule.SYMBOL_CAP: "One symbol may not exceed its share of equity.",
-    Rule.GROSS_CAP: "The sum of absolute weights may not exceed its cap.",
-    Rule.LEVERAGE: "Gross notional may not exceed the leverage limit.",
-    Rule.VENUE_FILTER: "The venue's lot size, minimum quantity or minimum notional.",
-    Rule.REBALANCE_BAND: "The change is smaller than the rebalance band, so it is not worth its cost.",
-    Rule.KELLY: "The book's volatility may not exceed what the strategy's own record, shrunk by its error, is worth.",
-    Rule.CVAR: "The mean loss of the book's worst days may not exceed its share of equity.",
-    Rule.CUSHION: "A gap against every position, of pairs the net, may not take equity below the drawdown floor.",
-    Rule.CLUSTER_CAP: "Symbols that move together may not exceed their joint share of equity.",
-    Rule.NET_CAP: "Longs less shorts may not exceed their share of equity.",
-    Rule.STRESS: "The loss in the worst stated shock may not exceed its share of equity.",
-}
-
-
-class Verdict(IntEnum):
-    """A rule's answer for one symbol."""
-
-    PASS = 0
-    CLIP = 1
-    REFUSE = 2
-
-
 class Sleeve(IntEnum):
     """Built-in sources of raw target weights. EXTERNAL takes them from the caller."""
 
@@ -196,6 +151,7 @@ class MarketSlice(NamedTuple):
     close_px: F8
     volume: F8
     age_s: F8  # seconds since the symbol's newest price at decision time
+    hour_notional: F8 = NOT_GIVEN  # what usually trades in an hour, quote currency; empty: nothing is limited by it
 
 
 class AccountView(NamedTuple):
@@ -244,6 +200,7 @@ class Params(NamedTuple):
     risk: np.ndarray = risk_limits()  # (1,) engine.limits.RISK_LIMITS
     tail_table: F8 = np.ones(2)  # (K,) expected shortfall of a unit-variance Student-t, see ``shortfall_table``
     underlying: I8 = np.zeros(0, dtype=np.int64)  # (N,) column each symbol moves with, see ``underlyings``; or empty
+    shocks: F8 = NO_SHOCKS  # (S, N + 1) past moves of each symbol and of the market, see ``engine.shocks``; or none
 
 
 class Decision(NamedTuple):

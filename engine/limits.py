@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+MAINTENANCE_RATE = 0.01
+"""Maintenance margin that a perpetual needs, fraction of notional, where the venue has not said it: more than a first
+bracket asks."""
+
 _RISK_LIMITS: dict[str, tuple[type, float]] = {
     # ladder of the day: shares of ``Params.max_daily_loss``
     "throttle_share": (np.float64, 1.0),  # from here exposure shrinks, to nothing at ``flatten_share``
@@ -34,6 +38,10 @@ _RISK_LIMITS: dict[str, tuple[type, float]] = {
     "stress_rise": (np.float64, 0.0),
     "stress_own": (np.float64, 0.0),
     "max_stress_loss": (np.float64, np.inf),  # fraction of equity
+    # the way out and the way in; the first holds for ema-cross, too
+    "liquidation_gross": (np.float64, np.inf),  # gross weight from which liquidation is too near
+    "max_participation": (np.float64, np.inf),  # of an hour's usual notional, added to one symbol within an hour
+    "max_orders": (np.float64, np.inf),  # symbols acted on within a minute
 }
 RISK_LIMITS = np.dtype([(name, kind) for name, (kind, _) in _RISK_LIMITS.items()])
 """The record's fields."""
@@ -42,7 +50,7 @@ RISK_LIMITS = np.dtype([(name, kind) for name, (kind, _) in _RISK_LIMITS.items()
 def risk_limits(**changes: float) -> np.ndarray:
     """Return limits on the whole book, (1,) RISK_LIMITS; what is not named is off.
 
-    ema-cross keeps no covariance and ignores them all.
+    ema-cross keeps no covariance and ignores all but ``liquidation_gross``.
 
     Raises
     ------

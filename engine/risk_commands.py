@@ -50,10 +50,11 @@ def typed_book(text: str, equity: float) -> dict[str, Any]:
     """
     import numpy as np
 
+    from engine.limits import MAINTENANCE_RATE
     from engine.research.book_risk import Returns
     from engine.research.book_stress import HeldBook
     from engine.research.book_stress import stress as replay
-    from engine.runtime.risk_book import MAINTENANCE_RATE, control_of
+    from engine.runtime.risk_book import control_of
     from engine.settings import SystemConfig
 
     weights: dict[str, float] = {}

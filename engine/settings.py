@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.core.tail import TailMethod, shortfall_table
-from engine.domain import INTERVAL_S, Params, Sleeve
-from engine.limits import risk_limits
+from engine.domain import INTERVAL_S, NO_SHOCKS, Params, Sleeve
+from engine.limits import MAINTENANCE_RATE, risk_limits
+from engine.shocks import past_shocks
 from engine.strategies import BUILT_IN, portfolio
 from engine.underlyings import underlyings
 
@@ -104,6 +105,9 @@ class SystemConfig(BaseModel):
         0.05, ge=0, le=1, description="Move of each symbol on its own, against the position, on top of that"
     )
     max_stress_loss: float = Field(0.20, gt=0, le=1, description="Cap on the loss in the stress test, share of equity")
+    max_hour_participation: float = Field(
+        0.25, gt=0, le=10, description="Cap on what is added to a symbol within an hour, share of an hour's usual trade"
+    )
     max_price_age_s: float = Field(15.0, gt=0, le=3600, description="Older prices block new risk, seconds")
     rebalance_band: float = Field(0.05, ge=0, le=0.5, description="Smallest change of weight worth trading")
     maker_wait_s: float = Field(15.0, ge=0, le=600, description="How long a post-only order may wait before it crosses")
@@ -278,15 +282,23 @@ class SystemConfig(BaseModel):
             risk=self.risk_limits(),
             tail_table=shortfall_table(self.cvar_level),
             underlying=underlyings(self.symbols),
+            shocks=past_shocks(self.symbols) if self.book_limits_on else NO_SHOCKS,
         )
 
     def risk_limits(self) -> np.ndarray:
-        """Return the limits on the whole book; with ``use_gate_book`` off only the day's ladder is left."""
+        """Return the limits beside those of ``params``; with ``use_gate_book`` off those marked B are left out.
+
+        Liquidation, of the worse side: 1 - gross * move = m * gross * (1 + move), so gross = 1 / (move * (1 + m) + m).
+        """
+        near, maintenance = self.min_liquidation_distance, MAINTENANCE_RATE
+        affordable = 1.0 / (near * (1.0 + maintenance) + maintenance)
         if self.strategy == "ema-cross":
-            return risk_limits()
+            return risk_limits(liquidation_gross=affordable)
         ladder: dict[str, float] = {
-            "full_share": self.drawdown_full_share, "throttle_share": self.daily_throttle_share,
-            "reduce_share": self.daily_reduce_share, "flatten_share": self.daily_flatten_share,
+            "liquidation_gross": affordable, "max_participation": self.max_hour_participation,
+            "max_orders": self.max_orders_per_minute, "full_share": self.drawdown_full_share,
+            "throttle_share": self.daily_throttle_share, "reduce_share": self.daily_reduce_share,
+            "flatten_share": self.daily_flatten_share,
         }  # fmt: skip
         if not self.use_gate_book:
             return risk_limits(**ladder)

@@ -14,10 +14,11 @@ import numpy as np
 from engine.core.compiling import kernel, kernel_apart, kernel_part
 from engine.core.drafts import Draft, weight_verdict, write_verdict
 from engine.core.kelly import learn_edge, worth_volatility
-from engine.core.netting import basis_loss, gap_weight, largest_gap_weight, netted_with, write_open_pairs
-from engine.core.risk import DRIFT_TOLERANCE, Standing, without_growth
+from engine.core.netting import gap_weight, largest_gap_weight, write_open_pairs
+from engine.core.risk import DRIFT_TOLERANCE, Standing, gross_cap, without_growth
 from engine.core.size import portfolio_volatility
 from engine.core.state import CLUSTER, KEPT_PERIODS, PAST_SIGMA, State, Z
+from engine.core.stress import stress_loss
 from engine.core.tail import TailMethod
 from engine.core.tail_days import (
     dof_of,
@@ -184,58 +185,6 @@ def _cap_clusters(n_symbols: int, state: State, draft: Draft, params: Params, ke
 
 
 @kernel_part
-def _shared_with(n_symbols: int, state: State, i: int, params: Params) -> float:
-    """Return the covariance of symbol ``i`` with the sum of those that are known."""
-    shared = 0.0
-    for j in range(n_symbols):
-        if not is_young(state, j, params):
-            shared += state.covariance[i, j]
-    return shared
-
-
-@kernel_part
-def stress_loss(n_symbols: int, state: State, weight: F8, params: Params) -> float:
-    """Return the loss in the worse of two shocks of the market, each with every symbol's own move on top, fraction.
-
-    Symbol i moves by beta_i times the market's shock, and by ``stress_own`` against the position. The market is the
-    mean of the symbols that are known; beta_i = cov(i, market) / var(market). A young symbol moves by the whole shock,
-    always against the position. Spot and the short perpetual held against it share beta (the mean of theirs) and own
-    move, so that their net weight counts; the smaller leg pays for the perpetual's highest premium.
-    """
-    market, known = 0.0, 0.0
-    for i in range(n_symbols):
-        if not is_young(state, i, params):
-            known += 1.0
-            for j in range(n_symbols):
-                if not is_young(state, j, params):
-                    market += state.covariance[i, j]
-    with_market, against, gross, basis = 0.0, 0.0, 0.0, 0.0
-    limits = params.risk[0]
-    for i in range(n_symbols):
-        leg = netted_with(state, i, params) if market > 0.0 else i
-        if is_young(state, i, params) or not market > 0.0:
-            gross += abs(weight[i])
-            against += abs(weight[i])
-        elif leg == i:
-            gross += abs(weight[i])
-            with_market += weight[i] * _shared_with(n_symbols, state, i, params) * known / market
-        elif leg >= 0:
-            net, hedged = weight[i] + weight[leg], 0.0
-            if weight[leg] > 0.0 and weight[i] < 0.0:
-                hedged = min(weight[leg], -weight[i])
-            gross += abs(weight[i]) + abs(weight[leg]) - 2.0 * hedged
-            perpetual_px, spot_px = state.last_px[i], state.last_px[leg]
-            basis += hedged * basis_loss(
-                perpetual_px, spot_px, limits["basis_gap"], limits["stress_rise"], limits["stress_fall"]
-            )
-            shared = _shared_with(n_symbols, state, i, params) + _shared_with(n_symbols, state, leg, params)
-            with_market += net * 0.5 * shared * known / market
-    fall = limits["stress_fall"] * (against + with_market)
-    rise = limits["stress_rise"] * (against - with_market)
-    return max(fall, rise, 0.0) + limits["stress_own"] * gross + basis
-
-
-@kernel_part
 def _tail_bound(n_symbols: int, state: State, draft: Draft, params: Params) -> float:
     bound = 0.0
     for i in range(n_symbols):
@@ -335,7 +284,7 @@ def apply_book_rules(
     gross = 0.0
     for i in range(n_symbols):
         gross += abs(draft.approved_weight[i])
-    caps = min(params.max_gross_weight, params.max_leverage)
+    caps = gross_cap(params)
     left = caps / gross if gross > caps else 1.0
     largest = largest_gap_weight(n_symbols, state, draft.approved_weight, draft.present_weight, left, limit, params)
     over = largest > limit * (1.0 + DRIFT_TOLERANCE)  # the last limit is the cushion's

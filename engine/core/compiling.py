@@ -73,11 +73,14 @@ def cached_copying_kernel(function: Function) -> Function:
     return compiled
 
 
+VOCABULARY = ("domain.py", "limits.py", "rules.py")
+
+
 def source_fingerprint() -> str:
     """Return a hex digest of the core's and the vocabulary's source text."""
     core = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in [*sorted(core.glob("*.py")), core.parent / "domain.py", core.parent / "limits.py"]:
+    for path in [*sorted(core.glob("*.py")), *(core.parent / name for name in VOCABULARY)]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from engine.core.risk import (
     NO_NEW_RISK_LOSS,
     Standing,
     book_limited,
+    gross_cap,
     refuse_all,
     write_symbol_limits,
 )
@@ -103,7 +104,7 @@ def _is_calm(
         seen = close_px[t, i] > 0.0 and age_s[i] <= params.max_age_s
         if params.gate and weight > 0.0 and not (free and seen and weight <= params.max_symbol_weight):
             return False
-    return not params.gate or (gross <= params.max_gross_weight and gross <= params.max_leverage)
+    return not params.gate or gross <= gross_cap(params)
 
 
 @kernel_part
@@ -126,7 +127,7 @@ def _asks_nothing(
         gross += weight
         known = weight > 0.0 or account.position_qty[i] + account.in_flight_qty[i] == 0.0
         quiet = quiet and wish != wish and known and weight <= params.max_symbol_weight
-    return quiet and gross <= params.max_gross_weight and gross <= params.max_leverage
+    return quiet and gross <= gross_cap(params)
 
 
 @kernel_part
@@ -146,6 +147,7 @@ def decide(
     state: State,
     draft: Draft,
     close_px: F8,
+    hour_notional: F8,
     external_weight: F8,
     t: int,
     ts_close: int,
@@ -165,6 +167,8 @@ def decide(
         Private to the caller; changed.
     close_px, external_weight : (T, N) float64
         Row ``t`` of each is used; the second only by the EXTERNAL sleeve and by trend with a model share.
+    hour_notional : (T, N) float64, quote currency, or (0, N)
+        What usually trades in an hour as of row ``t``; without rows nothing is limited by it.
     t : int
     ts_close : int, ns
     age_s : (N,) float64, seconds
@@ -221,7 +225,10 @@ def decide(
         else:
             draft.approved_weight[i] = draft.sized_weight[i]
         present_qty = account.position_qty[i] + account.in_flight_qty[i]
-        write_target(n_symbols, state, draft, i, present_qty, equity, over, instruments, params, keep_record)
+        write_target(
+            n_symbols, state, draft, i, present_qty, equity, over, hour_notional, t, ts_close, instruments, params,
+            keep_record,
+        )  # fmt: skip
     return equity, gross, volatility
 
 

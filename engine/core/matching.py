@@ -31,7 +31,7 @@ MONEY = np.dtype([
 class SimBars(NamedTuple):
     """What happens to the simulated account. T bars of N symbols on one clock, NaN where a symbol has no bar.
 
-    The last three are read only where an assumption needs them, and are (0, 0) when they are not given.
+    The last four are read only where an assumption or a limit needs them, and are (0, 0) when they are not given.
     """
 
     ts_close: I8  # (T,) ns, strictly increasing
@@ -41,6 +41,7 @@ class SimBars(NamedTuple):
     high_px: F8 = _NOT_GIVEN  # (T, N)
     low_px: F8 = _NOT_GIVEN  # (T, N)
     volume: F8 = _NOT_GIVEN  # (T, N) base
+    hour_notional: F8 = _NOT_GIVEN  # (T, N) quote, what usually trades in an hour, see ``turnover``
 
 
 class FillKind(IntEnum):

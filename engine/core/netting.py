@@ -12,9 +12,7 @@ from engine.core.risk import DRIFT_TOLERANCE
 from engine.core.state import State
 from engine.core.tail_days import is_young
 from engine.domain import F8, Params
-
-MAINTENANCE_RATE = 0.01
-"""Margin that a perpetual needs, fraction of notional: more than a venue's first bracket asks."""
+from engine.limits import MAINTENANCE_RATE
 
 _OFF = 1e9
 

@@ -86,7 +86,7 @@ def private_state(state: State) -> State:
     """Return a copy whose one-dimensional arrays, and the two EMAs of ema-cross, are private."""
     return State(
         _pair(state.trail), _one(state.last_px), state.covariance, _one(state.n_bars), _one(state.signal),
-        _one(state.crossed), _one(state.log_return), _one(state.book), state.past,
+        _one(state.crossed), _one(state.log_return), _one(state.book), state.past, state.added,
     )  # fmt: skip
 
 
@@ -177,4 +177,5 @@ def ema_cross_params(params: Params) -> Params:
         params.ema_fast, params.ema_slow, params.allow_short, params.gate, params.max_symbol_weight,
         params.max_gross_weight, params.max_leverage, params.max_daily_loss, params.max_drawdown, params.max_age_s,
         params.rebalance_band, 0.0, params.risk, params.tail_table, params.underlying,
+        params.shocks,
     )  # fmt: skip

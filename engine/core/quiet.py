@@ -312,5 +312,6 @@ def can_skip(params: Params, assumptions: Assumptions) -> bool:
     """
     simple = assumptions._replace(maintenance_rate=0.0, liquidation_fee_rate=0.0) == Assumptions()
     widest = min(params.max_symbol_weight, 1.0)
-    symbol_first = not params.gate or min(params.max_gross_weight, params.max_leverage) >= widest
+    caps = min(params.max_gross_weight, params.max_leverage, float(params.risk[0]["liquidation_gross"]))
+    symbol_first = not params.gate or caps >= widest
     return params.sleeve == Sleeve.EMA_CROSS and simple and symbol_first

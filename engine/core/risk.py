@@ -1,6 +1,6 @@
 """The risk gate's older rules, with verdict, measured number and limit for every symbol; ``book_rules`` has the rest.
 
-They are applied in ``RULE_ORDER``. All but the last two only ever lower a weight, so passing one cannot undo another.
+They are applied in ``RULE_ORDER``. Those on weights only ever lower one, so passing one cannot undo another.
 "Present" is position plus what is in flight. Reducing is allowed by every rule; only HALTED stops everything.
 """
 
@@ -16,6 +16,7 @@ from engine.domain import F8, N_RULES, Params, Rule, Sleeve, TradingState, Verdi
 _STATE, _STALE, _WARM_UP = int(Rule.TRADING_STATE), int(Rule.STALE_DATA), int(Rule.WARM_UP)
 _DAILY_LOSS, _DRAWDOWN = int(Rule.DAILY_LOSS), int(Rule.DRAWDOWN)
 _SYMBOL_CAP, _GROSS_CAP, _LEVERAGE = int(Rule.SYMBOL_CAP), int(Rule.GROSS_CAP), int(Rule.LEVERAGE)
+_LIQUIDATION = int(Rule.LIQUIDATION)
 _PASS, _REFUSE = int(Verdict.PASS), int(Verdict.REFUSE)
 _EMA_CROSS = int(Sleeve.EMA_CROSS)
 _HALTED, _REDUCE_ONLY = int(TradingState.HALTED), int(TradingState.REDUCE_ONLY)
@@ -243,14 +244,14 @@ def write_symbol_limits(
 
 @kernel_part
 def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record: bool) -> float:
-    """Return symbol ``i``'s approved weight after rules 6 and 7, which shrink the whole book alike.
+    """Return symbol ``i``'s approved weight after the three caps on the gross, which shrink the whole book alike.
 
     Parameters
     ----------
     draft : Draft
     i : int
     gross : float
-        Sum of absolute weights before the two rules.
+        Sum of absolute weights before the rules.
     params : Params
     keep_record : bool
     """
@@ -272,7 +273,21 @@ def book_limited(draft: Draft, i: int, gross: float, params: Params, keep_record
         write_verdict(draft, i, _LEVERAGE, verdict, left, params.max_leverage, keep_record)
     else:
         write_verdict(draft, i, _LEVERAGE, _PASS, left, params.max_leverage, keep_record)
+    left, affordable = min(left, params.max_leverage), params.risk[0]["liquidation_gross"]
+    if left > affordable:
+        before = weight
+        weight = before * (affordable / left)
+        verdict = weight_verdict(before, weight, present)
+        write_verdict(draft, i, _LIQUIDATION, verdict, left, affordable, keep_record)
+    else:
+        write_verdict(draft, i, _LIQUIDATION, _PASS, left, affordable, keep_record)
     return weight
+
+
+@kernel_part
+def gross_cap(params: Params) -> float:
+    """Return the gross weight that all three of the caps on it allow."""
+    return min(params.max_gross_weight, params.max_leverage, params.risk[0]["liquidation_gross"])
 
 
 @kernel_part

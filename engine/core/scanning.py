@@ -106,7 +106,7 @@ def close_bar(
     if bars.funding_rate.shape[0] > 0:
         pay_funding(n_symbols, account, bars.funding_rate, t)
     equity, _gross, _volatility = decide(
-        n_symbols, state, draft, bars.close_px, external_weight, t, ts_close, account.age_s, view,
+        n_symbols, state, draft, bars.close_px, bars.hour_notional, external_weight, t, ts_close, account.age_s, view,
         account.money[0]["cash"], instruments, params, False,
     )  # fmt: skip
     _record(n_symbols, account, track, row, equity)

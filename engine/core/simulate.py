@@ -27,6 +27,8 @@ from engine.core.quiet import can_skip, compiled_quiet_scan
 from engine.core.scanning import FILLS_PER_BAR, SimTrack, close_bar, new_track, open_bar
 from engine.core.state import State, new_state
 from engine.core.step import normal_params
+from engine.core.stress import check_shocks
+from engine.core.turnover import with_usual
 from engine.domain import F8, InstrumentTable, Params, Sleeve
 from engine.underlyings import check_underlying
 
@@ -132,8 +134,9 @@ class Scan:
         self._assumptions = exact(assumptions or Assumptions())
         self.params = normal_params(params)
         check_underlying(self.params.underlying, self.bars.close_px.shape[1])
+        check_shocks(self.params.shocks, self.bars.close_px.shape[1])
         self._instruments = instruments
-        self.bars = _checked(self.bars, self._costs, self._assumptions)
+        self.bars = with_usual(_checked(self.bars, self._costs, self._assumptions), self.params)
         self._is_quiet = self.bars.close_px.shape[1] == 1 and self.params.sleeve == Sleeve.EMA_CROSS
         compiled = compiled_quiet_scan if self._is_quiet else _compiled_scan
         self._compiled = compiled(is_plain(self._costs, self._assumptions))

@@ -25,6 +25,8 @@ BOOK = np.dtype([
     ("period_bars", np.int64),  # bars of the present period
     ("n_periods", np.int64),  # periods seen
     ("dof", np.float64),  # degrees of freedom fitted to those kept; 0 before there are enough
+    ("minute", np.int64),  # since the epoch, in which ``n_acts`` symbols were acted on
+    ("n_acts", np.int64),
 ])  # fmt: skip
 """Account memory as a record: one row, so that compiled code can change it in a private copy."""
 
@@ -55,6 +57,7 @@ class State(NamedTuple):
     log_return: F8  # (N,) newest log return, NaN without one
     book: np.ndarray  # (1,) BOOK
     past: F8  # (N + 1, PAST_COLUMNS) what the gate remembers of past periods (days); all zero for ema-cross
+    added: F8  # (N, 2) hour since the epoch, and the notional (ccy) that was added to the symbol in it
 
 
 def new_state(n_symbols: int, params: Params) -> State:
@@ -85,6 +88,7 @@ def new_state(n_symbols: int, params: Params) -> State:
         log_return=np.full(n_symbols, np.nan),
         book=np.zeros(1, dtype=BOOK),
         past=np.zeros((n_symbols + 1, PAST_COLUMNS)),
+        added=np.zeros((n_symbols, 2)),
     )
 
 
@@ -101,6 +105,7 @@ def copy_state(state: State) -> State:
         state.log_return.copy(),
         state.book.copy(),
         state.past.copy(),
+        state.added.copy(),
     )
 
 
@@ -160,13 +165,6 @@ def adopt_book(state: State, other: State, same_strategy: bool) -> State:
     if not same_strategy:
         for name in ("edge_n", "edge_sum", "edge_square"):
             fresh.book[name][0] = 0.0
-    return fresh
-
-
-def note_day_loss(state: State, loss: float) -> State:
-    """Return a copy whose worst loss of the day is at least ``loss``, a fraction of the day's opening equity."""
-    fresh = copy_state(state)
-    fresh.book["day_worst"][0] = max(float(fresh.book["day_worst"][0]), loss)
     return fresh
 
 

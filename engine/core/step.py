@@ -21,11 +21,11 @@ from engine.core.state import (
     adopt_book,
     copy_state,
     new_state,
-    note_day_loss,
     rearm,
     remembered,
     restore_book,
 )
+from engine.core.stress import check_shocks
 from engine.domain import (
     F8,
     AccountView,
@@ -40,14 +40,16 @@ from engine.limits import RISK_LIMITS
 from engine.underlyings import check_underlying
 
 __all__ = [
-    "Remembered", "State", "adopt_book", "compile_kernels", "new_state", "normal_params", "note_day_loss", "rearm",
-    "remembered", "restore_book", "step", "warm_up",
+    "Remembered", "State", "adopt_book", "compile_kernels", "new_state", "normal_params", "rearm", "remembered",
+    "restore_book", "step", "warm_up",
 ]  # fmt: skip
 
 
 def _build_step(fingerprint: str) -> Callable[..., Any]:
     @cached_copying_kernel
-    def compiled_step(state, draft, close_px, external_weight, ts_close, age_s, account, instruments, params):  # type: ignore[no-untyped-def]
+    def compiled_step(  # type: ignore[no-untyped-def]
+        state, draft, close_px, hour_notional, external_weight, ts_close, age_s, account, instruments, params
+    ):  # fmt: skip
         _ = fingerprint  # part of the cache key
         fresh = copy_state(state)
         equity, gross, volatility = decide(
@@ -55,6 +57,7 @@ def _build_step(fingerprint: str) -> Callable[..., Any]:
             fresh,
             draft,
             close_px,
+            hour_notional,
             external_weight,
             0,
             ts_close,
@@ -90,13 +93,20 @@ def _f8(values: F8) -> F8:
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
+def _row_of(hour_notional: F8, n_symbols: int) -> F8:
+    row = _f8(hour_notional)
+    if row.shape not in ((0,), (n_symbols,)):
+        raise ValueError(f"market.hour_notional has shape {row.shape}, expected ({n_symbols},), or nothing")
+    return row.reshape(-1, n_symbols)
+
+
 def normal_params(params: Params) -> Params:
     """Return ``params`` with exactly the types that the kernels are compiled for."""
     integers = ("sleeve", "ema_fast", "ema_slow")
     switches = ("allow_short", "gate")
     fields: dict[str, Any] = {}
     for name, value in params._asdict().items():
-        if name in ("trend_horizon_bars", "tail_table"):
+        if name in ("trend_horizon_bars", "tail_table", "shocks"):
             fields[name] = _f8(value)
         elif name == "risk":
             fields[name] = np.ascontiguousarray(value, dtype=RISK_LIMITS)
@@ -179,10 +189,12 @@ def step(
     if close_px.shape[1] != n_symbols:
         raise ValueError(f"market has {close_px.shape[1]} symbols, state has {n_symbols}")
     check_underlying(params.underlying, n_symbols)
+    check_shocks(params.shocks, n_symbols)
     fresh, equity, gross, volatility = _compiled_step(
         state,
         draft,
         close_px,
+        _row_of(market.hour_notional, n_symbols),
         _f8(external_weight).reshape(1, -1),
         int(market.ts_close),
         _f8(market.age_s),

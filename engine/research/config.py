@@ -19,7 +19,6 @@ from engine.research.loading import BarTable
 from engine.research.run_params import Market, RunParams, market_of
 from engine.settings import SystemConfig
 from engine.strategies import BUILT_IN, built_in, portfolio
-from engine.underlyings import underlyings
 
 ALIASES = {
     "fast": "ema_fast", "slow": "ema_slow", "vol_target": "volatility_target", "max_drawdown": "max_total_drawdown",
@@ -35,7 +34,7 @@ SETTINGS = (
     "kelly_fraction", "kelly_prior_sharpe", "kelly_prior_days", "kelly_memory_days", "gap_pct", "basis_gap_pct",
     "stop_slippage_pct",
     "stress_fall", "stress_rise", "stress_own", "max_stress_loss", "use_gate_daily_loss", "use_gate_drawdown",
-    "use_gate_book",
+    "use_gate_book", "max_hour_participation", "max_orders_per_minute", "min_liquidation_distance",
 )  # fmt: skip
 """Fields of ``SystemConfig`` that mean something in a backtest."""
 
@@ -197,7 +196,8 @@ def resolve(config: BacktestConfig, interval_s: int, symbols: Sequence[str], has
     market = market_of(own, has_volume)
     side = own.side or ("long" if name == "ema-cross" else None)
     allow_short = system.allow_short if side is None else side == "both"
-    params = system.params()._replace(allow_short=allow_short, gate=own.gate, underlying=underlyings(symbols))
+    params = system.model_copy(update={"symbols": tuple(symbols)}).params()
+    params = params._replace(allow_short=allow_short, gate=own.gate)
     if config.is_file:
         params = params._replace(sleeve=int(Sleeve.EXTERNAL))
     n_symbols = len(symbols)

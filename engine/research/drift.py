@@ -32,6 +32,7 @@ from engine.core.simulate import Scan, SimBars
 from engine.domain import F8, NS_PER_DAY, InstrumentTable, Params, Purpose, Sleeve
 from engine.research.loading import BarTable
 from engine.research.parity import numbers
+from engine.research.simulation import usual_trade
 from engine.settings import SystemConfig
 
 PARTS = ("rounding", "data", "signal_time", "veto", "latency", "fill", "fee", "funding", "residual")
@@ -127,9 +128,11 @@ class _Replay:
         self.rows = {int(ts): index for index, ts in enumerate(ts_close[self.first : last + 1])}
         self.open_px = day.bars.open_px[self.first : last + 1]
         self.close_px = day.bars.close_px[self.first : last + 1]
+        self.volume = day.bars.volume[self.first : last + 1]
         self.ts_close = ts_close[self.first : last + 1]
         self.symbols = day.bars.symbols
         self.params: Params = core.normal_params(day.config.params())
+        self.hour_notional = usual_trade(day.bars, self.params)[self.first : last + 1]
         opening = day.made[0].detail
         self.opening_qty = numbers(opening["position_qty"])
         self.opening_px = numbers(opening["venue_mark_px"])
@@ -149,7 +152,9 @@ class _Replay:
         if blends:  # room for the models' wishes
             params = params._replace(model_share=1.0)
         funding = self._funding()
-        scan = Scan(SimBars(self.ts_close, self.open_px, close_px, funding), instruments, COSTS, params, opening.equity)
+        none = np.empty((0, len(self.symbols)))
+        bars = SimBars(self.ts_close, self.open_px, close_px, funding, none, none, self.volume, self.hour_notional)
+        scan = Scan(bars, instruments, COSTS, params, opening.equity)
         peak, day_open = opening.equity / (1.0 - opening.drawdown), opening.equity - opening.day_pnl
         warm = core.warm_up(scan.state, day.bars.close_px[: self.first], params)
         kept = {name: value for name, value in opening.detail.get("memory", {}).items() if name != "strategy"}

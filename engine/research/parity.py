@@ -23,6 +23,7 @@ from engine.core.costs import Costs
 from engine.core.simulate import Scan, SimBars
 from engine.domain import F8, AccountView, InstrumentTable, MarketSlice, Rule
 from engine.research.loading import BarTable
+from engine.research.simulation import usual_trade
 from engine.research.user_scan import columns_of, present_weight
 from engine.settings import SystemConfig
 from engine.strategies import portfolio
@@ -31,7 +32,7 @@ from engine.strategies.user import UserRunner
 
 WEIGHTS = ("raw_weight", "sized_weight", "approved_weight")
 EVERYTHING = (*WEIGHTS, "target_qty", "act", "verdict", "measured", "limit")
-OF_POSITION = (Rule.VENUE_FILTER, Rule.REBALANCE_BAND)
+OF_POSITION = (Rule.VENUE_FILTER, Rule.REBALANCE_BAND, Rule.PARTICIPATION, Rule.ORDER_RATE)
 TAPE_RULES = [int(rule) for rule in Rule if rule not in OF_POSITION]
 OF_ACCOUNT = (Rule.DAILY_LOSS, Rule.DRAWDOWN, Rule.KELLY, Rule.CUSHION)
 """Rules whose limits follow the account's own equity, and with it what each path's fills have cost."""
@@ -126,7 +127,9 @@ class Backtester:
     def _scan(self, bars: BarTable, first: int, n_decisions: int) -> tuple[Scan, list[dict[str, Any]]]:
         """Backtest from the path's first decision on, with the same history seen before it."""
         part = bars._replace(**{name: getattr(bars, name)[first:] for name in ("ts_open", *_GRID)})
-        sim = SimBars(part.ts_close, part.open_px, part.close_px, np.empty((0, len(bars.symbols))))
+        usual = usual_trade(bars, self._params)[first:]
+        none = np.empty((0, len(bars.symbols)))
+        sim = SimBars(part.ts_close, part.open_px, part.close_px, none, none, none, part.volume, usual)
         scan = Scan(sim, self._instruments, Costs(0.0004, 0.0), self._params, self._config.initial_balance)
         scan.state = core.warm_up(scan.state, bars.close_px[:first], self._params)
         runner = self._runner(bars, first)
@@ -183,7 +186,7 @@ def seen_by(record: Record) -> tuple[MarketSlice, AccountView]:
     market = MarketSlice(
         ts_close=int(inputs["ts_close"]), open_px=numbers(inputs["open_px"]), high_px=numbers(inputs["high_px"]),
         low_px=numbers(inputs["low_px"]), close_px=numbers(record["close_px"]), volume=numbers(inputs["volume"]),
-        age_s=numbers(inputs["age_s"]),
+        age_s=numbers(inputs["age_s"]), hour_notional=numbers(inputs.get("hour_notional", ())),
     )  # fmt: skip
     cash = inputs["cash"]
     view = AccountView(

@@ -7,18 +7,14 @@ perpetual's mark may have been worse than this for minutes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.domain import F8
+from engine.shocks import BENCHMARK, crises
 
-CRISES = Path(__file__).with_name("crises.json")
-BENCHMARK = "BTCUSDT"
 OTHER_BETA = 1.5
 """Beta to Bitcoin of a symbol of which nothing is known. Larger than most: unknown must not look safe."""
 
@@ -56,12 +52,6 @@ class Scenario(NamedTuple):
     quote_value: float  # what one unit of the quote currency is worth at the end, in what it was worth before
     by_beta: tuple[str, ...]  # symbols that moved by beta because they did not trade then
     note: str
-
-
-@cache
-def crises() -> dict[str, Any]:
-    """Return the stored table: ``source``, ``crises`` by key, and in ``an_hour`` what three numbers in a row are."""
-    return dict(json.loads(CRISES.read_text(encoding="utf-8")))
 
 
 def historic(symbols: Sequence[str], beta: Mapping[str, float]) -> list[Scenario]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.core import turnover
 from engine.core.simulate import Scan, SimBars, SimResult
-from engine.domain import F8, Sleeve
+from engine.domain import F8, Params, Sleeve
 from engine.research.config import Resolved
 from engine.research.loading import BarTable
 from engine.research.run_params import Market
@@ -18,7 +19,13 @@ PRICED = ("fee", "maker_fee", "slippage", "spread_vol", "impact")
 
 def has_volume(bars: BarTable) -> bool:
     """Return whether every symbol has traded at all."""
-    return bool((np.nan_to_num(bars.volume) > 0.0).any(axis=0).all())
+    return turnover.has_volume(bars.volume, bars.close_px.shape)
+
+
+def usual_trade(bars: BarTable, params: Params) -> F8:
+    """Return what usually trades in an hour as of each bar, (T, N) float64, quote currency."""
+    unknown = np.full(len(bars.symbols), np.nan)
+    return turnover.hour_notional(unknown, bars.close_px, bars.volume, params.bars_per_year)
 
 
 def sim_bars(bars: BarTable, funding: F8 | None) -> SimBars:

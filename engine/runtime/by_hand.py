@@ -110,7 +110,7 @@ def hand_book(
     held = np.array([qty.get(symbol, 0.0) for symbol in symbols])
     known = np.array([weight.get(symbol, 0.0) for symbol in symbols])
     limits = params.risk.copy()
-    for name in ("max_cvar", "max_cluster_weight", "max_net_weight"):
+    for name in ("max_cvar", "max_cluster_weight", "max_net_weight", "liquidation_gross", "max_participation"):
         limits[name] = np.inf
     limits["kelly_fraction"], limits["gap"], limits["max_stress_loss"] = 0.0, 0.0, OFF
     free = params._replace(
@@ -148,7 +148,7 @@ def what_is_left(params: Params, hand: HandBook, equity: float, peak: float) -> 
     """
     limits, gross = params.risk.copy(), hand.gross
     taken = {"max_cvar": hand.cvar, "max_stress_loss": hand.stress, "max_net_weight": hand.net,
-             "max_cluster_weight": hand.one_side}  # fmt: skip
+             "max_cluster_weight": hand.one_side, "liquidation_gross": gross}  # fmt: skip
     for name, used in taken.items():
         limits[name] = np.maximum(limits[name] - used, 0.0)
     gap = float(limits["gap"][0])

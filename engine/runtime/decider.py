@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.core import step as core
+from engine.core.turnover import hour_notional
 from engine.domain import (
     F8,
     INTERVAL_S,
@@ -33,11 +34,12 @@ from engine.runtime.model_host import ModelHost, Said
 from engine.runtime.portfolio_sleeve import PortfolioSleeve
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
+from engine.shocks import losses
 from engine.strategies import portfolio
 from engine.strategies.versions import is_file, kept_path
 
 WARM_UP_HORIZONS = 3.0
-CLOSE = 3  # among open, high, low, close, volume
+CLOSE, VOLUME = 3, 4  # among open, high, low, close, volume
 MAX_WARM_UP_BARS = 20_000
 
 
@@ -66,6 +68,7 @@ class Decider:
             )
         )
         self.state = core.new_state(len(self.symbols), self.params)
+        self._hour_notional = np.full(len(self.symbols), np.nan)
         self.ts_open_newest = 0  # of the newest bar that the state has seen
         self.share = share
         self.sleeve: UserSleeve | None = None  # the process of a user's strategy
@@ -78,7 +81,7 @@ class Decider:
         self._venue_mark_px = np.full(len(self.symbols), np.nan)
         self._equity_before = math.nan  # of the decision before, as a backtest tells it
         self._answer: tuple[int, F8] | None = None  # of a user's strategy, and at which close
-        self._memory = self.state, 0, math.nan  # before the newest decision
+        self._memory = self.state, 0, math.nan, self._hour_notional  # before the newest decision
         self._hand: HandBook | None = None  # what a person held at the newest decision
         self._held: dict[str, str] = {}  # why a symbol got less beside it
         self._hand_marks: dict[str, tuple[float, float]] = {}  # base units and the mark at the newest decision
@@ -134,6 +137,7 @@ class Decider:
         columns, ts_open = align(history, self.symbols, self.ts_open_newest)
         if len(ts_open):
             self.state = core.warm_up(self.state, columns[CLOSE], self.params)
+            hour_notional(self._hour_notional, columns[CLOSE], columns[VOLUME], self.params.bars_per_year)
             self.ts_open_newest = int(ts_open[-1])
         if self.portfolio is not None:
             self.portfolio.see(ts_open + self._span_ns, columns[CLOSE])
@@ -262,7 +266,9 @@ class Decider:
         if equity > 0.0 and any(held.values()):  # without equity the gate refuses everything
             self._hand = hand_book(held, equity, state, market, self.state, self.symbols, self.table, self.params)
             params = what_is_left(params, self._hand, equity, float(self.state.book[0]["peak_equity"]))
-        self._memory = self.state, self.ts_open_newest, self._equity_before
+        self._memory = self.state, self.ts_open_newest, self._equity_before, self._hour_notional.copy()
+        hour_notional(self._hour_notional, market.close_px[None, :], market.volume[None, :], params.bars_per_year)
+        market = market._replace(hour_notional=self._hour_notional.copy())
         self.state, decision = core.step(self.state, market, view, self.table, external, params)
         if self._hand is not None:
             decision, self._held = within_symbol_cap(
@@ -292,7 +298,7 @@ class Decider:
 
     def take_back(self) -> None:
         """Forget the newest decision, as if its bar had not closed yet: it could not be recorded."""
-        self.state, self.ts_open_newest, self._equity_before = self._memory
+        self.state, self.ts_open_newest, self._equity_before, self._hour_notional = self._memory
 
     def detail(
         self,
@@ -320,7 +326,17 @@ class Decider:
             extra["models"] = self._said.record | {"used_share": self.model_share, "wish": said, "why_not": None}
         elif self._said is not None:
             extra["models"] = {"used_share": 0.0, "wish": None, "why_not": self._said}
-        return decision_detail(decision, market, view, self.symbols, self.config, held, extra)
+        if self.config.book_limits_on and decision.equity > 0.0:
+            extra["shocks"] = self._shock_losses(decision)
+        seen = market._replace(hour_notional=self._hour_notional)
+        return decision_detail(decision, seen, view, self.symbols, self.config, held, extra)
+
+    def _shock_losses(self, decision: Decision) -> dict[str, float]:
+        """Return what the approved book would lose in each shock of the limit on stress, fraction of equity."""
+        known = (self.state.n_bars >= self.params.vol_horizon_bars) & (np.diag(self.state.covariance) > 0.0)
+        limits = self.params.risk[0]
+        moves = {name: float(limits[f"stress_{name}"]) for name in ("fall", "rise", "own")}
+        return losses(self.symbols, decision.approved_weight, self.state.covariance, known, moves)
 
     def summary(self, decision: Decision) -> str:
         """Return one line for lists; see ``summary``."""

@@ -59,6 +59,7 @@ def decision_detail(
                 "low_px": _plain(market.low_px),
                 "volume": _plain(market.volume),
                 "age_s": _plain(market.age_s),
+                "hour_notional": _plain(market.hour_notional),
                 "mark_px": _plain(view.mark_px),
                 "entry_px": _plain(view.entry_px),
                 "cash": float(view.cash),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engine.domain import RULE_SENTENCE, Rule
+from engine.runtime.by_hand import HandBook
 from engine.settings import SystemConfig
 
 NO_LIMIT = frozenset({"TRADING_STATE", "WARM_UP", "VENUE_FILTER", "REBALANCE_BAND"})
@@ -23,15 +24,17 @@ class Book(NamedTuple):
     day_open_equity: float
     weight: Mapping[str, float]  # signed notional over equity of each open position
     liquidation_distance: Mapping[str, float]  # |mark - liquidation price| / mark of each open position
+    orders_in_minute: int = 0  # orders sent within the last minute
 
 
 UNIT_OF = {
     Rule.STALE_DATA: "s", Rule.KELLY: "volatility", Rule.CVAR: "fraction", Rule.STRESS: "fraction",
-    Rule.CUSHION: "weight", Rule.CLUSTER_CAP: "weight", Rule.NET_CAP: "weight",
+    Rule.CUSHION: "weight", Rule.CLUSTER_CAP: "weight", Rule.NET_CAP: "weight", Rule.LIQUIDATION: "weight",
+    Rule.PARTICIPATION: "fraction",
 }  # fmt: skip
 """Units of what a decision measures: seconds, volatility (fraction a year), fraction of equity, times equity."""
 
-OF_THE_BOOK = frozenset({Rule.KELLY, Rule.CVAR, Rule.CUSHION, Rule.NET_CAP, Rule.STRESS})
+OF_THE_BOOK = frozenset({Rule.KELLY, Rule.CVAR, Rule.CUSHION, Rule.NET_CAP, Rule.STRESS, Rule.LIQUIDATION})
 """Rules that measure the whole book: their numbers are the same for every symbol."""
 
 
@@ -96,6 +99,8 @@ def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
                money=book.equity),
         _gauge("GROSS_CAP", "weight", gross, config.max_gross_weight, money=book.equity),
         _gauge("LEVERAGE", "weight", gross, config.max_leverage, money=book.equity),
+        _gauge("ORDER_RATE", "number", float(book.orders_in_minute), float(config.max_orders_per_minute),
+               sentence="Orders that add risk are refused for the rest of a minute in which this many were sent."),
     ]  # fmt: skip
     if nearest:
         rows.append(_gauge(
@@ -107,8 +112,11 @@ def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
 
 
 def _decision_gauges(detail: Mapping[str, Any], book: Book) -> list[dict[str, Any]]:
-    """Return the gauges of rules that only a decision measures, at the symbol that is nearest to the limit."""
-    rows = []
+    """Return the gauges of rules that only a decision measures, at the symbol that is nearest to the limit.
+
+    They are of the whole account: what a person holds, which a decision takes off its limits, is added to both numbers.
+    """
+    rows, by_hand = [], _by_hand(detail.get("by_hand"))
     for rule in Rule:
         if rule.name in NO_LIMIT or not detail:
             continue
@@ -119,11 +127,30 @@ def _decision_gauges(detail: Mapping[str, Any], book: Book) -> list[dict[str, An
         ]
         if pairs:
             symbol, measured, limit = max(pairs, key=lambda pair: pair[1] / pair[2])
+            measured, limit = measured + by_hand.get(rule, 0.0), limit + by_hand.get(rule, 0.0)
             unit = UNIT_OF.get(rule, "number")
             money = book.equity if unit in ("fraction", "weight") else math.nan
-            rows.append(_gauge(rule.name, unit, measured, limit, where=_place(rule, symbol), money=money,
-                               source=DECISION))  # fmt: skip
+            where = _worst_shock(detail) if rule == Rule.STRESS else _place(rule, symbol)
+            rows.append(_gauge(rule.name, unit, measured, limit, where=where, money=money, source=DECISION))
     return rows
+
+
+def _by_hand(kept: Mapping[str, Any] | None) -> dict[Rule, float]:
+    """Return what a person's positions take of each limit, as a decision's record keeps them."""
+    if not kept:
+        return {}
+    hand = HandBook({symbol: float(weight) for symbol, weight in kept["weight"].items()}, kept["cvar"], kept["stress"])
+    return {
+        Rule.CVAR: hand.cvar, Rule.STRESS: hand.stress, Rule.NET_CAP: hand.net, Rule.CLUSTER_CAP: hand.one_side,
+        Rule.CUSHION: hand.gross, Rule.LIQUIDATION: hand.gross,
+    }  # fmt: skip
+
+
+def _worst_shock(detail: Mapping[str, Any]) -> str:
+    """Return the title of the shock in which the strategy's book loses most; "book" where the record has none."""
+    found = detail.get("shocks") or {}
+    worst = max(found, key=lambda title: found[title], default="")
+    return worst if worst and found[worst] > 0.0 else "book"
 
 
 def _place(rule: Rule, symbol: str) -> str:

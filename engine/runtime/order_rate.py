@@ -24,12 +24,17 @@ class OrderRate:
         CommandRefused
             ``limit`` orders were sent within the last minute and this one adds risk.
         """
-        while self._sent_ns and now_ns - self._sent_ns[0] >= MINUTE_NS:
-            self._sent_ns.popleft()
-        if not reduces and len(self._sent_ns) >= limit:
+        n_sent = self.in_minute(now_ns)
+        if not reduces and n_sent >= limit:
             raise CommandRefused(
-                f"{symbol}: nothing was sent. {len(self._sent_ns)} orders went out within the last minute and "
+                f"{symbol}: nothing was sent. {n_sent} orders went out within the last minute and "
                 f"{limit} are allowed (max_orders_per_minute); orders that reduce a position still pass. Wait a "
                 "minute, and look why there were so many."
             )
         self._sent_ns.append(now_ns)
+
+    def in_minute(self, now_ns: int) -> int:
+        """Return how many orders went out within the last minute."""
+        while self._sent_ns and now_ns - self._sent_ns[0] >= MINUTE_NS:
+            self._sent_ns.popleft()
+        return len(self._sent_ns)

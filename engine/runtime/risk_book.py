@@ -9,11 +9,11 @@ import numpy as np
 
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused
+from engine.limits import MAINTENANCE_RATE
 from engine.research.book_risk import Returns, returns_of
 from engine.research.book_stress import Control, HeldBook
 from engine.runtime.gauges import Book
 from engine.settings import SystemConfig
-from engine.underlyings import underlyings
 from storage.database import Database
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ HOUR_NS = 3_600 * NS_PER_S
 HISTORY_HOURS = 2 * 365 * 24
 MEMORY_HOURS = 90 * 24
 """Hourly bars that the decision function's memory has seen before a scenario begins."""
-
-MAINTENANCE_RATE = 0.01
-"""Maintenance margin over notional where the venue has not said it: more than its first bracket asks."""
 
 
 def limits_in_force(loop: Loop) -> SystemConfig:
@@ -42,7 +39,7 @@ def account_book(loop: Loop, positions: list[dict[str, Any]]) -> Book:
         peak, day_open = max(float(book["peak_equity"]), equity), float(book["day_open_equity"])
     weight = {row["symbol"]: _weight(row, equity) for row in positions}
     near = {row["symbol"]: loop.liquidation.distance(row["symbol"]) for row in positions}
-    return Book(equity, peak, day_open, weight, near)
+    return Book(equity, peak, day_open, weight, near, loop.executor.rate.in_minute(loop.executor.now()))
 
 
 def _weight(row: dict[str, Any], equity: float) -> float:
@@ -109,7 +106,7 @@ def control_of(config: SystemConfig, returns: Returns, symbols: tuple[str, ...])
     columns = [returns.symbols.index(symbol) for symbol in symbols]
     recent = np.nan_to_num(returns.log_return[-MEMORY_HOURS:, columns])
     return Control(
-        config.model_copy(update={"decision_interval": "1h"}).params()._replace(underlying=underlyings(symbols)),
+        config.model_copy(update={"decision_interval": "1h", "symbols": tuple(symbols)}).params(),
         np.exp(np.cumsum(recent, axis=0) - recent.sum(axis=0)),
         config.max_daily_loss if config.use_gate_daily_loss else math.inf,
         config.max_total_drawdown if config.use_gate_drawdown else math.inf,

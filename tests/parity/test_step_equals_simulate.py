@@ -8,7 +8,7 @@ from engine.core.costs import Costs, fee_of, slipped_px
 from engine.core.simulate import Scan, SimBars, simulate
 from engine.core.state import CLUSTER
 from engine.core.step import new_state, step, warm_up
-from engine.domain import NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
+from engine.domain import NO_SHOCKS, NOT_GIVEN, NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
 from engine.settings import SystemConfig
 from engine.underlyings import underlyings
 
@@ -54,7 +54,8 @@ def loop_of_steps(bars, params, external):
         age = np.where(seen, 0.0, age + 3600.0)
         for i in np.flatnonzero((position != 0) & (bars.funding_rate[t] != 0)):
             cash -= position[i] * mark[i] * bars.funding_rate[t, i]
-        market = MarketSlice(int(bars.ts_close[t]), *(bars.close_px[t],) * 5, age)
+        usual = bars.hour_notional[t] if len(bars.hour_notional) else NOT_GIVEN
+        market = MarketSlice(int(bars.ts_close[t]), *(bars.close_px[t],) * 5, age, usual)
         account = AccountView(cash, position, in_flight, entry, mark, 0)
         state, decision = step(state, market, account, limits, external[t], params)
         equity[t] = decision.equity
@@ -76,42 +77,46 @@ CASES = [
     ("trend", 3, {"cvar_horizon_hours": 1.0, "max_cvar": 0.004, "max_net_weight": 0.2, "max_cluster_weight": 0.1}),
     ("external", 3, {"cvar_horizon_hours": 1.0, "cvar_method": "historical", "max_cvar": 0.01, "gap_pct": 0.5}),
     ("pairs", 4, {"basis_gap_pct": 0.1}),
+    ("crowded", 3, {"max_hour_participation": 0.02, "max_orders_per_minute": 2, "min_liquidation_distance": 0.5}),
 ]
 
 
 @pytest.mark.parametrize(("name", "n_symbols", "settings"), CASES)
 def test_scan_equals_repeated_steps(name, n_symbols, settings):
     bars = make_bars(600, n_symbols, seed=n_symbols)
-    strategy = name if name not in ("external", "blend", "pairs") else "trend"
+    strategy = name if name in ("trend", "ema-cross") else "trend"
     params = SystemConfig(
         decision_interval="1h", strategy=strategy, ema_fast=5, ema_slow=20, trend_horizons_hours=(6.0, 24.0),
-        volatility_horizon_hours=24.0, **settings,
+        volatility_horizon_hours=24.0, symbols=("BTCUSDT", "NEWUSDT", "SOLUSDT", "OTHERUSDT")[:n_symbols], **settings,
     ).params()  # fmt: skip
     external = np.full((600, n_symbols), np.nan)
     if name == "pairs":
         params = params._replace(underlying=underlyings(("A", "B", "B.SPOT", "A.SPOT")))
-    if name in ("external", "blend", "pairs"):
+    if name not in ("trend", "ema-cross"):
         given = {"model_share": 0.4} if name == "blend" else {"sleeve": int(Sleeve.EXTERNAL)}
         params = params._replace(**given)
         external = np.random.default_rng(9).normal(0, 0.4, (600, n_symbols))
         external[::7] = np.nan
+    if name == "crowded":
+        bars = bars._replace(volume=np.random.default_rng(8).lognormal(4.0, 1.0, bars.close_px.shape))
     scan = Scan(bars, limits_for(n_symbols), COSTS, params, CASH)
     scan.external_weight[:] = external[: len(scan.external_weight)]
     scan.advance(600)
     result = scan.result()
-    equity, weight, n_fills, state = loop_of_steps(bars, params, external)
+    equity, weight, n_fills, state = loop_of_steps(scan.bars, params, external)
     np.testing.assert_array_equal(result.track.equity, equity)
     np.testing.assert_array_equal(result.track.weight, weight)
     assert len(result.fills.qty) == n_fills > 5
-    for scanned, stepped in zip(result.state[:-1], state[:-1], strict=True):
-        np.testing.assert_array_equal(scanned, stepped)
+    for name in set(state._fields) - {"past"}:
+        np.testing.assert_array_equal(getattr(result.state, name), getattr(state, name))
     kept = [np.delete(one.past[:-1], CLUSTER, axis=1) for one in (result.state, state)]  # the rest is scratch
     np.testing.assert_array_equal(*kept)
 
 
 def test_pausing_a_scan_changes_nothing():
     bars = make_bars(500, 2, seed=3)
-    params = SystemConfig(decision_interval="1h", trend_horizons_hours=(6.0,), volatility_horizon_hours=12.0).params()
+    config = SystemConfig(decision_interval="1h", trend_horizons_hours=(6.0,), volatility_horizon_hours=12.0)
+    params = config.params()._replace(shocks=NO_SHOCKS)
     whole = simulate(bars, limits_for(2), COSTS, params, CASH)
     scan = Scan(bars, limits_for(2), COSTS, params, CASH)
     for stop in (1, 2, 77, 499, 500):
@@ -122,8 +127,9 @@ def test_pausing_a_scan_changes_nothing():
 
 def test_fill_log_grows_without_losing_fills():
     bars = make_bars(3000, 2, seed=5, holes=False)
-    params = SystemConfig(decision_interval="1h", rebalance_band=0.0, trend_horizons_hours=(3.0,),
-                          volatility_horizon_hours=6.0, use_gate_drawdown=False).params()  # fmt: skip
+    config = SystemConfig(decision_interval="1h", rebalance_band=0.0, trend_horizons_hours=(3.0,),
+                          volatility_horizon_hours=6.0, use_gate_drawdown=False)  # fmt: skip
+    params = config.params()._replace(shocks=NO_SHOCKS)
     result = simulate(bars, limits_for(2), COSTS, params, CASH)
     assert len(result.fills.qty) > 2048
     for i in range(2):
@@ -133,7 +139,7 @@ def test_fill_log_grows_without_losing_fills():
 
 
 def test_warm_up_equals_the_sleeve_part_of_steps():
-    params = SystemConfig(decision_interval="1h", trend_horizons_hours=(6.0, 24.0)).params()
+    params = SystemConfig(decision_interval="1h", trend_horizons_hours=(6.0, 24.0)).params()._replace(shocks=NO_SHOCKS)
     bars = make_bars(100, 3, seed=8)
     warmed = warm_up(new_state(3, params), bars.close_px, params)
     _, _, _, stepped = loop_of_steps(bars, params, np.full((100, 3), np.nan))

@@ -9,12 +9,12 @@ from engine.core.metrics import max_drawdown
 from engine.core.risk import DRIFT_TOLERANCE
 from engine.core.simulate import Scan, SimBars, simulate
 from engine.core.step import new_state, restore_book, step, warm_up
-from engine.domain import N_RULES, NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
+from engine.domain import N_RULES, NO_SHOCKS, NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
 from engine.settings import SystemConfig
 
 CASH = 10_000.0
 HOURLY = {"decision_interval": "1h", "trend_horizons_hours": (4.0, 12.0), "volatility_horizon_hours": 12.0}
-PARAMS = SystemConfig(**HOURLY).params()
+PARAMS = SystemConfig(**HOURLY).params()._replace(shocks=NO_SHOCKS)
 EXTERNAL = PARAMS._replace(sleeve=int(Sleeve.EXTERNAL))
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=25, deadline=None, derandomize=True)

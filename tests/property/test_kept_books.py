@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.core.costs import Costs
 from engine.core.simulate import Scan, SimBars
-from engine.domain import NS_PER_S, InstrumentTable, Rule, Sleeve, Verdict
+from engine.domain import NO_SHOCKS, NS_PER_S, InstrumentTable, Rule, Sleeve, Verdict
 from engine.limits import risk_limits
 from engine.settings import SystemConfig
 
@@ -54,7 +54,7 @@ def test_bars_that_ask_for_nothing_decide_as_the_whole_gate_does(limit, seed, ev
     weight[::every] = rng.uniform(-0.3, 0.3, weight[::every].shape)
     if partly:
         weight[rng.random((N_BARS, N)) < 0.3] = np.nan
-    params = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()
+    params = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()._replace(shocks=NO_SHOCKS)
     params = params._replace(sleeve=int(Sleeve.EXTERNAL), max_daily_loss=0.5, max_drawdown=0.9)._replace(**TIGHT[limit])
     bars = market(seed)
     short, whole = (scanned(bars, weight, params, limits) for limits in (risk_limits(), risk_limits(max_net_weight=99)))
@@ -73,7 +73,7 @@ def test_the_tight_limits_above_do_object_on_bars_that_ask_for_nothing():
              "day": Rule.DAILY_LOSS, "drawdown": Rule.DRAWDOWN}  # fmt: skip
     weight = np.full((N_BARS, N), np.nan)
     weight[0] = 0.19, -0.14, 0.12, -0.14  # within every limit; the rest is the market's doing
-    base = SystemConfig(decision_interval="1h").params()._replace(sleeve=int(Sleeve.EXTERNAL))
+    base = SystemConfig(decision_interval="1h").params()._replace(shocks=NO_SHOCKS, sleeve=int(Sleeve.EXTERNAL))
     for limit, rule in rules.items():
         params = base._replace(max_daily_loss=0.5, max_drawdown=0.9)._replace(**TIGHT[limit])
         found = [scanned(market(seed), weight, params, risk_limits()).result().track for seed in range(20)]

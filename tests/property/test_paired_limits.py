@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.netting import MAINTENANCE_RATE, basis_loss
+from engine.core.netting import basis_loss
 from engine.core.risk import DRIFT_TOLERANCE
 from engine.core.step import new_state, restore_book, step, warm_up
 from engine.core.tail_days import is_young
-from engine.domain import NS_PER_S, AccountView, InstrumentTable, MarketSlice, Rule, Sleeve
-from engine.limits import risk_limits
+from engine.domain import NO_SHOCKS, NS_PER_S, AccountView, InstrumentTable, MarketSlice, Rule, Sleeve
+from engine.limits import MAINTENANCE_RATE, risk_limits
 from engine.settings import SystemConfig
 from engine.underlyings import check_underlying, underlyings
 
@@ -21,7 +21,7 @@ N = len(SYMBOLS)
 PAIRS = ((0, 1), (4, 3))
 quick = settings(max_examples=80, deadline=None, derandomize=True)
 CONFIG = SystemConfig(decision_interval="1h", volatility_horizon_hours=24.0, max_symbol_weight=2.0)
-PARAMS = CONFIG.params()._replace(sleeve=int(Sleeve.EXTERNAL), underlying=underlyings(SYMBOLS))
+PARAMS = CONFIG.params()._replace(shocks=NO_SHOCKS, sleeve=int(Sleeve.EXTERNAL), underlying=underlyings(SYMBOLS))
 rng = np.random.default_rng(3)
 OF_UNDERLYING = np.cumsum(rng.standard_t(3, (24 * 70, 3)) * 0.005 + rng.normal(0, 0.006, (24 * 70, 1)), axis=0)
 CLOSES = 50.0 * np.exp(OF_UNDERLYING[:, [0, 0, 1, 2, 2]] + rng.normal(0, 0.0005, (24 * 70, N)))

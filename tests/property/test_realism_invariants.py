@@ -10,7 +10,7 @@ from engine.core.decide import no_limits
 from engine.core.frictions import Assumptions
 from engine.core.matching import FillKind
 from engine.core.simulate import Scan, SimBars, simulate
-from engine.domain import NS_PER_S, Sleeve
+from engine.domain import NO_SHOCKS, NS_PER_S, Sleeve
 from engine.settings import SystemConfig
 
 CASH = 10_000.0
@@ -19,7 +19,7 @@ seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=20, deadline=None, derandomize=True)
 COSTS = Costs(0.0004, 0.0001, 0.0002, 0.3, 0.05, 1.0)
 VENUE = Assumptions(0.2, 1, 0.25, 0.04, 0.5, 0.06, 0.02, 0.025)
-WILD = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()._replace(
+WILD = SystemConfig(decision_interval="1h", rebalance_band=0.0).params()._replace(shocks=NO_SHOCKS,
     sleeve=int(Sleeve.EXTERNAL), max_symbol_weight=9.0, max_gross_weight=9.0, max_leverage=9.0, max_daily_loss=1.0,
     max_drawdown=1.0,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.core.risk import DRIFT_TOLERANCE
 from engine.core.step import new_state, restore_book, step, warm_up
-from engine.domain import NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
+from engine.domain import NO_SHOCKS, NS_PER_S, AccountView, InstrumentTable, MarketSlice, Sleeve
 from engine.limits import risk_limits
 from engine.settings import SystemConfig
 
@@ -14,7 +14,7 @@ CASH = 10_000.0
 TS = 1_600_000_200 * NS_PER_S
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 CONFIG = SystemConfig(decision_interval="1h", volatility_horizon_hours=24.0, max_symbol_weight=2.0)
-PARAMS = CONFIG.params()._replace(sleeve=int(Sleeve.EXTERNAL))
+PARAMS = CONFIG.params()._replace(shocks=NO_SHOCKS, sleeve=int(Sleeve.EXTERNAL))
 rng = np.random.default_rng(3)
 CLOSES = 50.0 * np.exp(np.cumsum(rng.standard_t(3, (24 * 70, 3)) * 0.005 + rng.normal(0, 0.006, (24 * 70, 1)), axis=0))
 WARM = warm_up(new_state(3, PARAMS), CLOSES, PARAMS)

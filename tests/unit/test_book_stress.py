@@ -10,6 +10,7 @@ import pytest
 
 from app import risk_stress
 from engine import risk_commands
+from engine.domain import NO_SHOCKS
 from engine.research.book_risk import Returns
 from engine.research.book_stress import Control, HeldBook, run_scenario, stress
 from engine.research.scenarios import OTHER_BETA, Scenario, crises, historic, synthetic
@@ -26,7 +27,7 @@ def book(weight=1.0, stop=NAN, **changes):
 
 def control(**changes):
     config = SystemConfig(decision_interval="1h", max_gross_weight=5.0, max_symbol_weight=5.0, max_leverage=5.0)
-    return Control(config.params(), np.zeros((0, 1)), 0.05, 0.15)._replace(**changes)
+    return Control(config.params()._replace(shocks=NO_SHOCKS), np.zeros((0, 1)), 0.05, 0.15)._replace(**changes)
 
 
 def path(*moves, low=None, high=None, through=0.0, slippage=0.0, funding=0.0, quote=1.0):

@@ -8,10 +8,10 @@ import pytest
 from engine.core.account import apply_fill, equity_of, mark_book, valuation_px
 from engine.core.step import new_state, rearm, restore_book
 from engine.core.targets import whole_lots
-from engine.domain import NS_PER_DAY, NS_PER_S
+from engine.domain import NO_SHOCKS, NS_PER_DAY, NS_PER_S
 from engine.settings import SystemConfig
 
-PARAMS = SystemConfig().params()
+PARAMS = SystemConfig().params()._replace(shocks=NO_SHOCKS)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,16 @@ import pytest
 
 from engine.core.decide import no_limits
 from engine.core.step import new_state, step, warm_up
-from engine.domain import AccountView, MarketSlice
+from engine.domain import NO_SHOCKS, AccountView, MarketSlice
 from engine.settings import SystemConfig
 
-PARAMS = SystemConfig(
-    decision_interval="1h", trend_horizons_hours=(6.0, 24.0), volatility_horizon_hours=24.0, rebalance_band=0.0
-).params()
+PARAMS = (
+    SystemConfig(
+        decision_interval="1h", trend_horizons_hours=(6.0, 24.0), volatility_horizon_hours=24.0, rebalance_band=0.0
+    )
+    .params()
+    ._replace(shocks=NO_SHOCKS)
+)
 CLOSES = 100.0 * np.exp(np.cumsum(np.random.default_rng(2).normal(0.001, 0.01, (80, 3)), axis=0))
 
 

@@ -13,7 +13,6 @@ from engine.core.step import (
     Remembered,
     adopt_book,
     new_state,
-    note_day_loss,
     rearm,
     remembered,
     restore_book,
@@ -23,6 +22,7 @@ from engine.core.step import (
 from engine.core.tail import TailMethod, expected_shortfall, fitted_dof, shortfall_table, student_t
 from engine.core.tail_days import YOUNG_VOLATILITY
 from engine.domain import (
+    NO_SHOCKS,
     NS_PER_DAY,
     NS_PER_S,
     AccountView,
@@ -43,7 +43,9 @@ LEVEL = 0.975
 FREE = SystemConfig(
     decision_interval="1h", rebalance_band=0.0, max_symbol_weight=5.0, max_gross_weight=10.0, max_leverage=20.0,
     volatility_horizon_hours=48.0,
-).params()._replace(sleeve=int(Sleeve.EXTERNAL), risk=risk_limits(), tail_table=shortfall_table(LEVEL))  # fmt: skip
+).params()._replace(
+    shocks=NO_SHOCKS, sleeve=int(Sleeve.EXTERNAL), risk=risk_limits(), tail_table=shortfall_table(LEVEL)
+)  # fmt: skip
 DAILY = {"horizon_bars": 24, "tail_level": LEVEL}
 
 
@@ -248,8 +250,6 @@ def test_the_ladder_remembers_the_days_worst_across_a_restart_and_forgets_it_at_
     assert decide([0.4, 0.0, 0.0], kept=kept, **LADDER)[1].approved_weight[0] == 0.0
     state = restore_book(new_state(N, FREE), CASH, CASH, TS, kept)
     assert remembered(state).day_worst == 0.045
-    assert remembered(note_day_loss(state, 0.9)).day_worst == 0.9
-    assert remembered(note_day_loss(state, 0.0)) == remembered(state)
     assert remembered(rearm(state, CASH)).day_worst == 0.0
 
 

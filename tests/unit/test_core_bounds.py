@@ -10,6 +10,7 @@ from engine.core.decide import no_limits
 from engine.core.frictions import Assumptions
 from engine.core.matching import SimBars
 from engine.core.simulate import simulate
+from engine.domain import NO_SHOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ def small_run():
     params = SystemConfig(
         decision_interval="1h", trend_horizons_hours=(4.0, 8.0), volatility_horizon_hours=8.0, rebalance_band=0.0,
         use_gate_drawdown=False,
-    ).params()  # fmt: skip
+    ).params()._replace(shocks=NO_SHOCKS)  # fmt: skip
     venue = Assumptions(0.1, 2, 0.5, 0.03, 0.5, 0.03, 0.02, 0.02)
     result = simulate(bars, no_limits(2), Costs(0.0004, 0.0001, 0.0002, 0.5, 0.01, 1.0), params, 1e4, venue)
     return len(result.fills.qty), result.track.equity.tolist()

@@ -8,6 +8,7 @@ import pytest
 from engine.core.risk import drawdown_scale, without_growth
 from engine.core.step import new_state, restore_book, step, warm_up
 from engine.domain import (
+    NO_SHOCKS,
     NS_PER_DAY,
     NS_PER_S,
     AccountView,
@@ -23,7 +24,9 @@ from engine.settings import SystemConfig
 
 TS = 20_000 * NS_PER_DAY + 3600 * NS_PER_S
 CONFIG = SystemConfig(decision_interval="1h", rebalance_band=0.02)
-PARAMS = CONFIG.params()._replace(sleeve=int(Sleeve.EXTERNAL), risk=risk_limits())  # those have tests of their own
+PARAMS = CONFIG.params()._replace(  # the limits on the book have tests of their own
+    shocks=NO_SHOCKS, sleeve=int(Sleeve.EXTERNAL), risk=risk_limits()
+)
 CASH = 1000.0
 
 

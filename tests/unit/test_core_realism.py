@@ -10,12 +10,12 @@ from engine.core.decide import no_limits
 from engine.core.frictions import Assumptions
 from engine.core.matching import FillKind
 from engine.core.simulate import Scan, SimBars
-from engine.domain import NS_PER_S, InstrumentTable, Sleeve
+from engine.domain import NO_SHOCKS, NS_PER_S, InstrumentTable, Sleeve
 from engine.limits import risk_limits
 from engine.settings import SystemConfig
 
 CASH = 10_000.0
-PARAMS = SystemConfig(decision_interval="1h", strategy="trend", rebalance_band=0.0).params()._replace(
+PARAMS = SystemConfig(decision_interval="1h", strategy="trend", rebalance_band=0.0).params()._replace(shocks=NO_SHOCKS,
     sleeve=int(Sleeve.EXTERNAL), gate=True, max_symbol_weight=9.0, max_gross_weight=9.0, max_leverage=9.0,
     max_daily_loss=1.0, max_drawdown=1.0, max_age_s=1e9, risk=risk_limits(),
 )  # fmt: skip
@@ -72,7 +72,11 @@ def test_spread_and_impact_follow_volatility_and_volume():
 def test_impact_of_the_yardsticks_all_in_order_is_that_of_what_cash_would_buy_without_it():
     closes = [100.0, 90.0, 110.0, 120.0]
     rows = [(close, close + 1, close - 1, close) for close in closes] + [(120.0, 121.0, 119.0, 120.0)]
-    params = SystemConfig(strategy="ema-cross", ema_fast=1, ema_slow=2, allow_short=False).params()
+    params = (
+        SystemConfig(strategy="ema-cross", ema_fast=1, ema_slow=2, allow_short=False)
+        .params()
+        ._replace(shocks=NO_SHOCKS)
+    )
     params = params._replace(gate=False)
     bars = bars_of(rows, volume=500.0)
     scan = Scan(bars, no_limits(1), Costs(0.0, 0.0, impact=1.0), params, CASH)

@@ -275,7 +275,7 @@ def book_after(decision, account):
 @pytest.mark.parametrize("weight", [0.2, 0.45, -0.2])
 def test_the_strategy_grows_into_what_a_person_leaves_so_a_gap_keeps_the_floor_of_the_account(weight):
     account = by_hand(weight)
-    _, decision, _, _ = decided(account=account)
+    _, decision, _, _ = decided(config(max_stress_loss=1.0), account=account)
     book = book_after(decision, account)
     held = abs(account.position("BTCUSDT").manual_qty) * HISTORY["BTCUSDT"][-1].close_px / 10_000.0
     strategy = np.abs(decision.target_qty * [HISTORY[s][-1].close_px for s in SYMBOLS] / 10_000.0)

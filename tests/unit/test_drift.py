@@ -16,6 +16,7 @@ from engine.domain import NS_PER_DAY, NS_PER_S, AccountView, InstrumentTable, Ma
 from engine.errors import CommandRefused
 from engine.research.drift import COSTS, PARTS, Day, Executed, Made, measure
 from engine.research.loading import align
+from engine.research.simulation import usual_trade
 from engine.runtime import evidence_desk
 from engine.runtime.drift import FILTERS, drift_rows, measure_day, too_large, unmeasured, yesterday
 from engine.settings import SystemConfig
@@ -57,7 +58,7 @@ def traded(bars, refused=(), slip=COSTS.slippage_rate, fee_rate=COSTS.fee_rate, 
     params = core.normal_params(config.params())
     state = core.warm_up(core.new_state(2, params), bars.close_px[:WARM], params)
     position, entry, cash = np.zeros(2), np.zeros(2), 10_000.0
-    made, executed, waiting = [], [], []
+    made, executed, waiting, usual = [], [], [], usual_trade(bars, params)
     for t in range(WARM, WARM + TRADED):
         ts_close = int(bars.ts_close[t])
         for i, qty, decision_id in waiting:
@@ -68,7 +69,7 @@ def traded(bars, refused=(), slip=COSTS.slippage_rate, fee_rate=COSTS.fee_rate, 
             ts = int(bars.ts_open[t]) + 500_000_000
             executed.append(Executed(SYMBOLS[i], qty, px, fee, open_px, decision_id, "target", ts))
         close = bars.close_px[t].copy()
-        market = MarketSlice(ts_close, *(close,) * 4, np.ones(2), np.zeros(2))
+        market = MarketSlice(ts_close, *(close,) * 4, np.ones(2), np.zeros(2), usual[t])
         view = AccountView(cash, position.copy(), np.zeros(2), entry.copy(), close, 0)
         state, decision = core.step(state, market, view, no_limits(2), np.full(2, np.nan), params)
         act = np.zeros(2, dtype=int) if t in refused else decision.act.astype(int)
