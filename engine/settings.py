@@ -174,7 +174,8 @@ class SystemConfig(BaseModel):
     use_gate_daily_loss: bool = Field(True, description="Enforce the daily loss limit; may be off in paper only")
     use_gate_drawdown: bool = Field(True, description="Enforce the drawdown control; may be off in paper only")
     use_gate_book: bool = Field(
-        True, description="Enforce Kelly, CVaR, gap, cluster, net and stress limits; may be off in paper only"
+        True,
+        description="Enforce the limits on the book and on its orders; may be off in paper only",
     )
 
     @field_validator("decision_interval")
@@ -251,7 +252,7 @@ class SystemConfig(BaseModel):
 
     @property
     def book_limits_on(self) -> bool:
-        """Whether Kelly, CVaR, gap, cluster, net and stress limits are enforced: never for ema-cross, the yardstick."""
+        """Whether the limits marked B in docs/risk_management.md are enforced: never for ema-cross, the yardstick."""
         return self.use_gate_book and self.strategy != "ema-cross"
 
     @property
@@ -295,8 +296,7 @@ class SystemConfig(BaseModel):
         if self.strategy == "ema-cross":
             return risk_limits(liquidation_gross=affordable)
         ladder: dict[str, float] = {
-            "liquidation_gross": affordable, "max_participation": self.max_hour_participation,
-            "max_orders": self.max_orders_per_minute, "full_share": self.drawdown_full_share,
+            "liquidation_gross": affordable, "full_share": self.drawdown_full_share,
             "throttle_share": self.daily_throttle_share, "reduce_share": self.daily_reduce_share,
             "flatten_share": self.daily_flatten_share,
         }  # fmt: skip
@@ -316,6 +316,8 @@ class SystemConfig(BaseModel):
             gap=self.gap_pct + self.stop_slippage_pct,
             slippage=self.stop_slippage_pct,
             basis_gap=self.basis_gap_pct,
+            max_participation=self.max_hour_participation,
+            max_orders=self.max_orders_per_minute,
         )
 
 

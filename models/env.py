@@ -190,7 +190,8 @@ class TradingEnv(gymnasium.Env):  # type: ignore[type-arg]
 
     def _open(self, start: int, stop: int, chosen: np.ndarray) -> None:
         rows = slice(start, stop)
-        cut = [np.ascontiguousarray(column[rows][:, chosen]) for column in self._market.bars[1:]]
+        given_bars = (column for column in self._market.bars[1:] if len(column))
+        cut = [np.ascontiguousarray(column[rows][:, chosen]) for column in given_bars]
         bars = SimBars(np.ascontiguousarray(self._market.bars.ts_close[rows]), *cut)
         self._inputs = self._market.inputs[rows][:, chosen]
         self._sigma = np.ascontiguousarray(self._market.sigma[rows][:, chosen])

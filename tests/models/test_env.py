@@ -31,7 +31,7 @@ def market(**changed: object) -> Market:
 
 def scanned(terms: PracticeTerms, weights: np.ndarray, symbols: list[int], start: int, stop: int) -> Scan:
     bars = market().bars
-    cut = [np.ascontiguousarray(column[start:stop][:, symbols]) for column in bars[1:]]
+    cut = [np.ascontiguousarray(column[start:stop][:, symbols]) for column in bars[1:] if len(column)]
     params = terms.params._replace(sleeve=int(Sleeve.EXTERNAL))
     scan = Scan(
         bars._replace(ts_close=bars.ts_close[start:stop], open_px=cut[0], close_px=cut[1], funding_rate=cut[2],
