@@ -233,7 +233,7 @@ def _bars_per_year(data: Learnable) -> float:
     return DAYS_PER_YEAR * 86_400.0 * NS_PER_S / step_ns
 
 
-LEFT_AT_USUAL = frozenset({"risk", "tail_table", "underlying"})
+LEFT_AT_USUAL = frozenset({"risk", "tail_table", "underlying", "shocks"})
 """Limits on the whole book, which practice has none of: an agent answers for its own wish, the gate for the book."""
 
 

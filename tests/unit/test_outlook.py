@@ -121,7 +121,7 @@ def test_script_writes_the_document_without_the_path(tmp_path, monkeypatch):
     assert script.main() == 0
     text = (tmp_path / "out.md").read_text()
     assert str(tmp_path) not in text
-    assert "Trials counted on this data: 55." in text  # two of trend, 52 of the portfolio, and the run
+    assert "Trials counted on this data: 61." in text  # two of trend, 58 of the portfolio, and the run
     assert "| Sharpe ratio |" in text
     assert "What the time to come may bring" in text
     assert text.count("\n## ") == 2  # no perpetuals, no funding beside these candles
