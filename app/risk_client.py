@@ -25,7 +25,8 @@ class RiskCalls:
         ``day`` ns, ``decisions``, ``economy``, and ``rows`` of ``rule, symbol, verdict, count, measured, limit, ts,
         sentence``. ``refused``: a person's orders, rows of ``ts, order, symbol, side, reason``. ``tail``: rows of
         ``method`` (HISTORICAL, STUDENT_T, FILTERED), ``level``, ``value_at_risk, expected_shortfall`` (of the next day,
-        fractions of equity, positive is a loss) and ``n_days``.
+        fractions of equity, positive is a loss) and ``n_days``. ``shocks``: rows of ``title, loss, loss_money, limit,
+        left, enforced``, the worst first, or null while unknown.
         """
         return self._ask("risk", timeout_s=ASK_TIMEOUT_S)
 

@@ -6,7 +6,7 @@ import json
 
 import streamlit as st
 
-from app import risk, risk_stress, widgets
+from app import risk, risk_shocks, risk_stress, widgets
 from app.client import CommandRefused, EngineClient, EngineUnavailable
 
 REFRESH_S = 3
@@ -25,6 +25,11 @@ def now(client: EngineClient) -> None:
     st.caption(risk.age_caption(answer, REFRESH_S))
     with st.expander("What each limit guards"):
         st.markdown("  \n".join(risk.guard_lines(answer)))
+    st.subheader("Shocks")
+    st.markdown(risk_shocks.worst_sentence(answer))
+    if answer["shocks"] and answer["exposures"]:
+        widgets.table(risk_shocks.shock_rows(answer), risk_shocks.SHOCK_COLUMNS, key="risk.shocks")
+        st.caption(risk_shocks.CAPTION)
     st.subheader("Exposure")
     if not answer["exposures"]:
         widgets.empty("No open position.")

@@ -89,8 +89,8 @@ def losses(
     exposed, against = float(weight @ beta), float(np.abs(weight[~can]).sum())
     own = shock["own"] * float(np.abs(weight).sum())
     found = {
-        f"market {-shock['fall']:+.0%}": max(shock["fall"] * (against + exposed), 0.0) + own,
-        f"market {shock['rise']:+.0%}": max(shock["rise"] * (against - exposed), 0.0) + own,
+        f"Market falls by {100.0 * shock['fall']:g} %": max(shock["fall"] * (against + exposed), 0.0) + own,
+        f"Market rises by {100.0 * shock['rise']:g} %": max(shock["rise"] * (against - exposed), 0.0) + own,
     }
     for past, row in zip(shocks(), past_shocks(symbols), strict=True):
         unseen = np.where(can, -weight * beta * past.market, np.abs(weight * past.market))

@@ -88,7 +88,7 @@ def hand_book(
     """Return the weights of what is held by hand and its losses, measured by the decision function itself.
 
     A symbol that the strategy does not know counts with 100 % of volatility a year and the heaviest tail, and with the
-    whole of the larger shock.
+    whole of the largest shock.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ def hand_book(
     if unknown:
         risk = params.risk[0]
         cvar += unknown * float(np.sqrt(risk["horizon_bars"] / params.bars_per_year) * params.tail_table.max())
-        stress += unknown * float(max(risk["stress_fall"], risk["stress_rise"]) + risk["stress_own"])
+        of_the_market = float(max(risk["stress_fall"], risk["stress_rise"]) + risk["stress_own"])
+        stress += unknown * max(of_the_market, *np.abs(params.shocks[:, -1]))
     return HandBook(weight, cvar, stress)
 
 

@@ -59,21 +59,30 @@ def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -
     rows = [*_account_gauges(config, book), *_book_gauges(config, book)]
     shown = {row["name"] for row in rows}
     rows += [row for row in _decision_gauges(detail or {}, book) if row["name"] not in shown]
-    if config.book_limits_on:
-        return rows
     off = _switched_off(config)  # a decision's record may still hold zeros for them
-    names = {row["name"] for row in off}
-    return [row for row in rows if row["name"] not in names] + off
+    rows = [row for row in rows if Rule.__members__.get(row["name"]) not in off]
+    shown = {row["name"] for row in rows}
+    missing = {rule: limit for rule, limit in _measured_by_decisions(config).items() if rule.name not in shown}
+    return rows + [
+        _gauge(rule.name, UNIT_OF[rule], math.nan, limit, enforced=rule not in off) for rule, limit in missing.items()
+    ]
 
 
-def _switched_off(config: SystemConfig) -> list[dict[str, Any]]:
-    """Return the rules on the whole book when they are off, by a switch or for the yardstick: nobody measures them."""
-    limits = {
-        Rule.KELLY: math.nan, Rule.CVAR: config.max_cvar, Rule.CUSHION: math.nan,
-        Rule.CLUSTER_CAP: config.max_cluster_weight, Rule.NET_CAP: config.max_net_weight,
-        Rule.STRESS: config.max_stress_loss,
+def _measured_by_decisions(config: SystemConfig) -> dict[Rule, float]:
+    """Return the limits whose use only a decision measures: unknown before the first. NaN is worked out there, too."""
+    return {
+        Rule.STALE_DATA: config.max_price_age_s, Rule.KELLY: math.nan, Rule.CVAR: config.max_cvar,
+        Rule.CUSHION: math.nan, Rule.CLUSTER_CAP: config.max_cluster_weight, Rule.NET_CAP: config.max_net_weight,
+        Rule.STRESS: config.max_stress_loss, Rule.PARTICIPATION: config.max_hour_participation,
     }  # fmt: skip
-    return [_gauge(rule.name, UNIT_OF[rule], math.nan, limit, enforced=False) for rule, limit in limits.items()]
+
+
+def _switched_off(config: SystemConfig) -> frozenset[Rule]:
+    """Return the rules that are off, by the switch or for the yardstick: nobody measures them."""
+    if config.book_limits_on:
+        return frozenset()
+    book = frozenset({Rule.KELLY, Rule.CVAR, Rule.CUSHION, Rule.CLUSTER_CAP, Rule.NET_CAP, Rule.STRESS})
+    return book | {Rule.PARTICIPATION} if config.strategy == "ema-cross" else book
 
 
 def _account_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
@@ -99,6 +108,7 @@ def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
                money=book.equity),
         _gauge("GROSS_CAP", "weight", gross, config.max_gross_weight, money=book.equity),
         _gauge("LEVERAGE", "weight", gross, config.max_leverage, money=book.equity),
+        _gauge("LIQUIDATION", "weight", gross, float(config.risk_limits()["liquidation_gross"][0]), money=book.equity),
         _gauge("ORDER_RATE", "number", float(book.orders_in_minute), float(config.max_orders_per_minute),
                sentence="Orders that add risk are refused for the rest of a minute in which this many were sent."),
     ]  # fmt: skip
@@ -120,14 +130,14 @@ def _decision_gauges(detail: Mapping[str, Any], book: Book) -> list[dict[str, An
     for rule in Rule:
         if rule.name in NO_LIMIT or not detail:
             continue
+        taken = by_hand.get(rule, 0.0)
         pairs = [
-            (symbol, measured[rule], limit[rule])
+            (symbol, measured[rule] + taken, limit[rule] + taken)
             for symbol, measured, limit in zip(detail["symbols"], detail["measured"], detail["limit"], strict=True)
-            if len(limit) > rule and limit[rule] is not None and limit[rule] > 0 and measured[rule] is not None
+            if len(limit) > rule and limit[rule] is not None and measured[rule] is not None and limit[rule] + taken > 0
         ]
         if pairs:
             symbol, measured, limit = max(pairs, key=lambda pair: pair[1] / pair[2])
-            measured, limit = measured + by_hand.get(rule, 0.0), limit + by_hand.get(rule, 0.0)
             unit = UNIT_OF.get(rule, "number")
             money = book.equity if unit in ("fraction", "weight") else math.nan
             where = _worst_shock(detail) if rule == Rule.STRESS else _place(rule, symbol)
@@ -142,7 +152,7 @@ def _by_hand(kept: Mapping[str, Any] | None) -> dict[Rule, float]:
     hand = HandBook({symbol: float(weight) for symbol, weight in kept["weight"].items()}, kept["cvar"], kept["stress"])
     return {
         Rule.CVAR: hand.cvar, Rule.STRESS: hand.stress, Rule.NET_CAP: hand.net, Rule.CLUSTER_CAP: hand.one_side,
-        Rule.CUSHION: hand.gross, Rule.LIQUIDATION: hand.gross,
+        Rule.CUSHION: hand.gross,
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from engine.runtime.gauges import Book, gauges
 from engine.runtime.live_report_desk import LiveReportDesk, report_nightly
 from engine.runtime.objections import Objections
 from engine.runtime.risk_book import account_book, hourly_history, limits_in_force
+from engine.runtime.shock_table import Moving, moving_together, shock_rows
 from engine.runtime.stress_desk import StressDesk, stress_nightly
 
 if TYPE_CHECKING:
@@ -54,9 +55,12 @@ class RiskDesk:
         positions = self._engine.loop.screen.position_rows()
         book = account_book(self._engine.loop, positions)
         groups = clusters_in_force(self._engine.loop.decider)
-        return await asyncio.to_thread(self._answer, book, positions, groups)
+        moving = moving_together(self._engine.loop.decider)
+        return await asyncio.to_thread(self._answer, book, positions, groups, moving)
 
-    def _answer(self, book: Book, positions: list[dict[str, Any]], groups: Clusters) -> dict[str, Any]:
+    def _answer(
+        self, book: Book, positions: list[dict[str, Any]], groups: Clusters, moving: Moving | None
+    ) -> dict[str, Any]:
         if self._objections is None or self._objections.began_ns != self._engine.loop.began_ns:
             self._objections = Objections(self._store, self._engine.loop.began_ns)
         objections, newest = self._objections.today(), self._objections.newest
@@ -72,6 +76,7 @@ class RiskDesk:
             "tail": _tail(returns, book), "clusters": cluster_rows(groups, dict(book.weight)),
             "clustering": _clustering(groups), "correlation": _correlation(returns),
             "objections": objections, "refused": self._refused(),
+            "shocks": shock_rows(config, moving, book.weight, book.equity),
         }  # fmt: skip
 
     def _totals(self, book: Book) -> dict[str, Any]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from engine.domain import RULE_SENTENCE, Rule, Verdict
 from engine.runtime.gauges import Book, gauges
+from engine.runtime.shock_table import Moving, shock_rows
 
 GROUPS = {"BTCUSDT": "C1", "ETHUSDT": "C1", "SOLUSDT": "C2"}
+MOVING = Moving(tuple(GROUPS), 1e-4 * (0.5 + 0.5 * np.eye(3)), np.array([True, True, False]))
 
 
 def _scenario(key, title, loss, broken, *, by_beta=(), quote_value=1.0):
@@ -42,6 +46,7 @@ class FakeRisk:
                            "why": "The engine has not begun to decide." if empty else None},
             "clusters": self._clusters(weight), "tail": self._tail(equity),
             "correlation": self._correlation(), "objections": self._objections(last),
+            "shocks": None if empty else shock_rows(self.config, MOVING, weight, equity),
             "refused": [] if empty else [{"ts": last["ts_decided"], "order": "ticket", "symbol": "SOLUSDT",
                                           "side": "buy", "reason": "SOLUSDT would be 0.72; the cap is 0.50."}],
         }  # fmt: skip

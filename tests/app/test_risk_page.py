@@ -8,7 +8,7 @@ import pytest
 from fake_actions import refuse
 from page_engine import PageEngine, page, texts
 
-from app import loosening, risk
+from app import loosening, risk, risk_shocks
 from app.settings_form import form_fields
 from engine.settings import SystemConfig, field_descriptions
 
@@ -37,9 +37,11 @@ def test_limits_exposures_and_objections_are_shown(engine):
     assert "To today's stop 4.00 %" in said
     assert len(script.get("plotly_chart")) == 1
     tables = [frame.value for frame in script.dataframe]
-    assert len(tables) == 6  # limits, exposures, clusters, tail, objections, refused tickets
+    assert len(tables) == 7  # limits, shocks, exposures, clusters, tail, objections, refused tickets
     assert "from 64 days of hourly candles" in said
     assert "No replay yet" in said
+    assert "Worst for what is held now: **" in said
+    assert {"Orders a minute", "Gross, for liquidation", "Added to a symbol an hour"} <= set(tables[0]["name"])
 
 
 def test_tightening_applies_at_once_and_loosening_only_when_confirmed(engine):
@@ -149,3 +151,19 @@ def test_tail_without_enough_days_is_a_dash():
     assert row["es_97.5"].replace("\u202f", " ") == "3.00 %"
     assert row["money"] == pytest.approx(300.0)
     assert row["es_99"] == "—"
+
+
+def test_shocks_name_the_worst_and_say_when_they_are_unknown_or_cost_nothing():
+    row = {"title": "May 2022: LUNA", "loss": 0.17, "loss_money": 1_700.0, "limit": 0.2, "left": 0.03, "enforced": True}
+    answer = {"exposures": [1], "shocks": [row, row | {"title": "Market rises by 25 %", "loss": -0.1, "left": 0.3}]}
+    said = risk_shocks.worst_sentence(answer).replace("\u202f", " ")
+    assert "**May 2022: LUNA**, 17.00 % of equity" in said
+    rows = risk_shocks.shock_rows(answer)
+    assert rows["state"].tolist() == ["▾ near", "▲ within"]
+    assert rows["used"].tolist() == [pytest.approx(0.85), 0.0]
+    assert rows["loss"].tolist()[1].replace("\u202f", " ") == "gain 10.00 %"
+    assert "Unknown" in risk_shocks.worst_sentence(answer | {"shocks": None})
+    assert "Nothing is held" in risk_shocks.worst_sentence(answer | {"exposures": []})
+    assert "in none of these" in risk_shocks.worst_sentence({"exposures": [1], "shocks": [row | {"loss": 0.0}]})
+    off = risk_shocks.worst_sentence({"exposures": [1], "shocks": [row | {"enforced": False}]})
+    assert "**not enforced**" in off

@@ -18,8 +18,10 @@ from engine.runtime.gate_clusters import cluster_rows, clusters_in_force
 from engine.runtime.gauges import Book, gauges
 from engine.runtime.objections import Objections
 from engine.runtime.risk_desk import RiskDesk
+from engine.runtime.shock_table import Moving, shock_rows
 from engine.runtime.stress_desk import newest_stress
 from engine.settings import SystemConfig
+from engine.shocks import shocks
 from storage.database import Database
 
 DAY = 20_000 * NS_PER_DAY
@@ -95,6 +97,48 @@ def test_rules_that_are_off_are_shown_as_off(settings):
         assert {row["enforced"] for row in off} == {False}
         assert {row["measured"] for row in off} == {None}
         assert (rows["CVAR"]["limit"], rows["KELLY"]["limit"]) == (SystemConfig().max_cvar, None)
+
+
+def test_every_limit_is_shown_before_anything_was_decided():
+    rows = by_name(gauges(SystemConfig(), book(orders_in_minute=30), None))
+    assert {"KELLY", "CVAR", "CUSHION", "NET_CAP", "STRESS", "PARTICIPATION", "STALE_DATA"} <= set(rows)
+    assert (rows["STRESS"]["measured"], rows["STRESS"]["limit"]) == (None, 0.2)
+    assert rows["ORDER_RATE"]["used"] == pytest.approx(30 / 600)
+    assert rows["LIQUIDATION"]["measured"] == pytest.approx(0.7)
+    assert rows["LIQUIDATION"]["limit"] == pytest.approx(1.0 / (0.05 * 1.01 + 0.01))
+    yardstick = by_name(gauges(SystemConfig(strategy="ema-cross"), book(), None))
+    assert yardstick["PARTICIPATION"]["enforced"] is False
+    assert yardstick["LIQUIDATION"]["enforced"] is True
+
+
+def test_gauges_are_of_the_account_even_when_a_person_has_taken_a_whole_limit():
+    measured, limit = np.zeros((1, N_RULES)), np.zeros((1, N_RULES))
+    measured[0, Rule.STRESS], limit[0, Rule.NET_CAP] = 0.02, 0.3
+    detail = {
+        "symbols": ["A"], "measured": measured.tolist(), "limit": limit.tolist(), "shocks": {"LUNA": 0.02, "FTX": 0.01},
+        "by_hand": {"weight": {"B": 0.7}, "cvar": 0.01, "stress": 0.2},
+    }  # fmt: skip
+    rows = by_name(gauges(SystemConfig(), book(), detail))
+    stress = rows["STRESS"]  # nothing is left to the strategy: 0.2 by hand and a wish for 0.02 more
+    assert (stress["measured"], stress["limit"], stress["where"]) == (pytest.approx(0.22), pytest.approx(0.2), "LUNA")
+    assert (rows["NET_CAP"]["measured"], rows["NET_CAP"]["limit"]) == (pytest.approx(0.7), pytest.approx(1.0))
+
+
+def test_shocks_are_of_the_whole_account_worst_first_and_unknown_without_a_price():
+    moving = Moving(("BTCUSDT", "SOLUSDT"), 1e-4 * np.eye(2), np.array([True, True]))
+    held = {"BTCUSDT": 0.2, "SOLUSDT": 0.3, "NEWUSDT": 0.1}
+    rows = shock_rows(SystemConfig(), moving, held, 10_000.0)
+    by_title = {row["title"]: row["loss"] for row in rows}
+    assert [row["loss"] for row in rows] == sorted(by_title.values(), reverse=True)
+    days = {shock.key: shock for shock in shocks()}
+    ftx = days["2022-11"]
+    assert by_title[ftx.title] == pytest.approx(
+        -0.2 * ftx.move["BTCUSDT"] - 0.3 * ftx.move["SOLUSDT"] - 0.1 * ftx.market
+    )
+    assert by_title["Market falls by 40 %"] == pytest.approx(0.4 * 0.6 + 0.05 * 0.6)
+    assert rows[0]["left"] == pytest.approx(0.2 - rows[0]["loss"])
+    assert shock_rows(SystemConfig(), None, held, 10_000.0) is None
+    assert shock_rows(SystemConfig(), moving, held | {"BTCUSDT": math.nan}, 10_000.0) is None
 
 
 def test_clusters_are_those_of_the_gate_by_its_own_threshold():
