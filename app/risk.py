@@ -157,6 +157,7 @@ def written(row: dict[str, Any], value: float | None, *, limit: bool = False) ->
         else f"{percent(value)} a year" if unit == "volatility"
         else number(value, 3, "× equity") if unit == "weight"
         else number(value, 1, "s") if unit == "s"
+        else number(value, 0) if unit == "count"
         else number(value, 4)
     )  # fmt: skip
     return f"at least {text}" if limit and not row["at_most"] else text

@@ -61,6 +61,6 @@ def worst_sentence(answer: dict[str, Any]) -> str:
 
 CAPTION = (
     "Moves of the day, all at once, before anybody reacts. A symbol that did not trade then moves by its beta times "
-    "the market of that day, and by the whole of it, against the position, while its beta is not known. The limit itself "
-    "looks at what a decision wishes for, and adds a person's worst shock to the strategy's."
+    "the market of that day, and by the whole of it, against the position, while its beta is not known. The limit "
+    "itself looks at what a decision wishes for, and adds a person's worst shock to the strategy's."
 )

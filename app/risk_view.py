@@ -21,7 +21,7 @@ def now(client: EngineClient) -> None:
         answer = client.risk()
     widgets.figures(risk.headline(answer))
     st.subheader("Limits")
-    widgets.table(risk.gauge_rows(answer), risk.GAUGE_COLUMNS, key="risk.gauges")
+    widgets.table(risk.gauge_rows(answer), risk.GAUGE_COLUMNS, key="risk.gauges", max_rows=20)
     st.caption(risk.age_caption(answer, REFRESH_S))
     with st.expander("What each limit guards"):
         st.markdown("  \n".join(risk.guard_lines(answer)))

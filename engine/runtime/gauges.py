@@ -52,7 +52,7 @@ def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -
     Returns
     -------
     list of dict
-        ``name``, ``unit`` (fraction, volatility, weight, s or number), ``measured``, ``limit``, ``at_most`` (False: a
+        ``name``, ``unit`` (fraction, volatility, weight, s, count or number), ``measured``, ``limit``, ``at_most`` (False: a
         least value), ``used`` (1.0 is at the limit), ``left``, ``left_money`` (None where it is none), ``where`` (a
         symbol, a symbol's cluster, or "book"), ``source`` (now, decision), ``enforced``, ``sentence``. None is unknown.
     """
@@ -81,8 +81,9 @@ def _switched_off(config: SystemConfig) -> frozenset[Rule]:
     """Return the rules that are off, by the switch or for the yardstick: nobody measures them."""
     if config.book_limits_on:
         return frozenset()
-    book = frozenset({Rule.KELLY, Rule.CVAR, Rule.CUSHION, Rule.CLUSTER_CAP, Rule.NET_CAP, Rule.STRESS})
-    return book | {Rule.PARTICIPATION} if config.strategy == "ema-cross" else book
+    return frozenset({
+        Rule.KELLY, Rule.CVAR, Rule.CUSHION, Rule.CLUSTER_CAP, Rule.NET_CAP, Rule.STRESS, Rule.PARTICIPATION,
+    })  # fmt: skip
 
 
 def _account_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
@@ -109,7 +110,7 @@ def _book_gauges(config: SystemConfig, book: Book) -> list[dict[str, Any]]:
         _gauge("GROSS_CAP", "weight", gross, config.max_gross_weight, money=book.equity),
         _gauge("LEVERAGE", "weight", gross, config.max_leverage, money=book.equity),
         _gauge("LIQUIDATION", "weight", gross, float(config.risk_limits()["liquidation_gross"][0]), money=book.equity),
-        _gauge("ORDER_RATE", "number", float(book.orders_in_minute), float(config.max_orders_per_minute),
+        _gauge("ORDER_RATE", "count", float(book.orders_in_minute), float(config.max_orders_per_minute),
                sentence="Orders that add risk are refused for the rest of a minute in which this many were sent."),
     ]  # fmt: skip
     if nearest:

@@ -106,9 +106,10 @@ def test_every_limit_is_shown_before_anything_was_decided():
     assert rows["ORDER_RATE"]["used"] == pytest.approx(30 / 600)
     assert rows["LIQUIDATION"]["measured"] == pytest.approx(0.7)
     assert rows["LIQUIDATION"]["limit"] == pytest.approx(1.0 / (0.05 * 1.01 + 0.01))
-    yardstick = by_name(gauges(SystemConfig(strategy="ema-cross"), book(), None))
-    assert yardstick["PARTICIPATION"]["enforced"] is False
-    assert yardstick["LIQUIDATION"]["enforced"] is True
+    assert written(rows["ORDER_RATE"], 600.0) == "600"
+    for settings in ({"strategy": "ema-cross"}, {"use_gate_book": False}):
+        off = by_name(gauges(SystemConfig(**settings), book(), None))
+        assert (off["PARTICIPATION"]["enforced"], off["LIQUIDATION"]["enforced"]) == (False, True)
 
 
 def test_gauges_are_of_the_account_even_when_a_person_has_taken_a_whole_limit():
