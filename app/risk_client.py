@@ -16,8 +16,8 @@ class RiskCalls:
     def risk(self) -> dict[str, Any]:
         """Return the account's risk now. ``None`` is unknown; money is in the quote currency, weights in × equity.
 
-        ``gauges``: rows of ``name, unit`` (fraction, volatility, weight, s, count, number), ``measured, limit, at_most, used,
-        left, left_money, where, source`` (now, decision), ``enforced, sentence``. ``exposures``: rows of ``symbol, qty,
+        ``gauges``: rows of ``name, unit`` (fraction, volatility, weight, s, count, number), ``measured, limit, at_most,
+        used, left, left_money, where, source`` (now, decision), ``enforced, sentence``. ``exposures``: rows of ``symbol, qty,
         notional, weight, approved, cluster, stop_px, stop_loss, liquidation_distance``. ``totals``: ``net, gross,
         free_margin, maintenance_margin``. ``clusters``: rows of ``name, symbols, net, gross``, or null;
         ``clustering``: ``threshold, memory_hours, young, why``.
