@@ -17,8 +17,8 @@ class RiskCalls:
         """Return the account's risk now. ``None`` is unknown; money is in the quote currency, weights in × equity.
 
         ``gauges``: rows of ``name, unit`` (fraction, volatility, weight, s, count, number), ``measured, limit, at_most,
-        used, left, left_money, where, source`` (now, decision), ``enforced, sentence``. ``exposures``: rows of ``symbol, qty,
-        notional, weight, approved, cluster, stop_px, stop_loss, liquidation_distance``. ``totals``: ``net, gross,
+        used, left, left_money, where, source`` (now, decision), ``enforced, sentence``. ``exposures``: rows of ``symbol,
+        qty, notional, weight, approved, cluster, stop_px, stop_loss, liquidation_distance``. ``totals``: ``net, gross,
         free_margin, maintenance_margin``. ``clusters``: rows of ``name, symbols, net, gross``, or null;
         ``clustering``: ``threshold, memory_hours, young, why``.
         ``correlation``: ``symbols, matrix`` (null while unknown, with ``why``), ``hours, missing``. ``objections``:
