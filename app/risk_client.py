@@ -17,16 +17,15 @@ class RiskCalls:
         """Return the account's risk now. ``None`` is unknown; money is in the quote currency, weights in × equity.
 
         ``gauges``: rows of ``name, unit`` (fraction, volatility, weight, s, count, number), ``measured, limit, at_most,
-        used, left, left_money, where, source`` (now, decision), ``enforced, sentence``. ``exposures``: rows of ``symbol,
-        qty, notional, weight, approved, cluster, stop_px, stop_loss, liquidation_distance``. ``totals``: ``net, gross,
-        free_margin, maintenance_margin``. ``clusters``: rows of ``name, symbols, net, gross``, or null;
-        ``clustering``: ``threshold, memory_hours, young, why``.
-        ``correlation``: ``symbols, matrix`` (null while unknown, with ``why``), ``hours, missing``. ``objections``:
-        ``day`` ns, ``decisions``, ``economy``, and ``rows`` of ``rule, symbol, verdict, count, measured, limit, ts,
-        sentence``. ``refused``: a person's orders, rows of ``ts, order, symbol, side, reason``. ``tail``: rows of
-        ``method`` (HISTORICAL, STUDENT_T, FILTERED), ``level``, ``value_at_risk, expected_shortfall`` (of the next day,
-        fractions of equity, positive is a loss) and ``n_days``. ``shocks``: rows of ``title, loss, loss_money, limit,
-        left, enforced``, the worst first, or null while unknown.
+        used, left, left_money, where, source`` (now, decision), ``enforced, sentence``. ``exposures``: rows of
+        ``symbol, qty, notional, weight, approved, cluster, stop_px, stop_loss, liquidation_distance``. ``totals``:
+        ``net, gross, free_margin, maintenance_margin``. ``clusters``: rows of ``name, symbols, net, gross``, or null;
+        ``clustering``: ``threshold, memory_hours, young, why``. ``correlation``: ``symbols, matrix`` (null while
+        unknown, with ``why``), ``hours, missing``. ``objections``: ``day`` ns, ``decisions``, ``economy``, and ``rows``
+        of ``rule, symbol, verdict, count, measured, limit, ts, sentence``. ``refused``: a person's orders, rows of
+        ``ts, order, symbol, side, reason``. ``tail``: rows of ``method`` (HISTORICAL, STUDENT_T, FILTERED), ``level``,
+        ``value_at_risk, expected_shortfall`` (of the next day, fractions of equity, positive is a loss) and ``n_days``.
+        ``shocks``: rows of ``title, loss, loss_money, limit, left, enforced``, the worst first, or null while unknown.
         """
         return self._ask("risk", timeout_s=ASK_TIMEOUT_S)
 

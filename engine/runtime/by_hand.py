@@ -128,7 +128,8 @@ def hand_book(
         risk = params.risk[0]
         cvar += unknown * float(np.sqrt(risk["horizon_bars"] / params.bars_per_year) * params.tail_table.max())
         of_the_market = float(max(risk["stress_fall"], risk["stress_rise"]) + risk["stress_own"])
-        stress += unknown * max(of_the_market, *np.abs(params.shocks[:, -1]))
+        past = float(np.abs(params.shocks[:, -1]).max()) if len(params.shocks) else 0.0
+        stress += unknown * max(of_the_market, past)
     return HandBook(weight, cvar, stress)
 
 

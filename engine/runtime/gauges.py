@@ -53,8 +53,9 @@ def gauges(config: SystemConfig, book: Book, detail: Mapping[str, Any] | None) -
     -------
     list of dict
         ``name``, ``unit`` (fraction, volatility, weight, s, count or number), ``measured``, ``limit``, ``at_most``
-        (False: a least value), ``used`` (1.0 is at the limit), ``left``, ``left_money`` (None where it is none), ``where`` (a
-        symbol, a symbol's cluster, or "book"), ``source`` (now, decision), ``enforced``, ``sentence``. None is unknown.
+        (False: a least value), ``used`` (1.0 is at the limit), ``left``, ``left_money`` (None where it is none),
+        ``where`` (a symbol, a symbol's cluster, or "book"), ``source`` (now, decision), ``enforced``, ``sentence``.
+        None is unknown.
     """
     rows = [*_account_gauges(config, book), *_book_gauges(config, book)]
     shown = {row["name"] for row in rows}

@@ -16,6 +16,7 @@ from engine.runtime.decider import Decider, account_view, align, params_hash
 from engine.runtime.decision_record import decision_detail, reasons, summary
 from engine.runtime.market import MarketState
 from engine.settings import SystemConfig
+from engine.shocks import shocks
 
 MINUTE = 60 * NS_PER_S
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -345,8 +346,13 @@ def test_a_symbol_that_the_strategy_does_not_know_counts_with_the_heaviest_tail(
     a_slice = market.slice_at(SYMBOLS, "1m", HISTORY["BTCUSDT"][-1].ts_open, NOW)
     decision, view = decider.decide(a_slice, account, market, np.zeros(2), TradingState.RUNNING)
     kept = json.loads(decider.detail(decision, a_slice, view, {}))["by_hand"]
-    assert kept["stress"] == pytest.approx(0.1 * (0.40 + 0.05))
+    assert kept["stress"] == pytest.approx(0.1 * max(abs(shock.market) for shock in shocks()))  # 12 March 2020
+    assert kept["stress"] > 0.1 * (0.40 + 0.05)
     assert kept["cvar"] >= 0.1 * (1.0 / 365.0) ** 0.5 * 2.0
+    decider = Decider(config(use_gate_book=False), INSTRUMENTS)
+    decision, view = decider.decide(a_slice, account, market, np.zeros(2), TradingState.RUNNING)
+    kept = json.loads(decider.detail(decision, a_slice, view, {}))["by_hand"]
+    assert kept["stress"] == 0.0
 
 
 def test_a_persons_profit_is_not_taken_for_the_strategys_edge():
