@@ -46,6 +46,7 @@ RECONCILE_EVERY_S = 30
 CLOCK_TOLERANCE_MS = 5_000
 CONNECT_RETRY_S = 2.0
 RESIDUE_RETRY_S = 10.0
+OF_A_MARKET = ("bars", "ticks", "book_tops", "funding")
 HOURLY_BARS = 17_520  # two years, for backtests on the engine's own history
 STRUCTURAL = (
     "symbols", "strategy", "strategy_params", "decision_interval", "trend_horizons_hours", "volatility_horizon_hours",
@@ -61,7 +62,7 @@ class Engine:
     ----------
     session, config, venue, store : see ``Loop``
     new_market : bool
-        The market source began anew, so candles stored from an earlier one do not belong to it.
+        The market began anew: an earlier one's candles do not belong to it, nor, of a made-up one, forecasts.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Engine:
         self._schedule()
         kernels = asyncio.create_task(load_kernels(self.store))
         if self._new_market:
-            for table in ("bars", "ticks", "book_tops", "funding"):
+            for table in OF_A_MARKET if self.session.market_source == "mirror" else (*OF_A_MARKET, "forecasts"):
                 self.store.execute(f"DELETE FROM {table}")
             close_ended_practice(self.store, self.session.account_key, loop.clock.now())
         await self._connect()

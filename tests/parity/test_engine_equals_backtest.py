@@ -82,6 +82,8 @@ async def _play(folder, home) -> tuple[list[dict], list[dict]]:
     server = SandboxServer(options)
     await server.start()
     store = Database(home / "paper.duckdb")
+    stale = {"ts_close": 1, "symbol": SYMBOLS[0], "version": "v", "model": "linear", "horizon": 1}
+    store.append_durable("forecasts", [stale]).result(5)  # of an exchange that is gone
     venue = AsterVenue(client_config(private_key=server.private_key, base_url=server.base_url, ws_url=server.ws_url))
     session = open_session(store, Mode.PAPER, "replay", 60.0, "parity", time.time_ns())
     engine = Engine(session, CONFIG, venue, store, new_market=True)
@@ -99,6 +101,7 @@ async def _play(folder, home) -> tuple[list[dict], list[dict]]:
         store.flush()
         decisions = store.rows("SELECT detail FROM decisions ORDER BY decision_id")
         fills = store.rows("SELECT * FROM fills ORDER BY ts_filled, trade_id")
+        assert not store.rows("SELECT * FROM forecasts WHERE ts_close = 1"), "judged by another market's prices"
         store.close()
         await server.stop()
     return [json.loads(row["detail"]) for row in decisions], fills
