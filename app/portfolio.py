@@ -102,9 +102,9 @@ def learning_sentence(report: dict[str, Any]) -> str:
     """Return how much the sharing lost against the best fixed sleeve, and what is guaranteed."""
     found = report["evidence"]["learning"]
     if found is None:
-        return "Too few days for the sharing to have learned anything."
+        return "Too few days for adaptive sharing to have learned anything."
     return (
-        f"Over {found['days']} days the shares lost {found['regret']:.1f} units more than the best fixed sleeve "
+        f"Over {found['days']} days adaptive sharing lost {found['regret']:.1f} units more than the best fixed sleeve "
         f"({found['best']}) would have; at most {found['bound']:.1f} are possible, whatever happens. A unit is a day "
         "at six daily standard deviations."
     )

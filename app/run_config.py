@@ -128,7 +128,7 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "portfolio": (
         Parameter("sleeves", "Sleeves", ("trend", "momentum", "carry", "models", "tail", "basis"),
                   meaning="Commas between; reversal may be added. Carry and basis need funding rates"),
-        Parameter("sharing", "Risk shared by", "adaptive", choices=(
+        Parameter("sharing", "Risk shared by", "evidence", choices=(
             "adaptive", "equal-weight", "risk-parity", "minimum-cvar", "hierarchical-risk-parity", "mean-variance",
             "evidence"), meaning="Between sleeves without a budget; evidence: an optimiser once its record says so"),
         *_TREND,

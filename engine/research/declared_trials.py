@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.research.ledger import Trial
-from engine.strategies.portfolio import ADAPTIVE, SHARINGS
+from engine.strategies.portfolio import DEFAULT_SHARING, SHARINGS
 
 _HORIZONS = ("4,12,36,108", "12,36,108", "24,72,216", "72,216,648", "120,360,1080")
 _VOLATILITY_HOURS, _BANDS, _TARGETS = ("72", "168", "336"), ("0.05", "0.1"), ("0.1", "0.2", "0.4")
@@ -35,7 +35,7 @@ PORTFOLIO: tuple[dict[str, Any], ...] = (
         ("trend", "momentum"), ("trend", "momentum", "carry"), ("trend", "basis"), ("trend", "momentum", "tail"),
         ("trend", "momentum", "carry", "basis"),
     )),
-    *({"sharing": sharing} for sharing in SHARINGS if sharing != ADAPTIVE),
+    *({"sharing": sharing} for sharing in SHARINGS if sharing != DEFAULT_SHARING),
 )  # fmt: skip
 """Settings of ``portfolio`` that were looked at on 2018 to 2022 and can still be run."""
 

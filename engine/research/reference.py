@@ -36,10 +36,10 @@ from engine.research.montecarlo import block_length, drawn_rows
 from engine.research.optimiser_evidence import better
 from engine.research.portfolio_scan import scan_portfolio
 from engine.research.simulation import has_volume, scan_of
-from engine.research.sleeve_evidence import by_day, evidence
+from engine.research.sleeve_evidence import by_day, evidence, learning
 from engine.research.sleeve_report import optimised, record_over
 from engine.settings import SystemConfig
-from engine.strategies.portfolio import ADAPTIVE, DEFAULT_SLEEVES, SLEEVES
+from engine.strategies.portfolio import ADAPTIVE, DEFAULT_SHARING, DEFAULT_SLEEVES, SLEEVES
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
 from engine.strategies.sleeves.state import TAIL
 from engine.underlyings import SPOT_SUFFIX
@@ -327,8 +327,10 @@ def run_reference(
         rows += [held] if held else []
     report("evidence")
     told, runner = told_over(bars, rates, {})
-    moments, days = by_day(bars.ts_close, told.net)
-    optimisers, why = optimised(moments // 1_000_000, days, told.share[day_ends(bars.ts_close)], runner)
+    learned, learner = told_over(bars, rates, {"sharing": ADAPTIVE})
+    moments, days = by_day(bars.ts_close, learned.net)
+    shares = learned.share[day_ends(bars.ts_close)]
+    optimisers, why = optimised(moments // 1_000_000, days, shares, learner)
     equity = full.simulation.track.equity
     panel = full.to_json(max_points=700)
     return {
@@ -339,9 +341,9 @@ def run_reference(
         "split_ms": split_ns // 1_000_000, "tried": tried, "trials": full.trials, "rows": rows,
         "goals": goals_of(rows), "panel": panel["honesty"], "canaries": full.canaries, "rules": full.rules,
         "metrics": panel["metrics"], "equity": panel["equity"], "sensitivity": panel["sensitivity"],
-        "evidence": evidence(told, bars.ts_close, runner, split_ns),
+        "evidence": evidence(told, bars.ts_close, runner, split_ns) | {"learning": learning(days, shares, learner)},
         "crises": crises_of(bars, told, equity, curves["trend alone"]), "tail": tail_of(told, bars.ts_close),
         "elapsed_s": full.elapsed_s, "optimisers": optimisers, "why_no_optimisers": why,
-        "ways": ways_of({ADAPTIVE: equity, **shared}, bars.ts_close, split_ns, seed),
+        "ways": ways_of({DEFAULT_SHARING: equity, **shared}, bars.ts_close, split_ns, seed),
         "sharing": record_over(runner.sharer.days.before(int(split_ns // NS_PER_DAY))),
     }  # fmt: skip

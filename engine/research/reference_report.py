@@ -95,9 +95,9 @@ def _yearly_shares(result: dict[str, Any]) -> tuple[tuple[str, ...], list[list[s
 def _learning_line(result: dict[str, Any]) -> str:
     found = result["evidence"]["learning"]
     if found is None:
-        return "The sharing has learned nothing yet."
+        return "Adaptive sharing has learned nothing yet."
     return (
-        f"Sharing over {found['days']:,} days: loss {found['learner_loss']:.1f}, of the best fixed sleeve "
+        f"Adaptive sharing over {found['days']:,} days: loss {found['learner_loss']:.1f}, of the best fixed sleeve "
         f"({found['best']}) {found['best_loss']:.1f}, regret {found['regret']:.1f}; guaranteed at most "
         f"{found['bound']:.1f}. One unit of loss is a day at six daily standard deviations."
     )

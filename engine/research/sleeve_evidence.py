@@ -23,6 +23,7 @@ import numpy as np
 from engine.core.metrics import sharpe_ratio
 from engine.domain import F8, I8
 from engine.research.figures import DAYS_PER_YEAR, day_ends
+from engine.strategies.portfolio import ADAPTIVE
 from engine.strategies.portfolio_runner import PortfolioRunner, Told
 from engine.strategies.sleeves.mixing import losses_of
 from engine.strategies.sleeves.state import FIRST_GAP, LEARNED, NAMES
@@ -60,6 +61,8 @@ def _monthly(moments: I8, values: F8, mean: bool) -> dict[str, list[Any]]:
 def learning(days: F8, shares: F8, runner: PortfolioRunner) -> dict[str, Any] | None:
     """Return how much the learned shares lost against the best fixed sleeve, and the bound of that.
 
+    None where somebody else shared out, or where there are too few days.
+
     Parameters
     ----------
     days : (D, S) float64
@@ -77,7 +80,7 @@ def learning(days: F8, shares: F8, runner: PortfolioRunner) -> dict[str, Any] | 
     """
     learned = shares[:, :LEARNED]
     counted = learned.sum(axis=1) > _AWAKE_SHARE
-    if counted.sum() < _MIN_DAYS:
+    if counted.sum() < _MIN_DAYS or runner.own.sharing != ADAPTIVE:
         return None
     first = int(np.argmax(counted))
     awake = learned[first:] > 0.0

@@ -10,7 +10,7 @@ from engine.domain import F8, Params
 from engine.research.figures import day_ends
 from engine.research.loading import BarTable
 from engine.research.optimiser_evidence import COST, TEST_DAYS, TRAIN_DAYS, Pace, better, compare, stretch, unpaced
-from engine.research.sleeve_evidence import by_day, evidence
+from engine.research.sleeve_evidence import by_day, evidence, learning
 from engine.strategies.portfolio import ADAPTIVE as LEARNER
 from engine.strategies.portfolio import EVIDENCE
 from engine.strategies.portfolio_runner import PortfolioRunner
@@ -41,7 +41,7 @@ def sleeve_report(
     params : Params
         For bars of that interval.
     own : dict
-        The portfolio strategy's own parameters. Whoever shares out, what is replayed here is the online learner.
+        The portfolio strategy's own parameters. The online learner is replayed too, whoever shares out.
     pace : callable
         Is told the share that is done, 0 to 1; what it raises ends the work.
     cost : float
@@ -54,15 +54,18 @@ def sleeve_report(
         ``optimiser_evidence``, or None with ``why``; ``symbols``, ``first_ts_ms``, ``last_ts_ms``, ``days``,
         ``funding``, ``cost``.
     """
-    runner = PortfolioRunner(params, own | {"sharing": LEARNER}, bars.symbols, cost)
+    runner = PortfolioRunner(params, own, bars.symbols, cost)
     told = runner.advance(bars.ts_close, bars.close_px, funding)
-    moments, days = by_day(bars.ts_close, told.net)
-    shares = told.share[day_ends(bars.ts_close)]
+    found = evidence(told, bars.ts_close, runner)
+    learner = PortfolioRunner(params, own | {"sharing": LEARNER}, bars.symbols, cost)
+    learned = learner.advance(bars.ts_close, bars.close_px, funding)
+    moments, days = by_day(bars.ts_close, learned.net)
+    shares = learned.share[day_ends(bars.ts_close)]
     pace(REPLAYED)
-    optimisers, why = optimised(moments // 1_000_000, days, shares, runner, stretch(pace, REPLAYED, 1.0), cost)
+    optimisers, why = optimised(moments // 1_000_000, days, shares, learner, stretch(pace, REPLAYED, 1.0), cost)
     return {
-        "evidence": evidence(told, bars.ts_close, runner), "optimisers": optimisers, "why": why,
-        "sharing": record_over(runner.sharer.days),
+        "evidence": found | {"learning": learning(days, shares, learner)}, "optimisers": optimisers, "why": why,
+        "sharing": record_over(runner.sharer.days), "shared_by": runner.own.sharing,
         "symbols": list(bars.symbols), "first_ts_ms": int(bars.ts_open[0]) // 1_000_000,
         "last_ts_ms": int(bars.ts_close[-1]) // 1_000_000, "days": len(moments), "funding": funding is not None,
         "cost": cost,

@@ -30,6 +30,9 @@ OPTIMISED = ("risk-parity", "minimum-cvar", "hierarchical-risk-parity", "mean-va
 """Optimisers that may share the risk: names of ``engine.strategies.optimisers``. The QUBO is only compared."""
 
 SHARINGS = (ADAPTIVE, EQUAL, *OPTIMISED, EVIDENCE)
+DEFAULT_SHARING = EVIDENCE
+"""On the candles up to 2022 better than ``adaptive``, which it was before; see docs/portfolio.md."""
+
 BY_PLAN = (*OPTIMISED, EVIDENCE)
 """Ways of sharing that follow a plan, which is made every month."""
 
@@ -50,7 +53,7 @@ class PortfolioParams(BaseModel):
         "hierarchical-risk-parity",
         "mean-variance",
         "evidence",
-    ] = Field("adaptive", description="Who shares the risk out between the sleeves that have no budget of their own")
+    ] = Field("evidence", description="Who shares the risk out between the sleeves that have no budget of their own")
     momentum_hours: float = Field(504.0, gt=1, le=10_000, description="Momentum horizon, hours: three weeks")
     funding_hours: float = Field(168.0, gt=1, le=10_000, description="Memory of the funding estimate, hours")
     reversal_hours: float = Field(24.0, gt=1, le=1_000, description="Reversal horizon, hours")

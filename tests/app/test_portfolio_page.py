@@ -44,7 +44,7 @@ def test_sleeves_and_the_comparison_are_shown(running):
     said = texts(script)
     assert "none is shown to be better than equal weight" in said
     assert "adaptive sharing is not shown to be better than equal weight" in said
-    assert "the shares lost 3.5 units more than the best fixed sleeve (trend)" in said
+    assert "adaptive sharing lost 3.5 units more than the best fixed sleeve (trend)" in said
     assert "Most came from trend" in said
     assert [action for action, _ in engine.calls].count("portfolio.compare") == 1
     engine.portfolio_refusal = "There are no hourly candles of the traded symbols on the record yet."

@@ -18,7 +18,9 @@ from engine.settings import SystemConfig
 from engine.strategies.portfolio_runner import PortfolioRunner
 from engine.strategies.sharing import caught_up
 
-OWN = {"sleeves": "trend+momentum+carry+tail+models", "momentum_hours": 2.0, "funding_hours": 2.0}
+OWN = {
+    "sleeves": "trend+momentum+carry+tail+models", "momentum_hours": 2.0, "funding_hours": 2.0, "sharing": "adaptive",
+}  # fmt: skip
 HOUR_NS = 3_600_000_000_000
 FIVE = ("A", "B", "C", "D", "E")
 
@@ -88,7 +90,7 @@ def learned(sleeve):
 
 
 def test_a_restart_gives_the_shares_of_a_run_that_was_never_interrupted():
-    own = {"sleeves": "trend+momentum", "momentum_hours": 4.0}
+    own = {"sleeves": "trend+momentum", "momentum_hours": 4.0, "sharing": "adaptive"}
     ts_close, closes, _ = tape(400)
     at = 24 * 14 + 7  # in the middle of a day
     whole = restarted(None, at, own=own)
@@ -106,7 +108,7 @@ def test_a_restart_gives_the_shares_of_a_run_that_was_never_interrupted():
 
 
 def test_a_restart_learns_from_the_hours_that_it_was_away_and_not_twice_from_the_others():
-    own = {"sleeves": "trend+momentum", "momentum_hours": 4.0}
+    own = {"sleeves": "trend+momentum", "momentum_hours": 4.0, "sharing": "adaptive"}
     ts_close, closes, _ = tape(400)
     before = restarted(None, 300, own=own)
     kept = before.learned()

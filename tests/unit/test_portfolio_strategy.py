@@ -13,7 +13,7 @@ from engine.strategies.sleeves.mixing import learn, shares_of
 from engine.strategies.sleeves.state import BASIS, CARRY, FIRST_GAP, LEARNED, MOMENTUM, NAMES, REVERSAL, TAIL, TREND
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "LTCUSDT", "BTCUSDT.SPOT")
-SHORT = {"momentum_hours": 48.0, "funding_hours": 48.0, "sleeves": SLEEVES}
+SHORT = {"momentum_hours": 48.0, "funding_hours": 48.0, "sleeves": SLEEVES, "sharing": "adaptive"}
 PARAMS = SystemConfig(
     decision_interval="1h", trend_horizons_hours=(12.0, 48.0), volatility_horizon_hours=48.0
 ).params()  # fmt: skip
