@@ -40,7 +40,7 @@ def test_a_pair_begins_with_its_perpetual(bars):
 
 
 def test_the_evidence_adds_up(bars):
-    told, runner = told_over(bars, None, {"momentum_hours": 72.0})
+    told, runner = told_over(bars, None, {"momentum_hours": 72.0, "sharing": "adaptive"})
     found = evidence(told, bars.ts_close, runner, int(bars.ts_close[2000]))
     assert [row["name"] for row in found["sleeves"]] == [name for name in NAMES if name != "reversal"]
     total = {name: sum(found["contributions"][name]) for name in NAMES}

@@ -193,5 +193,5 @@ def test_the_command_line_and_the_settings_refuse_an_unknown_way():
     with pytest.raises(ValueError, match="sharing"):
         SystemConfig(strategy="portfolio", strategy_params={"sharing": "none"})
     long = PortfolioRunner(SystemConfig(decision_interval="1h").params(), {"sharing": EVIDENCE}, ("A",)).history
-    short = PortfolioRunner(SystemConfig(decision_interval="1h").params(), {}, ("A",)).history
+    short = PortfolioRunner(SystemConfig(decision_interval="1h").params(), {"sharing": "adaptive"}, ("A",)).history
     assert long - short == 365 * 24
