@@ -158,7 +158,7 @@ class Bench:
             self.loop.on_market(BookTop(symbol, now, now, bid, 1e6, bid + tick, 1e6))
             self.loop.on_market(MarkPrice(symbol, now, now, px, px, 0.0, 0))
         bars = [
-            Bar(s, INTERVAL, self.ts_open, px, px, px, px, 1.0, True, now)
+            Bar(s, INTERVAL, self.ts_open, px, px, px, px, 1e6, True, now)
             for s, px in zip(self.config.symbols, self.px.tolist(), strict=True)
         ]
         seen, self.durable, self.intent_durable = len(self.socket.handed), 0.0, 0.0
