@@ -66,7 +66,13 @@ def in_force_sentence(answer: dict[str, Any]) -> str:
     return (
         f"In force: **{rule}**, {by},{since} — plan of {day_of(now['made'])} from {plural(now['n_days'], 'day')}: "
         f"{shares}. Sleeves that are awake divide it; the next plan is made at the first day of the month."
+        f"{_charged(now)}"
     )
+
+
+def _charged(now: dict[str, Any]) -> str:
+    cost = now.get("cost")
+    return "" if cost is None else f" Shifting was charged with {number(cost * 1e4, 1)} bp."
 
 
 def trouble_sentence(answer: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from engine.errors import DataError
 from engine.runtime.child_process import Talk
 from engine.strategies.child import own_process
 from engine.strategies.sharing import Days, Plan, caught_up, plan_as_json, plan_from_json
+from storage.errors import StorageError
 
 log = structlog.get_logger("sharing")
 
@@ -53,14 +55,22 @@ class PlanMaker:
         self._thread: threading.Thread | None = None
         self._plan: Plan | None = None
         self.trouble: str | None = None  # why the newest attempt gave no plan
+        self.cost: float | None = None  # that the newest attempt charged
 
     @property
     def is_busy(self) -> bool:
         """Whether a plan is being made."""
         return self._thread is not None and self._thread.is_alive()
 
-    def begin(self, work: Work, cost: float) -> None:
-        """Begin to make the plans that are owed; nothing while others are being made."""
+    def begin(self, work: Work, cost: Callable[[], float]) -> None:
+        """Begin to make the plans that are owed; nothing while others are being made.
+
+        Parameters
+        ----------
+        work : Work
+        cost : callable
+            Returns what shifting between sleeves costs, fraction of what is shifted; asked in the thread that waits.
+        """
         if not self.is_busy:
             self._thread = threading.Thread(target=self._make, args=(work, cost), name="sharing-plan", daemon=True)
             self._thread.start()
@@ -70,12 +80,13 @@ class PlanMaker:
         plan, self._plan = self._plan, None
         return plan
 
-    def _make(self, work: Work, cost: float) -> None:
+    def _make(self, work: Work, cost: Callable[[], float]) -> None:
         talk = Talk(__name__, "the optimisers")
         try:
+            self.cost = cost()
             talk.start(Path(tempfile.gettempdir()))
-            plan = plan_from_json(talk.exchange(question_of(work, cost), LIMIT_S)["plan"])
-        except (DataError, OSError, KeyError, TypeError, ValueError) as error:
+            plan = plan_from_json(talk.exchange(question_of(work, self.cost), LIMIT_S)["plan"])
+        except (DataError, StorageError, OSError, KeyError, TypeError, ValueError) as error:
             self.trouble = f"{error}" or type(error).__name__
             log.error("no plan for the sleeves", reason=self.trouble)
         else:

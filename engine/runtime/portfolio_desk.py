@@ -78,7 +78,7 @@ class PortfolioDesk:
                 return {"run_id": newest["run_id"]}
             config = self._engine.loop.config
             bars, rates = await asyncio.to_thread(_hourly, self._engine.store, config.symbols)
-            cost, origin = await asyncio.to_thread(self._cost, bars)
+            cost, origin = await asyncio.to_thread(shifting_cost, self._engine, bars)
             inputs = {
                 "bars": bars, "cost": cost, "rates": rates,
                 "risk_params": config.model_copy(update={"decision_interval": "1h"}).params(),
@@ -86,20 +86,29 @@ class PortfolioDesk:
             }  # fmt: skip
             return await self._jobs.start_given(KIND, {"symbols": list(bars.symbols), "costs": origin}, inputs)
 
-    def _cost(self, bars: BarTable) -> tuple[float, str]:
-        """Return what trading one unit costs, by our own fills where there are enough, and where that is from."""
-        equity = self._engine.loop.equity_now()
-        try:
-            own = own_costs(self._engine.store.path.parent)
-        except ConfigError:
-            return COST, ASSUMED
-        return own.turnover_rate(bars.close_px, bars.volume, equity if equity > 0.0 else SEED_EQUITY), own.origin
-
     async def _cancel(self, body: dict[str, Any]) -> dict[str, Any]:
         newest = self._newest()
         if newest is None or newest["status"] != "running":
             raise CommandRefused("No comparison is going on, so there is nothing to cancel.")
         return self._jobs.cancel(newest["run_id"])
+
+
+def shifting_cost(engine: Engine, bars: BarTable) -> tuple[float, str]:
+    """Return what trading one unit costs, by our own fills where there are enough, and where that is from."""
+    equity = engine.loop.equity_now()
+    try:
+        own = own_costs(engine.store.path.parent)
+    except ConfigError:
+        return COST, ASSUMED
+    return own.turnover_rate(bars.close_px, bars.volume, equity if equity > 0.0 else SEED_EQUITY), own.origin
+
+
+def cost_of_plans(engine: Engine) -> float:
+    """Return what an optimiser's plans charge for shifting between sleeves, as the comparison does."""
+    try:
+        return shifting_cost(engine, _hourly(engine.store, engine.loop.config.symbols)[0])[0]
+    except CommandRefused:  # no hourly candles yet
+        return COST
 
 
 def _answer(store: Database, strategy: str, began_ns: int) -> dict[str, Any]:

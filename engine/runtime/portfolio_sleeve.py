@@ -11,7 +11,7 @@ Where an optimiser shares the risk out, its plans are made in a process beside t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class PortfolioSleeve:
         unscaled = params._replace(vol_target=params.vol_target / whole, rebalance_band=params.rebalance_band / whole)
         self.runner = PortfolioRunner(unscaled, own, symbols, at_once=False)
         self.plans, self._tried_day = PlanMaker(), -1
+        self.cost: Callable[[], float] = lambda: COST  # of shifting, fraction; the engine knows its own fills
         self._settled: dict[str, list[tuple[int, float]]] = {}
         self._announced: dict[str, tuple[int, float]] = {}
         self._answer: tuple[int, F8] | None = None
@@ -138,7 +139,7 @@ class PortfolioSleeve:
         work = sharer.owed_work()
         if work is not None and not self.plans.is_busy and (self._tried_day != day or self.plans.trouble is None):
             self._tried_day = day
-            self.plans.begin(work, COST)
+            self.plans.begin(work, self.cost)
 
     def _due(self, ts_close: I8) -> F8:
         """Return remembered rates due at each close (T, N), NaN for a symbol of which none is known."""
@@ -191,9 +192,13 @@ class PortfolioSleeve:
         return self._answer[1]
 
     def sharing(self) -> dict[str, Any]:
-        """Return who shares the risk out, see ``Sharer.told``; ``is_making`` a plan now, ``trouble`` with the last."""
+        """Return who shares the risk out, see ``Sharer.told``.
+
+        ``is_making`` a plan now; ``trouble`` and ``cost`` (fraction of what is shifted) of the last attempt.
+        """
         told = self.runner.sharer.told(NAMES[:LEARNED])
-        return told | {"is_making": self.plans.is_busy, "trouble": self.plans.trouble}
+        plans = self.plans
+        return told | {"is_making": plans.is_busy, "trouble": plans.trouble, "cost": plans.cost}
 
     def record(self) -> dict[str, Any]:
         """Return what a decision's record keeps: each sleeve's multiplier, its own book and what it earned net."""

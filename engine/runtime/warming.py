@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime import sentences
 from engine.runtime.decider import Decider
 from engine.runtime.drift import remember_filters
+from engine.runtime.portfolio_desk import cost_of_plans
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
 from engine.strategies.versions import is_file, keep, kept_path
@@ -36,6 +38,7 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
         if hold_back:
             history = {s: [bar for bar in bars if bar.ts_open < newest_ts] for s, bars in history.items()}
         if decider.portfolio is not None:
+            decider.portfolio.cost = partial(cost_of_plans, engine)
             decider.portfolio.remember(engine.store.rows("SELECT symbol, ts_funding, rate FROM funding"))
             decider.portfolio.resume(engine.store.recall(engine.session.sleeves_key))
         decider.warm_up(history)

@@ -58,7 +58,7 @@ def sharing_now(wanted="adaptive", rule="adaptive", made=19_783, owed=()):
         "wanted": wanted, "rule": rule, "since": 19_755 if planned else None, "made": made if planned else None,
         "begins": made + 1 if planned else None, "n_days": 365 if planned else None, "days": 31, "needed": 60,
         "share": {"trend": 0.6, "momentum": 0.4} if planned else {}, "record": RECORD if wanted == "evidence" else [],
-        "owed": list(owed), "coming": None, "is_making": False, "trouble": None,
+        "owed": list(owed), "coming": None, "is_making": False, "trouble": None, "cost": 0.0006,
     }  # fmt: skip
 
 

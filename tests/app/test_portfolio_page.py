@@ -122,6 +122,7 @@ def test_who_shares_the_risk_out_is_shown_with_its_evidence_and_can_be_chosen(ru
     assert not script.exception
     said = texts(script)
     assert "In force: **Risk parity**, by evidence, since 2024-02-02 — plan of 2024-03-01 from 365 days" in said
+    assert "Shifting was charged with 6.0 bp." in said
     assert "trend 60 %, momentum 40 %" in said.replace("\u202f", " ").replace("\xa0", " ")
     way = next(each for each in script.selectbox if each.label == "Share the risk out by")
     assert way.value == "adaptive"  # what the settings say; the engine is told of a change

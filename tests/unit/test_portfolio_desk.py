@@ -12,7 +12,7 @@ from engine.domain import NS_PER_DAY
 from engine.errors import CommandRefused, DataError
 from engine.research.sleeve_report import record_over, sleeve_report
 from engine.runtime.jobs import Jobs
-from engine.runtime.portfolio_desk import PortfolioDesk, _answer, _hourly, sleeves_now
+from engine.runtime.portfolio_desk import PortfolioDesk, _answer, _hourly, cost_of_plans, sleeves_now
 from engine.runtime.portfolio_sleeve import PortfolioSleeve
 from engine.runtime.run_worker import WORK
 from engine.settings import SystemConfig
@@ -141,6 +141,25 @@ def test_a_report_compares_optimisers_once_there_are_days_enough(monkeypatch):
     assert short["optimisers"] is None
     assert "are needed" in short["why"]
     assert len(OPTIMISERS) == 6
+
+
+def test_plans_charge_what_our_own_fills_say_once_there_are_enough(store, monkeypatch):
+    config = SystemConfig(symbols=("AUSDT",))
+    engine = SimpleNamespace(store=store, loop=SimpleNamespace(config=config, equity_now=lambda: 5_000.0))
+    asked = []
+
+    def rate(close_px, volume, equity):
+        asked.append((close_px.shape, equity))
+        return 0.0011
+
+    own = SimpleNamespace(turnover_rate=rate, origin="own")
+    monkeypatch.setattr("engine.runtime.portfolio_desk.own_costs", lambda home: own)
+    assert cost_of_plans(engine) == 0.0006  # no candles
+    recorded(store, walk(48, symbols=("AUSDT",), seed=1))
+    assert cost_of_plans(engine) == 0.0011
+    assert asked == [((48, 1), 5_000.0)]
+    monkeypatch.undo()
+    assert cost_of_plans(engine) == 0.0006  # no fit in the data folder
 
 
 async def test_the_desk_says_who_shares_out_now_and_what_was_chosen(store, tmp_path):

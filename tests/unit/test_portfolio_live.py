@@ -196,7 +196,7 @@ def test_a_walk_forward_trades_the_portfolio(tmp_path):
 def test_an_optimiser_shares_out_live_as_in_a_backtest_and_its_plans_are_kept_over_a_restart(monkeypatch):
     monkeypatch.setattr("engine.strategies.sharer.MIN_DAYS", 3)
     monkeypatch.setattr("engine.strategies.sharing.MIN_DAYS", 2)
-    monkeypatch.setattr(PlanMaker, "_make", lambda self, work, cost: setattr(self, "_plan", caught_up(*work, cost)))
+    monkeypatch.setattr(PlanMaker, "_make", lambda self, work, cost: setattr(self, "_plan", caught_up(*work, cost())))
     own = OWN | {"sharing": "risk-parity"}
     ts_close, closes, rates = tape(400)
     ts_close = ts_close + 400 * 24 * HOUR_NS  # 1971-02-05

@@ -171,17 +171,19 @@ def test_a_restart_goes_on_as_if_it_had_not_been_and_another_way_takes_the_days(
 def test_a_process_makes_the_plan_and_one_that_fails_says_why():
     _, sharer = shared(days(150), "risk-parity", at_once=False)
     maker = PlanMaker()
-    maker.begin(sharer.owed_work(), sharing.COST)
+    maker.begin(sharer.owed_work(), lambda: sharing.COST)
     assert maker.is_busy
     maker._thread.join(30)
     made = maker.taken()
     expected = caught_up(*sharer.owed_work())
     assert np.array_equal(made.share["risk-parity"], expected.share["risk-parity"], equal_nan=True)
     assert maker.taken() is None
-    maker.begin(("risk-parity", None, days(10), []), sharing.COST)
+    assert maker.cost == sharing.COST
+    maker.begin(("risk-parity", None, days(10), []), lambda: 0.002)
     maker._thread.join(30)
     assert maker.taken() is None
     assert "no plan is owed" in maker.trouble
+    assert maker.cost == 0.002
 
 
 def test_the_command_line_and_the_settings_refuse_an_unknown_way():
