@@ -1,8 +1,7 @@
 # Two commands matter: `make run` opens the workstation, `make test` runs every test.
 PYTHON ?= python3
 VENV   := .venv
-# one more than the cores of a small machine: the tests of whole processes wait for the clock half of their time
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 PY     := $(VENV)/bin/python
 COMPILE = $(PY) scripts/compile_kernels.py
 # what the tests import is compiled once, also where the environment asks not to keep it

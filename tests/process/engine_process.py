@@ -17,6 +17,9 @@ from engine.runtime.kernels import no_need_to_compile
 from storage.database import Database
 
 START_S = 90.0
+SHORT_MEMORIES = {"trend_horizons_hours": (6.0, 24.0), "volatility_horizon_hours": 24.0}
+"""A start then asks for three days of minutes instead of two weeks."""
+
 
 
 class Sandbox:
@@ -46,6 +49,7 @@ class EngineProcess:
         if not (home / "paper.duckdb").exists():
             store = Database(home / "paper.duckdb")
             no_need_to_compile(store)  # the cache was filled before the tests began
+            store.remember("config", SHORT_MEMORIES)
             store.close()
         environment = os.environ | {
             "ASTER_BASE_URL": sandbox.hello["base_url"],

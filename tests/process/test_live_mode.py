@@ -13,7 +13,7 @@ import urllib.request
 import pyotp
 import pytest
 import structlog
-from engine_process import START_S, Sandbox
+from engine_process import SHORT_MEMORIES, START_S, Sandbox
 from typer.testing import CliRunner
 
 from engine.__main__ import app
@@ -65,7 +65,7 @@ def with_drill(home, *, ok):
     """Leave a paper record with settings, a drill and the ladder's override in it."""
     store = Database(home / "paper.duckdb")
     try:
-        store.remember("config", {"symbols": SYMBOLS, "tick_retention_days": 2})
+        store.remember("config", SHORT_MEMORIES | {"symbols": SYMBOLS, "tick_retention_days": 2})
         drill = {"drill_id": "drill-1", "ts": time.time_ns(), "level": 3, "ok": ok, "cancels_ms": 8.0,
                  "time_to_flat_s": 0.4, "actor": "test",
                  "message": "flat" if ok else "not flat after 60 s"}  # fmt: skip
