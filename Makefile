@@ -1,7 +1,8 @@
-# Two commands matter: `make run` opens the workstation, `make test` runs every test.
+# Two commands matter: `make run` opens the workstation, `make test` runs the tests; `make test TESTS=` also the long ones.
 PYTHON ?= python3
 VENV   := .venv
 TEST_WORKERS ?= 2
+TESTS ?= not long
 PY     := $(VENV)/bin/python
 COMPILE = $(PY) scripts/compile_kernels.py
 # what the tests import is compiled once, also where the environment asks not to keep it
@@ -16,7 +17,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(PY) scripts/fetch_assets.py
 	$(PY) scripts/browser.py || true
-	$(PY) -m pytest tests -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest tests -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "$(TESTS)"
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports && $(VENV)/bin/mypy engine models storage
@@ -31,10 +32,12 @@ $(VENV)/.installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	$(PY) -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	touch $@
 
-# The kernels need numpy and numba alone: they compile while pip works.
+# The kernels need numpy and numba alone: they compile while pip works. Those of a decision are waited for; those of
+# backtests go on at the lowest priority beside the first tests, which wait for the clock and do not need them.
 $(VENV)/.installed-dev: $(VENV)/bin/python requirements.txt requirements-dev.txt pyproject.toml
 	$(PY) -m pip install --quiet $$(grep -E '^(numpy|numba)==' requirements.txt)
-	$(COMPILE) scans & $(COMPILE) decisions & \
+	nice -n 19 $(COMPILE) scans > /dev/null 2>&1 &
+	$(COMPILE) decisions & \
 		$(PY) -m pip install --quiet --no-compile -r requirements-dev.txt && \
 		$(PY) -m pip install --quiet --no-compile --no-deps -e . && wait
 	touch $@

@@ -21,7 +21,6 @@ SHORT_MEMORIES = {"trend_horizons_hours": (6.0, 24.0), "volatility_horizon_hours
 """A start then asks for three days of minutes instead of two weeks."""
 
 
-
 class Sandbox:
     """A practice exchange."""
 

@@ -22,6 +22,7 @@ def test_books_are_equal_after_each_kill(tmp_path):
     assert found["exposure"]["polls"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_engine_can_act_through_a_quarter_of_a_day_with_faults(tmp_path, monkeypatch):
     import soak
