@@ -7,7 +7,7 @@ from engine.domain import TradingState
 from engine.errors import CommandRefused
 from storage.database import Database
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 def test_unexplained_cash_keeps_the_engine_reducing_until_it_is_accepted(tmp_path):

@@ -39,6 +39,7 @@ def config(tmp_path: Path, **changes: Any) -> SweepConfig:
     return SweepConfig(**given | changes)
 
 
+@pytest.mark.long
 def test_a_cluster_of_two_workers_gives_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="the optional extra scale is not installed")
     monkeypatch.setattr(sweep_module, "MAX_CHUNK", 1)
@@ -58,6 +59,7 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
         run_sweep(config(tmp_path, backend="dask", address="tcp://127.0.0.1:9"))
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_costs_only_what_it_had_not_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
