@@ -32,12 +32,10 @@ $(VENV)/.installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	$(PY) -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	touch $@
 
-# The kernels need numpy and numba alone: they compile while pip works. Those of a decision are waited for; those of
-# backtests go on at the lowest priority beside the first tests, which wait for the clock and do not need them.
+# The kernels need numpy and numba alone: they compile while pip works.
 $(VENV)/.installed-dev: $(VENV)/bin/python requirements.txt requirements-dev.txt pyproject.toml
 	$(PY) -m pip install --quiet $$(grep -E '^(numpy|numba)==' requirements.txt)
-	nice -n 19 $(COMPILE) scans > /dev/null 2>&1 &
-	$(COMPILE) decisions & \
+	$(COMPILE) scans & $(COMPILE) decisions & \
 		$(PY) -m pip install --quiet --no-compile -r requirements-dev.txt && \
 		$(PY) -m pip install --quiet --no-compile --no-deps -e . && wait
 	touch $@

@@ -8,6 +8,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_books_are_equal_after_each_kill(tmp_path):
     from chaos import kills
