@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.domain import F8
+from engine.domain import F8, I8
 from engine.underlyings import SPOT_SUFFIX
 
 CRISES = Path(__file__).with_name("research") / "crises.json"
@@ -63,6 +63,12 @@ def past_shocks(symbols: Sequence[str]) -> F8:
     """
     bare = [symbol.removesuffix(SPOT_SUFFIX) for symbol in symbols]
     return np.array([[*(shock.move.get(symbol, np.nan) for symbol in bare), shock.market] for shock in shocks()])
+
+
+def seen_enough(n_bars: I8, covariance: F8, needed: float) -> np.ndarray:
+    """Return of which symbols (N,) the covariance is known: seen for as long as it needs, and moving at all."""
+    known: np.ndarray = (n_bars >= needed) & (np.diag(covariance) > 0.0)
+    return known
 
 
 def losses(

@@ -34,7 +34,7 @@ from engine.runtime.model_host import ModelHost, Said
 from engine.runtime.portfolio_sleeve import PortfolioSleeve
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
-from engine.shocks import losses
+from engine.shocks import losses, seen_enough
 from engine.strategies import portfolio
 from engine.strategies.versions import is_file, kept_path
 
@@ -333,9 +333,9 @@ class Decider:
 
     def _shock_losses(self, decision: Decision) -> dict[str, float]:
         """Return what the approved book would lose in each shock of the limit on stress, fraction of equity."""
-        known = (self.state.n_bars >= self.params.vol_horizon_bars) & (np.diag(self.state.covariance) > 0.0)
         limits = self.params.risk[0]
         moves = {name: float(limits[f"stress_{name}"]) for name in ("fall", "rise", "own")}
+        known = seen_enough(self.state.n_bars, self.state.covariance, self.params.vol_horizon_bars)
         return losses(self.symbols, decision.approved_weight, self.state.covariance, known, moves)
 
     def summary(self, decision: Decision) -> str:

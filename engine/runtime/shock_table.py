@@ -11,7 +11,7 @@ import numpy as np
 from engine.domain import F8
 from engine.runtime.decider import Decider
 from engine.settings import SystemConfig
-from engine.shocks import losses
+from engine.shocks import losses, seen_enough
 
 
 class Moving(NamedTuple):
@@ -26,8 +26,8 @@ def moving_together(decider: Decider | None) -> Moving | None:
     """Return a copy of the estimate in force; None before the engine decides. Call it where decisions are made."""
     if decider is None:
         return None
-    covariance, n_bars = np.array(decider.state.covariance), np.array(decider.state.n_bars)
-    known = (n_bars >= decider.params.vol_horizon_bars) & (np.diag(covariance) > 0.0)
+    covariance = np.array(decider.state.covariance)
+    known = seen_enough(decider.state.n_bars, covariance, decider.params.vol_horizon_bars)
     return Moving(tuple(decider.symbols), covariance, known)
 
 
