@@ -174,8 +174,7 @@ class SystemConfig(BaseModel):
     use_gate_daily_loss: bool = Field(True, description="Enforce the daily loss limit; may be off in paper only")
     use_gate_drawdown: bool = Field(True, description="Enforce the drawdown control; may be off in paper only")
     use_gate_book: bool = Field(
-        True,
-        description="Enforce the limits on the book and on its orders; may be off in paper only",
+        True, description="Enforce the limits on the book and on its orders; may be off in paper only"
     )
 
     @field_validator("decision_interval")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.core.simulate import SimBars
+from engine.core.turnover import has_volume
 from engine.domain import F8, NS_PER_S
 from engine.research.backtest import BacktestConfig
 from engine.research.config import resolve
@@ -47,9 +48,8 @@ class Block(NamedTuple):
 def usual_terms(panel: Panel) -> Terms:
     """Return the costs and limits of a backtest with default settings on a panel's bars, funding paid where known."""
     interval_s = round(float(np.median(np.diff(panel.ts_close))) / NS_PER_S)
-    has_volume = bool((np.nan_to_num(panel.volume) > 0.0).any(axis=0).all())
     config = BacktestConfig(data=Path(), params=GATES_OFF)  # the bars are here already: no path is read
-    found = resolve(config, interval_s, panel.symbols, has_volume)
+    found = resolve(config, interval_s, panel.symbols, has_volume(panel.volume, panel.close_px.shape))
     bars = SimBars(
         panel.ts_close, panel.open_px, panel.close_px, funding_due(panel), panel.high_px, panel.low_px, panel.volume
     )
