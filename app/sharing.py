@@ -60,11 +60,11 @@ def in_force_sentence(answer: dict[str, Any]) -> str:
             f"In force: **{rule}**, until there is a first plan: it needs {now['needed']} days of the sleeves' own "
             f"returns, and {now['days']} are known."
         )
-    since = f" since {day_of(now['since'])}" if now["since"] else ""
+    since = f", since {day_of(now['since'])}" if now["since"] else ""
     shares = ", ".join(f"{name} {percent(share, 0)}" for name, share in now["share"].items())
     by = "by evidence" if now["wanted"] == EVIDENCE else "as chosen"
     return (
-        f"In force: **{rule}**, {by},{since} — plan of {day_of(now['made'])} from {plural(now['n_days'], 'day')}: "
+        f"In force: **{rule}**, {by}{since} — plan of {day_of(now['made'])} from {plural(now['n_days'], 'day')}: "
         f"{shares}. Sleeves that are awake divide it; the next plan is made at the first day of the month."
         f"{_charged(now)}"
     )
