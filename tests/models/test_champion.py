@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,15 @@ def test_the_outlook_says_how_long_such_differences_take_and_what_the_end_leaves
     quick, slow = steady_days(0.008, 0.004), steady_days(0.004, 0.004)
     assert 14.0 <= quick < slow <= 50.0
     assert steady_days(0.001, 0.008) is None
+
+
+def test_the_table_of_the_documentation_says_how_long_a_challenge_takes() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "model_architecture.md").read_text(encoding="utf-8")
+    spreads = (0.002, 0.004, 0.008)
+    for advantage in (0.001, 0.002, 0.004, 0.008):
+        days = [steady_days(advantage, spread) for spread in spreads]
+        cells = ["not in half a year" if found is None else f"{found:.0f}" for found in days]
+        assert f"| {advantage:g} | {' | '.join(cells)} |" in text
 
 
 def test_money_in_the_shadow_is_that_of_the_rule_after_costs() -> None:
