@@ -108,19 +108,6 @@ def reasons_of(
     }))  # fmt: skip
 
 
-def gap_of(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Return by how much a kept record does not add up, in basis points and probability: rounding alone.
-
-    Of the topics against what was said, and of the members by their weights against the same.
-    """
-    gaps = []
-    for k, (mine, theirs) in enumerate(((1, 2), (3, 3))):
-        topics = record["typical"][k] + sum(row[mine] for row in record["topics"])
-        members = sum(row[1] * row[theirs] for row in record["members"])
-        gaps.append(max(abs(topics - record["said"][k]), abs(members - record["said"][k])))
-    return gaps[0], gaps[1]
-
-
 def _members(said: dict[str, Any], column: int, at: int, scale: float) -> list[tuple[str, float, float, float]]:
     """Return name, weight, median in bp and probability of everyone who said something, the base rate last."""
     rows = []

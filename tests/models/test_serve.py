@@ -25,7 +25,6 @@ from models.live_set import Issued, LiveSet
 from models.panel import made_up_panel
 from models.panel import rows_of as panel_rows
 from models.position import position_after
-from models.reasons import gap_of
 from models.roles import enter, promote, restore, retire
 from models.serve import Tape, open_tape
 from models.sets import BASE, ENSEMBLE, load_set
@@ -51,6 +50,19 @@ def trained(tmp_path_factory):
     store_set(home, data, found, "one", "1h", 0, now)
     enter(home, "one", now, "the first training", "test")
     return home, data
+
+
+def gap_of(record):
+    """Return by how much a kept record does not add up, in basis points and probability: rounding alone.
+
+    Of the topics against what was said, and of the members by their weights against the same.
+    """
+    gaps = []
+    for k, (mine, theirs) in enumerate(((1, 2), (3, 3))):
+        topics = record["typical"][k] + sum(row[mine] for row in record["topics"])
+        members = sum(row[1] * row[theirs] for row in record["members"])
+        gaps.append(max(abs(topics - record["said"][k]), abs(members - record["said"][k])))
+    return gaps[0], gaps[1]
 
 
 def bars_of(data, first, last):
