@@ -17,8 +17,22 @@ from engine.runtime.kernels import no_need_to_compile
 from storage.database import Database
 
 START_S = 90.0
-SHORT_MEMORIES = {"trend_horizons_hours": (6.0, 24.0), "volatility_horizon_hours": 24.0}
-"""A start then asks for three days of minutes instead of two weeks."""
+SMALL_AND_QUICK = {
+    "trend_horizons_hours": (6.0, 24.0),
+    "volatility_horizon_hours": 24.0,
+    "volatility_target": 0.08,
+    "rebalance_band": 0.005,
+}
+"""A start then asks for three days of minutes instead of two weeks, and whatever the market does, the strategy's book
+leaves room under the gap rule for the orders that a test sends by hand."""
+
+
+def prepare(home: Path) -> None:
+    """Give an empty data folder the settings of tests, and say that the kernels are compiled."""
+    store = Database(home / "paper.duckdb")
+    no_need_to_compile(store)  # the cache was filled before the tests began
+    store.remember("config", SMALL_AND_QUICK)
+    store.close()
 
 
 class Sandbox:
@@ -46,10 +60,7 @@ class EngineProcess:
     def __init__(self, home: Path, sandbox: Sandbox, *arguments: str, log: Path | None = None) -> None:
         self.home = home
         if not (home / "paper.duckdb").exists():
-            store = Database(home / "paper.duckdb")
-            no_need_to_compile(store)  # the cache was filled before the tests began
-            store.remember("config", SHORT_MEMORIES)
-            store.close()
+            prepare(home)
         environment = os.environ | {
             "ASTER_BASE_URL": sandbox.hello["base_url"],
             "ASTER_WS_URL": sandbox.hello["ws_url"],

@@ -95,9 +95,9 @@ def test_bad_command_gets_a_sentence_and_no_traceback(engine):
 
 def test_settings_apply_without_a_restart(engine):
     before = engine.process.pid
-    answer = engine.action("settings.set", {"values": {"rebalance_band": 0.03}, "idempotency_key": "settings-1"})
-    assert answer["applied"] == {"rebalance_band": 0.03}
-    assert engine.action("settings.get")["values"]["rebalance_band"] == 0.03
+    answer = engine.action("settings.set", {"values": {"rebalance_band": 0.006}, "idempotency_key": "settings-1"})
+    assert answer["applied"] == {"rebalance_band": 0.006}
+    assert engine.action("settings.get")["values"]["rebalance_band"] == 0.006
     assert engine.process.pid == before
     assert engine.process.poll() is None
 
@@ -188,6 +188,10 @@ def test_exported_fills_equal_the_exchange_s_own_books(engine, sandbox, tmp_path
 
 
 def test_killed_engine_takes_up_its_books_without_loss_or_duplicate(engine, sandbox, home):
+    engine.action("ticket.submit", {
+        "symbol": "BTCUSDT", "side": "buy", "kind": "market", "size": {"unit": "quote", "value": 300.0},
+        "idempotency_key": "held-when-killed",
+    })  # fmt: skip
     _wait_for_fills(engine, sandbox)
     engine.kill_dead()
     again = EngineProcess(home, sandbox, log=engine.log)

@@ -13,7 +13,7 @@ import urllib.request
 import pyotp
 import pytest
 import structlog
-from engine_process import SHORT_MEMORIES, START_S, Sandbox
+from engine_process import SMALL_AND_QUICK, START_S, Sandbox
 from typer.testing import CliRunner
 
 from engine.__main__ import app
@@ -24,6 +24,7 @@ from engine.domain import Mode
 from engine.errors import CommandRefused, ConfigError, Unreachable
 from engine.runtime.drills import record_drill
 from engine.runtime.ladder import override
+from engine.runtime.kernels import no_need_to_compile
 from engine.runtime.remote import ask
 from engine.venues.sandbox.auth import key_from_seed
 from storage.database import Database
@@ -65,7 +66,8 @@ def with_drill(home, *, ok):
     """Leave a paper record with settings, a drill and the ladder's override in it."""
     store = Database(home / "paper.duckdb")
     try:
-        store.remember("config", SHORT_MEMORIES | {"symbols": SYMBOLS, "tick_retention_days": 2})
+        no_need_to_compile(store)
+        store.remember("config", SMALL_AND_QUICK | {"symbols": SYMBOLS, "tick_retention_days": 2})
         drill = {"drill_id": "drill-1", "ts": time.time_ns(), "level": 3, "ok": ok, "cancels_ms": 8.0,
                  "time_to_flat_s": 0.4, "actor": "test",
                  "message": "flat" if ok else "not flat after 60 s"}  # fmt: skip

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from engine_process import Sandbox
+from engine_process import Sandbox, prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from browser_path import WHY_NOT, find_browser
@@ -41,7 +41,9 @@ def sandbox():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("workstation")
+    home = tmp_path_factory.mktemp("workstation")
+    prepare(home)
+    return home
 
 
 @pytest.fixture(scope="module")
