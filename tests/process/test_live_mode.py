@@ -23,8 +23,8 @@ from engine.controls.vault import create_vault, open_vault
 from engine.domain import Mode
 from engine.errors import CommandRefused, ConfigError, Unreachable
 from engine.runtime.drills import record_drill
-from engine.runtime.ladder import override
 from engine.runtime.kernels import no_need_to_compile
+from engine.runtime.ladder import override
 from engine.runtime.remote import ask
 from engine.venues.sandbox.auth import key_from_seed
 from storage.database import Database
