@@ -28,6 +28,7 @@ from engine.domain import (
 from engine.errors import ConfigError
 from engine.runtime.account import Account
 from engine.runtime.by_hand import HandBook, equity_at_marks, hand_book, record, what_is_left, within_symbol_cap
+from engine.runtime.counted import counts, with_counts
 from engine.runtime.decision_record import decision_detail, summary
 from engine.runtime.market import MarketState
 from engine.runtime.model_host import ModelHost, Said
@@ -163,7 +164,8 @@ class Decider:
         if memory.get("strategy") != self.config.strategy:
             names = [name for name in names if not name.startswith("edge_")]
         kept = core.Remembered(**{name: float(memory[name]) for name in names})
-        self.state = core.restore_book(self.state, memory["peak_equity"], memory["day_open_equity"], memory["ts"], kept)
+        state = core.restore_book(self.state, memory["peak_equity"], memory["day_open_equity"], memory["ts"], kept)
+        self.state = with_counts(state, self.symbols, memory)
 
     def memory(self) -> dict[str, Any]:
         """Return what ``restore_book`` needs after a restart; nothing before there is a day."""
@@ -172,7 +174,7 @@ class Decider:
         if day_end == 0 or not (math.isfinite(peak) and math.isfinite(day_open)):
             return {}
         place = {"peak_equity": peak, "day_open_equity": day_open, "ts": day_end - 1}  # any moment of that day
-        return place | self._remembered(self.state)
+        return place | self._remembered(self.state) | counts(self.state, self.symbols)
 
     def _remembered(self, state: core.State) -> dict[str, Any]:
         return {"strategy": self.config.strategy, **core.remembered(state)._asdict()}
@@ -204,15 +206,17 @@ class Decider:
     def take_over(self, other: Decider) -> None:
         """Go on from another decider of the same strategy, symbols and interval."""
         self.state, self.ts_open_newest = other.state, other.ts_open_newest
+        self._hour_notional, self._hand_marks = other._hour_notional, other._hand_marks
         self.sleeve, self._equity_before = other.sleeve, other._equity_before
         self._not_opened, self.models = other._not_opened, other.models
         if self.portfolio is not None and other.portfolio is not None:
             self.portfolio.take_over(other.portfolio)
 
     def adopt_book(self, other: Decider) -> None:
-        """Keep another decider's peak, day and locks."""
+        """Keep another decider's peak, day and locks, and what it has counted in this hour and minute."""
         same = other.config.strategy == self.config.strategy
-        self.state = core.adopt_book(self.state, other.state, same)
+        state = core.adopt_book(self.state, other.state, same)
+        self.state = with_counts(state, self.symbols, counts(other.state, other.symbols))
 
     async def wish(
         self, market: MarketSlice, account: Account, state: MarketState, in_flight_qty: Callable[[str], float]

@@ -114,8 +114,7 @@ class Executor:
 
     def in_flight_qty(self, symbol: str) -> float:
         """Return the signed base units that working orders may still add to the strategy's part of a position."""
-        orders = self.open_orders(symbol)
-        return sum(order.in_flight_qty for order in orders if order.spec.purpose != Purpose.MANUAL)
+        return sum(order.in_flight_qty for order in self.open_orders(symbol) if order.spec.purpose != Purpose.MANUAL)
 
     def venue_ns(self, ts: int) -> int:
         """Return the venue's market time of a moment of ours; a practice market may run faster, or in the past."""
@@ -129,6 +128,7 @@ class Executor:
             if order.status in (OrderStatus.INTENT, OrderStatus.SENT):
                 order = states.unknown(order, "the engine stopped before the venue answered", self.now())
             (self.recent if order.is_final else self.orders)[order.client_id] = order
+        self.rate.sent_before(row["ts_sent"] for row in rows)
 
     def restore_fills(self, fills: list[Fill]) -> None:
         """Take up, after a restart, which fills were applied."""

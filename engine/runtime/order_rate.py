@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from engine.domain import NS_PER_S
 from engine.errors import CommandRefused
@@ -32,6 +33,10 @@ class OrderRate:
                 "minute, and look why there were so many."
             )
         self._sent_ns.append(now_ns)
+
+    def sent_before(self, sent_ns: Iterable[int | None]) -> None:
+        """Take up, after a restart, when orders went out; None for those that did not."""
+        self._sent_ns.extend(sorted(ts for ts in sent_ns if ts))
 
     def in_minute(self, now_ns: int) -> int:
         """Return how many orders went out within the last minute."""

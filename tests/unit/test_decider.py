@@ -184,6 +184,44 @@ def test_unknown_cash_makes_equity_unknown_and_stops_everything():
     assert not decision.act.any()
 
 
+def thin(**changes):
+    """Return settings under which an hour's usual trade allows a small part of what the trend rule wants."""
+    usual = HISTORY["BTCUSDT"][-1].close_px * HISTORY["BTCUSDT"][-1].volume * 60.0
+    return config(max_hour_participation=1_000.0 / usual, **changes)
+
+
+def on_newest_bar(decider, volume_times=1.0):
+    market = market_now()
+    a_slice = market.slice_at(SYMBOLS, "1m", HISTORY["BTCUSDT"][-1].ts_open, NOW)
+    a_slice = a_slice._replace(volume=a_slice.volume * volume_times)
+    return decider.decide(a_slice, account_with(), market, np.zeros(2), TradingState.RUNNING)[0]
+
+
+def test_what_was_added_within_the_hour_is_not_granted_again_after_a_restart_or_to_another_strategy():
+    first, decision, _, _ = decided(thin())
+    bought = decision.target_qty[0] * HISTORY["BTCUSDT"][-1].close_px
+    assert 800.0 < bought < 1_000.0
+    assert decision.verdict[0, Rule.PARTICIPATION] == Verdict.CLIP
+    kept = json.loads(json.dumps(first.memory()))
+    assert kept["added"]["BTCUSDT"][1] == pytest.approx(bought)
+    restarted, other = Decider(thin(), INSTRUMENTS), Decider(thin(trend_horizons_hours=(0.4, 1.0)), INSTRUMENTS)
+    restarted.restore_book(kept | {"peak_equity": 10_000.0, "day_open_equity": 10_000.0, "ts": 0})
+    other.adopt_book(first)
+    for decider in (restarted, other):
+        decider.warm_up({symbol: bars[:-1] for symbol, bars in HISTORY.items()})
+        again = on_newest_bar(decider)
+        assert again.target_qty[0] * HISTORY["BTCUSDT"][-1].close_px < 1_000.0 - bought + 1.0
+        assert decider.memory()["n_acts"] >= kept["n_acts"]
+
+
+def test_what_usually_trades_is_still_known_after_a_change_of_settings():
+    kept, fresh = Decider(thin(), INSTRUMENTS), Decider(thin(rebalance_band=0.01), INSTRUMENTS)
+    kept.warm_up({symbol: bars[:-1] for symbol, bars in HISTORY.items()})
+    fresh.take_over(kept)
+    bought = on_newest_bar(fresh, volume_times=100.0).target_qty[0] * HISTORY["BTCUSDT"][-1].close_px
+    assert bought < 1_200.0  # a hundredfold bar among so many moves the average by little; alone it would allow all
+
+
 def test_book_memory_is_restored_rearmed_and_handed_on():
     decider = Decider(config(), INSTRUMENTS)
     memory = {"peak_equity": 12_000.0, "day_open_equity": 11_000.0, "ts": 5 * MINUTE}
@@ -193,7 +231,8 @@ def test_book_memory_is_restored_rearmed_and_handed_on():
     learnt = {"day_worst": 0.02, "edge_n": 40.0, "edge_sum": 2.0, "edge_square": 41.0}
     decider.restore_book(memory | learnt | {"strategy": "trend"})
     day = {"ts": 24 * 60 * MINUTE - 1}  # the last moment of the same UTC day
-    assert decider.memory() == memory | day | learnt | {"strategy": "trend"}
+    counted = {"minute": 0, "n_acts": 0, "added": {}}
+    assert decider.memory() == memory | day | learnt | {"strategy": "trend"} | counted
     decider.restore_book(memory | learnt | {"strategy": "mine.py"})
     assert decider.memory()["edge_n"] == 0.0  # another strategy's edge is not this one's
     other = Decider(config(rebalance_band=0.1), INSTRUMENTS)

@@ -22,3 +22,11 @@ def test_reducing_is_counted_and_never_refused():
         rate.admit("BTCUSDT", True, 0, 3)
     with pytest.raises(CommandRefused):
         rate.admit("ETHUSDT", False, 0, 3)
+
+
+def test_a_restart_does_not_grant_the_minute_again():
+    rate = OrderRate()
+    rate.sent_before([50 * NS_PER_S, None, 10 * NS_PER_S, 40 * NS_PER_S])
+    with pytest.raises(CommandRefused, match="3 orders"):
+        rate.admit("BTCUSDT", False, 60 * NS_PER_S, 3)
+    rate.admit("BTCUSDT", False, 71 * NS_PER_S, 3)
