@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as fn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from models.forecast import MEDIAN, QUANTILE_LEVELS
 
 N_LEVELS = len(QUANTILE_LEVELS)
+Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class QuantileHead(nn.Module):
@@ -121,6 +124,13 @@ class CausalNetwork(nn.Module):
     """A network (B, T, F) and memory to quantiles, logits and memory, in which no bar sees a later one."""
 
     head: QuantileHead
+
+    def running(self, n_series: int) -> Step:
+        """Return what reads the next bar (B, F) of B series and gives quantiles (B, H, Q) and logits (B, H).
+
+        It says what ``forward`` says of the same bars, but for the order of summation, and keeps its memory itself.
+        """
+        raise NotImplementedError
 
 
 def forecast_losses(quantile: Tensor, logit: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

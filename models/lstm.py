@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.forecast import HORIZONS
 from models.heads import CausalNetwork, QuantileHead
 from models.neural import NeuralForecaster
+from models.ring import Ring, Turn
 from models.training import TrainingConfig
 
 
@@ -107,6 +108,35 @@ class LstmNetwork(CausalNetwork):
         bias = bias.masked_fill((age < 0) | (age >= self.window), -torch.inf)
         score = self.query(top) @ past.transpose(1, 2) / top.shape[-1] ** 0.5  # (B, T, S + T)
         return torch.softmax(score + bias, -1).to(past.dtype)
+
+    def running(self, n_series: int) -> RunningLstm:
+        """Return the network as it runs live."""
+        return RunningLstm(self, n_series)
+
+
+class RunningLstm:
+    """An ``LstmNetwork`` bar by bar: the recurrent state, and a ring of top hidden states."""
+
+    def __init__(self, network: LstmNetwork, n_series: int) -> None:
+        lstm, width = network.lstm, network.lstm.hidden_size
+        self._network, self._scale = network, width**-0.5
+        self._layers = [lstm.all_weights[layer] for layer in range(lstm.num_layers)]
+        self._state = [(torch.zeros(n_series, width), torch.zeros(n_series, width)) for _ in self._layers]
+        self._past = Ring((n_series, width), network.window)
+        self._turn = Turn(network.age_bias.detach())
+
+    def __call__(self, bar: Tensor) -> tuple[Tensor, Tensor]:
+        """Read (B, F); return quantiles (B, H, Q) and logits (B, H)."""
+        network, top = self._network, bar
+        for layer, weights in enumerate(self._layers):
+            self._state[layer] = torch.lstm_cell(top, self._state[layer], *weights)
+            top = self._state[layer][0]  # (B, D)
+        place, bias = self._turn.next()
+        past = self._past.put(top, place)  # (B, W, D)
+        score = (past @ (network.query(top) * self._scale)[..., None])[..., 0] + bias  # (B, W)
+        context = (torch.softmax(score, -1)[:, None] @ past)[:, 0]  # (B, D)
+        quantile, logit = network.head(torch.tanh(network.join(torch.cat([top, context], -1))))
+        return quantile, logit
 
 
 class LstmForecaster(NeuralForecaster):

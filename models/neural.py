@@ -196,9 +196,8 @@ class NeuralStream:
     """
 
     def __init__(self, forecaster: NeuralForecaster, n_symbols: int) -> None:
-        self._forecaster, self._network = forecaster, forecaster.network
-        self._n_symbols = n_symbols
-        self._memory: Any = None
+        self._forecaster, self._n_symbols = forecaster, n_symbols
+        self._step = forecaster.network.running(n_symbols)
 
     @torch.inference_mode()
     def update(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,8 +209,7 @@ class NeuralStream:
             raise ModelError(f"this stream carries {self._n_symbols} symbols and was given {len(features)}")
         self._forecaster._check_width(features)
         inputs, known = self._forecaster._scaler.inputs(features)
-        quantile, logit, self._memory = self._network(torch.from_numpy(inputs)[:, None], self._memory)
-        return self._forecaster._answer(quantile[:, 0], logit[:, 0], known)
+        return self._forecaster._answer(*self._step(torch.from_numpy(inputs)), known)
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.forecast import HORIZONS
 from models.heads import CausalNetwork, QuantileHead
 from models.neural import NeuralForecaster
+from models.ring import Ring, Turn
 from models.training import TrainingConfig
 
 
@@ -86,10 +87,14 @@ class Block(nn.Module):
             value = torch.cat([cache.value.to(value.dtype), value], 2)
         bias = self.bias(query.shape[2], key.shape[2]).to(query.dtype)
         seen = fn.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # (B, A, T, D / A)
-        x = x + self.dropout(self.out(seen.transpose(1, 2).flatten(2)))  # (B, T, D)
-        x = x + self.dropout(self.narrow(fn.gelu(self.widen(self.norm_mlp(x)))))
         oldest = max(0, key.shape[2] - self.window + 1)
+        x = self.after(x, seen.transpose(1, 2).flatten(2))  # (B, T, D)
         return x, Cache(key[:, :, oldest:], value[:, :, oldest:])
+
+    def after(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Return (..., D) from what came in and what attention saw, (..., D) both."""
+        x = x + self.dropout(self.out(seen))
+        return x + self.dropout(self.narrow(fn.gelu(self.widen(self.norm_mlp(x)))))
 
     def bias(self, n_new: int, n_all: int) -> Tensor:
         """Return the penalty of each pair of bars, (A, T, S + T): -slope times age, minus infinity outside the window.
@@ -134,6 +139,36 @@ class TransformerNetwork(CausalNetwork):
             caches.append(cache)
         quantile, logit = self.head(self.norm(x))
         return quantile, logit, tuple(caches)
+
+    def running(self, n_series: int) -> RunningTransformer:
+        """Return the network as it runs live."""
+        return RunningTransformer(self, n_series)
+
+
+class RunningTransformer:
+    """A ``TransformerNetwork`` bar by bar: rings of keys and values, a pair for each layer."""
+
+    def __init__(self, network: TransformerNetwork, n_series: int) -> None:
+        self._network = network
+        self._blocks = [block for block in network.blocks if isinstance(block, Block)]
+        first = self._blocks[0]
+        shape = (n_series, first.num_heads, network.embed.out_features // first.num_heads)
+        self._rings = [(Ring(shape, first.window), Ring(shape, first.window)) for _ in self._blocks]
+        self._turn = Turn(-first.slope[:, None] * torch.arange(first.window))  # (A, W)
+
+    def __call__(self, bar: Tensor) -> tuple[Tensor, Tensor]:
+        """Read (B, F); return quantiles (B, H, Q) and logits (B, H)."""
+        network, x = self._network, self._network.embed(bar)  # (B, D)
+        place, bias = self._turn.next()
+        for block, (keys, values) in zip(self._blocks, self._rings, strict=True):
+            parts = block.query_key_value(block.norm_attention(x)).unflatten(-1, (3, block.num_heads, -1))
+            query, key, value = parts.unbind(1)  # (B, A, D / A) each
+            query = query[..., None] / query.shape[-1] ** 0.5  # (B, A, D / A, 1)
+            score = (keys.put(key, place) @ query)[..., 0] + bias  # (B, A, W)
+            seen = torch.softmax(score, -1)[..., None, :] @ values.put(value, place)  # (B, A, 1, D / A)
+            x = block.after(x, seen.flatten(1))
+        quantile, logit = network.head(network.norm(x))
+        return quantile, logit
 
 
 class TransformerForecaster(NeuralForecaster):
