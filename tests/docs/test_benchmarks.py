@@ -27,7 +27,8 @@ SHARED = {
     "chaos_rig",
     "execution_markets",
 }
-LONG = {"agents", "alarms", "chaos", "crash", "execution", "soak"}  # take many minutes, so they are run by themselves
+# take many minutes, so they are run by themselves
+LONG = {"agents", "alarms", "chaos", "crash", "execution", "lifecycle", "soak"}
 
 
 def scripts() -> set[str]:
