@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -94,11 +93,11 @@ def sleeve_of(tmp_path):
         sleeve.close()
 
 
-def test_the_process_gives_the_backtests_weights_to_the_bit(sleeve_of, tmp_path, capsys):
+def test_the_process_gives_the_backtests_weights_to_the_bit(sleeve_of, tmp_path):
     sleeve, _ = sleeve_of(STATEFUL, gain=0.2)
     runner = UserRunner(tmp_path / "mine.py", {"gain": 0.2}, SYMBOLS)
     assert sleeve.history == runner.history == 40
-    rng, weight, took = np.random.default_rng(1), np.zeros(2), []
+    rng, weight = np.random.default_rng(1), np.zeros(2)
     for i in range(60):
         rows = rows_of(rng)
         sleeve.see(i, rows)
@@ -106,14 +105,9 @@ def test_the_process_gives_the_backtests_weights_to_the_bit(sleeve_of, tmp_path,
     for i in range(60, 160):
         rows, equity = rows_of(rng), 10_000.0 + i / 7.0
         wished = runner.decide(i, rows, weight, equity)
-        began = time.perf_counter()
         np.testing.assert_array_equal(sleeve.ask(i, rows, weight, equity), wished)
-        took.append(time.perf_counter() - began)
         weight = wished
     assert sleeve.trouble is None
-    with capsys.disabled():
-        print(f"\na decision of a user's strategy, there and back: median {np.median(took[1:]) * 1e3:.2f} ms")
-    assert np.median(took[1:]) < 0.05
 
 
 def test_a_strategy_that_hangs_is_ended_started_again_and_shown_the_bars(sleeve_of):
