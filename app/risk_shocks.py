@@ -16,7 +16,7 @@ SHOCK_COLUMNS = (
            "which Bitcoin fell most in that crisis", 310),
     Column("used", "Used", "bar", "Share of the limit that the loss would use", 105),
     Column("loss", "Loss at once", "figure", "Share of equity, with what is held now; or a gain", 100),
-    Column("money", "USDT", "money", "The same as money; below zero is a gain", 90),
+    Column("pnl", "Change, USDT", "signed_money", "What equity would change by", 90),
     Column("left", "Headroom", "figure", "What is left until the limit", 100),
 )  # fmt: skip
 
@@ -28,7 +28,7 @@ def shock_rows(answer: dict[str, Any]) -> pd.DataFrame:
             "state": _state(row), "title": row["title"],
             "used": min(max(row["loss"] / row["limit"], 0.0), 1.0),
             "loss": percent(row["loss"]) if row["loss"] >= 0.0 else f"gain {percent(-row['loss'])}",
-            "money": row["loss_money"], "left": percent(row["left"]),
+            "pnl": -row["loss_money"], "left": percent(row["left"]),
         }
         for row in answer["shocks"] or []
     ]  # fmt: skip

@@ -155,12 +155,16 @@ def test_tail_without_enough_days_is_a_dash():
 
 def test_shocks_name_the_worst_and_say_when_they_are_unknown_or_cost_nothing():
     row = {"title": "May 2022: LUNA", "loss": 0.17, "loss_money": 1_700.0, "limit": 0.2, "left": 0.03, "enforced": True}
-    answer = {"exposures": [1], "shocks": [row, row | {"title": "Market rises by 25 %", "loss": -0.1, "left": 0.3}]}
+    answer = {
+        "exposures": [1],
+        "shocks": [row, row | {"title": "Market rises by 25 %", "loss": -0.1, "left": 0.3, "loss_money": -1_000.0}],
+    }
     said = risk_shocks.worst_sentence(answer).replace("\u202f", " ")
     assert "**May 2022: LUNA**, 17.00 % of equity" in said
     rows = risk_shocks.shock_rows(answer)
     assert rows["state"].tolist() == ["▾ near", "▲ within"]
     assert rows["used"].tolist() == [pytest.approx(0.85), 0.0]
+    assert rows["pnl"].tolist() == [-1_700.0, 1_000.0]
     assert rows["loss"].tolist()[1].replace("\u202f", " ") == "gain 10.00 %"
     assert "Unknown" in risk_shocks.worst_sentence(answer | {"shocks": None})
     assert "Nothing is held" in risk_shocks.worst_sentence(answer | {"exposures": []})
