@@ -3,7 +3,7 @@
     python scripts/screenshots.py [--out docs/images] [--wait 150] [--home FOLDER]
 
 ``--wait`` is how many seconds the engine trades before the pictures are taken. With ``--home``, of a data folder that
-is there already; where its newest finished run is a walk-forward, that is taken too.
+is there already; where its newest finished run is a walk-forward, that is taken too, and so is what trained models say.
 
 What the pages show is done before, in the engine: the portfolio of sleeves trades, two orders are worked by an
 algorithm (one ends, one goes on while the pictures are taken), the book is held against the crises, and the sleeves are
@@ -84,6 +84,19 @@ def shoot_sleeves(page: Any, url: str, out: Path) -> None:
     print(out / "portfolio_sleeves.png")
 
 
+def shoot_why(page: Any, url: str, out: Path) -> None:
+    """Take what moved the newest forecast, where models have been trained and have answered."""
+    page.set_viewport_size(TALL)
+    page.goto(url)
+    page.wait_for_timeout(SETTLE_MS)
+    part = page.get_by_text("Why", exact=True)
+    if part.count():
+        part.first.click()
+        page.wait_for_timeout(SETTLE_MS)
+        page.screenshot(path=str(out / "insights_why.png"))
+        print(out / "insights_why.png")
+
+
 def take(page: Any, url: str, path: Path, size: dict[str, int] = SIZE) -> None:
     page.set_viewport_size(size)
     page.goto(url)
@@ -141,6 +154,7 @@ def shoot(url: str, out: Path) -> None:
         take(page, url, out / "desk.png")
         for name in sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "desk"):
             take(page, f"{url}/{name}", out / f"{name}.png", TALL)
+        shoot_why(page, f"{url}/insights", out)
         shoot_sleeves(page, f"{url}/portfolio", out)
         shoot_tabs(page, f"{url}/backtest", out)
 
