@@ -88,7 +88,7 @@ def tape_config(config: SystemConfig) -> SystemConfig:
 
 
 def simulated_minutes(symbols: tuple[str, ...]) -> BarTable:
-    """Return two weeks of minutes of the practice exchange's simulated market."""
+    """Return fifteen days of minutes of the practice exchange's simulated market."""
     history = build_history({s: ASSETS[s] for s in symbols}, {s: CONTRACTS[s] for s in symbols}, START_MS, SEED)
     series = []
     for symbol in symbols:

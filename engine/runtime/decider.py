@@ -41,7 +41,8 @@ from engine.strategies.versions import is_file, kept_path
 
 WARM_UP_HORIZONS = 3.0
 CLOSE, VOLUME = 3, 4  # among open, high, low, close, volume
-MAX_WARM_UP_BARS = 20_000
+MAX_WARM_UP_BARS = 21_600
+"""Fifteen days of minutes: who needs nearly fourteen is then awake since the beginning of the day."""
 
 
 class Decider:

@@ -17,6 +17,7 @@ from engine.errors import CommandRefused, ConfigError, DataError
 from engine.research.drift import MIN_DECISIONS, PARTS, Day, Drift, Executed, Made, measure
 from engine.research.loading import BarTable, align
 from engine.research.user_scan import columns_of
+from engine.runtime.decider import MAX_WARM_UP_BARS
 from engine.runtime.evidence import both
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
@@ -27,7 +28,6 @@ LIMIT_BPS = 25.0  # of the opening equity, a day
 MIN_DAYS, WITHIN_DAYS, NEWEST_DAYS = 5, 14, 3
 MAX_JOINED_DAYS = 12  # of decisions that are too far apart for ten of them in a day
 CATCH_UP_DAYS = 7
-WARM_UP_BARS = 20_000
 FILTERS = "filters"  # key in table settings: the venue's filters when the engine last started
 FILTER_NAMES = ("tick_size", "lot_size", "min_qty", "max_qty", "min_notional")
 
@@ -162,7 +162,7 @@ def _bars(store: Database, symbols: tuple[str, ...], interval: str, until: int) 
         table = store.read(
             "SELECT ts_open, open_px, high_px, low_px, close_px, volume FROM bars "
             "WHERE symbol = ? AND interval = ? AND ts_open >= ? AND ts_open < ? ORDER BY ts_open",
-            [symbol, interval, until - WARM_UP_BARS * span, until],
+            [symbol, interval, until - MAX_WARM_UP_BARS * span, until],
         )
         if table.num_rows < 2:
             raise CommandRefused(f"There are no candles of {symbol} on the record, so the day cannot be replayed.")

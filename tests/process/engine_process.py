@@ -23,7 +23,7 @@ SMALL_AND_QUICK = {
     "volatility_target": 0.08,
     "rebalance_band": 0.005,
 }
-"""A start then asks for three days of minutes instead of two weeks, and whatever the market does, the strategy's book
+"""A start then asks for three days of minutes instead of fifteen, and whatever the market does, the strategy's book
 leaves room under the gap rule for the orders that a test sends by hand."""
 
 

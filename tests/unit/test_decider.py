@@ -17,6 +17,7 @@ from engine.runtime.decision_record import decision_detail, reasons, summary
 from engine.runtime.market import MarketState
 from engine.settings import SystemConfig
 from engine.shocks import shocks
+from engine.venues.sandbox.market.bars import MINUTE_HISTORY_MS, MINUTE_MS
 
 MINUTE = 60 * NS_PER_S
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -81,6 +82,12 @@ def test_rising_prices_make_a_warmed_trend_buy_within_its_caps():
         decision.target_qty * a_slice.close_px / 10_000.0, decision.approved_weight, atol=0.001 * 50_000 / 10_000
     )
     assert decision.equity == 10_000.0
+
+
+def test_every_default_sleeve_is_awake_since_the_beginning_of_the_day_on_a_first_start():
+    decider = Decider(SystemConfig(symbols=SYMBOLS, strategy="portfolio"), INSTRUMENTS)
+    needed = 0.5 * decider.params.trend_horizon_bars.max()  # the slowest
+    assert needed + 24 * 60 <= decider.warm_up_bars <= MINUTE_HISTORY_MS / MINUTE_MS
 
 
 def test_cold_start_has_no_opinion_and_says_so():

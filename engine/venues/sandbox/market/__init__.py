@@ -49,7 +49,7 @@ class Market(Protocol):
         ...
 
     def history(self, symbol: str, interval: str) -> Bars:
-        """Return closed bars before the start: "1m" for up to two weeks, "1h" for up to two years."""
+        """Return closed bars before the start: "1m" for up to fifteen days, "1h" for up to two years."""
         ...
 
     def history_funding(self, symbol: str) -> list[FundingRow]:

@@ -1,4 +1,4 @@
-"""History of the simulated market: two years of hours, two weeks of minutes, funding, all from the live process."""
+"""History of the simulated market: two years of hours, fifteen days of minutes, funding, all from the live process."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class MirrorMarket:
         await self._upstream.close()
 
     def history(self, symbol: str, interval: str) -> Bars:
-        """Return upstream bars closed before the start: two weeks of minutes, two years of hours."""
+        """Return upstream bars closed before the start: fifteen days of minutes, two years of hours."""
         if interval not in ("1m", "1h"):
             raise ConfigError(f'history comes in "1m" and "1h", not "{interval}"')
         return self._past[symbol][0 if interval == "1m" else 1]

@@ -69,7 +69,7 @@ class ReplayMarket:
         Seeds the paths within bars; the same seed and file give the same trades.
     start_ms : int
         Where the live part begins, floored to the recording's interval. Outside the recorded span of all symbols, the
-        first two weeks (at most half of the span) become history and the rest is played.
+        first fifteen days (at most half of the span) become history and the rest is played.
     """
 
     def __init__(self, path: str, symbols: Sequence[str] | None, seed: int, start_ms: int) -> None:
@@ -189,7 +189,7 @@ class _BarTape:
         bars = self._bars(int(np.searchsorted(self._recording.open_ms, start_ms)))
         bars = fill_gaps(bars, self.step_ms, start_ms)
         minutes = self._minutes(bars, start_ms)
-        # Recorded bars longer than an hour cannot be hours: those of the last two weeks come from the paths.
+        # Recorded bars longer than an hour cannot be hours: those of the last fifteen days come from the paths.
         hours = aggregate(bars if self.step_ms <= HOUR_MS else minutes, "1h")
         hours = hours[(hours["open_ms"] >= start_ms - HOUR_HISTORY_MS) & (hours["open_ms"] <= start_ms - HOUR_MS)]
         return minutes, hours
