@@ -26,6 +26,7 @@ from engine.core.state import (
     restore_book,
 )
 from engine.core.stress import check_shocks
+from engine.core.turnover import hour_notional
 from engine.domain import (
     F8,
     AccountView,
@@ -237,3 +238,4 @@ def compile_kernels() -> None:
     market = MarketSlice(1, one, one, one, one, one, zero)
     account = AccountView(1000.0, zero, zero, zero, one, int(TradingState.RUNNING))
     step(state, market, account, InstrumentTable(zero, zero, zero, one, zero), np.array([np.nan]), params)
+    hour_notional(np.full(1, np.nan), np.ones((1, 1)), np.ones((1, 1)), params.bars_per_year)

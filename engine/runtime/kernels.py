@@ -8,6 +8,7 @@ from asyncio.subprocess import DEVNULL
 
 from engine.core.compiling import FINGERPRINT
 from engine.core.step import compile_kernels
+from engine.strategies.sleeves.scan import SLEEVES_FINGERPRINT
 from storage.database import Database
 
 SOURCES = f"{FINGERPRINT}:{sys.version}"
@@ -16,15 +17,21 @@ COMPILE_WITHIN_S = 600.0
 
 async def load_kernels(store: Database) -> None:
     """Make the compiled core ready."""
-    await compile_once(store, "step", "compile_kernels")
+    await compile_once(store, "core.step", "compile_kernels")
     await asyncio.to_thread(compile_kernels)
 
 
-async def compile_once(store: Database, module: str, function: str) -> None:
+async def compile_once(store: Database, module: str, function: str, sources: str = SOURCES) -> None:
     """Fill the disk cache unless it was filled for these very sources: a restart should not pay for it again."""
-    if store.recall(f"compiled:{function}") != SOURCES:
+    if store.recall(f"compiled:{function}") != sources:
         await _compile_ahead(module, function)
-        store.remember(f"compiled:{function}", SOURCES)
+        store.remember(f"compiled:{function}", sources)
+
+
+async def load_portfolio(store: Database) -> None:
+    """Have the portfolio strategy's kernel compiled elsewhere: here it would hold up everything, stops included."""
+    sources = f"{SLEEVES_FINGERPRINT}:{sys.version}"
+    await compile_once(store, "strategies.portfolio_runner", "compile_portfolio", sources)
 
 
 def no_need_to_compile(store: Database) -> None:

@@ -43,15 +43,15 @@ def step_back(priority: int) -> None:
 
 
 def main(module: str, function: str) -> None:
-    """Compile one function of the core unless the engine that asked for it is gone before its turn comes."""
+    """Have a function of the package compile its part, unless the engine that asked is gone before its turn comes."""
     asked_by = os.getppid()
-    if module == "step":  # the start waits for it
-        os.nice(LOW_PRIORITY)
-    else:
+    if module == "core.simulate":  # nobody waits for it
         step_back(LOWEST_PRIORITY)
+    else:
+        os.nice(LOW_PRIORITY)
     with turn(f"{Path(__file__).resolve()}:{module}:{function}"):
         if os.getppid() == asked_by:
-            getattr(importlib.import_module(f"engine.core.{module}"), function)()
+            getattr(importlib.import_module(f"engine.{module}"), function)()
 
 
 if __name__ == "__main__":

@@ -98,4 +98,4 @@ async def when_idle(engine: Engine, history: asyncio.Task[None] | None) -> None:
     if engine.loop.models is not None:
         engine.loop.models.is_ready = True
         engine.loop.models.start()
-    await compile_once(engine.store, "simulate", "compile_scans")
+    await compile_once(engine.store, "core.simulate", "compile_scans")

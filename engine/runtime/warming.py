@@ -13,9 +13,11 @@ from engine.errors import CommandRefused, ConfigError, VenueError
 from engine.runtime import sentences
 from engine.runtime.decider import Decider
 from engine.runtime.drift import remember_filters
+from engine.runtime.kernels import load_portfolio
 from engine.runtime.portfolio_desk import cost_of_plans
 from engine.runtime.user_sleeve import UserSleeve
 from engine.settings import SystemConfig
+from engine.strategies import portfolio
 from engine.strategies.versions import is_file, keep, kept_path
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
 
     With ``hold_back`` that newest bar is left for ``decide``, so that the first decision need not wait for another.
     """
+    if config.strategy == portfolio.NAME:
+        await load_portfolio(engine.store)
     decider = Decider(engine.capital.limited(config), engine.instruments, engine.capital.share)
     decider.models = engine.loop.models
     try:

@@ -5,11 +5,19 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
+import numpy as np
 import pytest
 
 from engine.core import step
-from engine.runtime import precompile
+from engine.core.step import normal_params
+from engine.domain import NS_PER_S
+from engine.runtime import kernels, precompile
+from engine.settings import SystemConfig
+from engine.strategies.portfolio_runner import PortfolioRunner, compile_portfolio
+from engine.strategies.sleeves import scan
+from storage.database import Database
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +30,7 @@ def own_folder(tmp_path, monkeypatch):
 def test_it_compiles_what_it_is_told(monkeypatch):
     done = []
     monkeypatch.setattr(step, "compile_kernels", lambda: done.append(True))
-    precompile.main("step", "compile_kernels")
+    precompile.main("core.step", "compile_kernels")
     assert done == [True]
 
 
@@ -59,7 +67,7 @@ def test_nothing_is_compiled_for_an_engine_that_ended_meanwhile(monkeypatch):
     parents = iter([os.getpid(), 1])
     monkeypatch.setattr(precompile.os, "getppid", lambda: next(parents))
     monkeypatch.setattr(step, "compile_kernels", lambda: pytest.fail("compiled for nobody"))
-    precompile.main("step", "compile_kernels")
+    precompile.main("core.step", "compile_kernels")
 
 
 def test_it_gives_way_in_a_session_of_its_own():
@@ -69,3 +77,29 @@ def test_it_gives_way_in_a_session_of_its_own():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "19"]
+
+
+def test_the_portfolio_finds_everything_compiled():
+    compile_portfolio()
+    compiled = list(scan._compiled.signatures)
+    runner = PortfolioRunner(normal_params(SystemConfig(strategy="portfolio").params()), {}, ("A", "B", "C"))
+    rates = np.full((4, 3), 1e-4)
+    runner.advance(np.arange(1, 5, dtype=np.int64) * 60 * NS_PER_S, np.ones((4, 3)), rates, given=np.zeros((4, 3)))
+    assert scan._compiled.signatures == compiled
+
+
+async def test_the_portfolio_is_compiled_elsewhere_once_for_the_same_sources(tmp_path, monkeypatch):
+    asked = []
+
+    async def elsewhere(module, function):
+        asked.append((module, function))
+
+    monkeypatch.setattr(kernels, "_compile_ahead", elsewhere)
+    with closing(Database(tmp_path / "paper.duckdb")) as store:
+        await kernels.load_portfolio(store)
+        store.flush()
+        await kernels.load_portfolio(store)
+        assert asked == [("strategies.portfolio_runner", "compile_portfolio")]
+        monkeypatch.setattr(kernels, "SLEEVES_FINGERPRINT", "another")
+        await kernels.load_portfolio(store)
+        assert len(asked) == 2

@@ -238,7 +238,8 @@ def _build(fingerprint: str) -> Callable[..., Any]:
     return function
 
 
-_compiled = _build(_fingerprint())
+SLEEVES_FINGERPRINT = _fingerprint()
+_compiled = _build(SLEEVES_FINGERPRINT)
 
 
 def advance_book(
