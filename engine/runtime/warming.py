@@ -45,7 +45,7 @@ async def warm_decider(engine: Engine, config: SystemConfig, *, hold_back: bool 
             decider.portfolio.cost = partial(cost_of_plans, engine)
             decider.portfolio.remember(engine.store.rows("SELECT symbol, ts_funding, rate FROM funding"))
             decider.portfolio.resume(engine.store.recall(engine.session.sleeves_key))
-        decider.warm_up(history)
+        await asyncio.to_thread(decider.warm_up, history)  # nobody else has it yet
         remember_filters(engine.store, engine.instruments, config.symbols)
         await asyncio.to_thread(decider.catch_up)
     except BaseException:
