@@ -74,17 +74,6 @@ def rules_of(own: PortfolioParams, params: Params, n_symbols: int, cost_rate: fl
     )  # fmt: skip
 
 
-def compile_portfolio() -> None:
-    """Compile, or load from disk, the strategy's kernel. Takes a quarter of a minute the first time."""
-    params = Params(
-        sleeve=int(Sleeve.TREND), bars_per_year=8760.0, trend_horizon_bars=np.array([2.0, 4.0]), vol_horizon_bars=4.0,
-        vol_target=0.2, ema_fast=2, ema_slow=3, allow_short=True, gate=True, max_symbol_weight=0.5,
-        max_gross_weight=2.0, max_leverage=3.0, max_daily_loss=0.05, max_drawdown=0.15, max_age_s=15.0,
-        rebalance_band=0.02,
-    )  # fmt: skip
-    PortfolioRunner(params, {}, ("BTCUSDT",)).advance(np.array([1], dtype=np.int64), np.ones((1, 1)))
-
-
 class PortfolioRunner:
     """The portfolio strategy over one set of symbols.
 
