@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from test_decider import HISTORY, INSTRUMENTS, NOW, SYMBOLS, account_with, config, market_now
+from decider_builders import HISTORY, INSTRUMENTS, SYMBOLS, account_with, config, market_now
+from execution_builders import NOW
 
 from engine.core import step as core
 from engine.domain import AccountView, InstrumentTable, MarketSlice, TradingState

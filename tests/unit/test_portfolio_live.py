@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from decider_builders import INSTRUMENTS, SYMBOLS, account_with, config, market_now, rising
+from execution_builders import NOW
 from research_bars import walk
-from test_decider import INSTRUMENTS, NOW, SYMBOLS, account_with, config, market_now, rising
 from test_decider_models import FakeHost
 
 from engine.domain import MarkPrice, TradingState
