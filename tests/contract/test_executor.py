@@ -343,6 +343,7 @@ async def test_orders_survive_a_restart_and_are_looked_up(tmp_path, quick_lookup
             rig.executor.orders.clear()  # what the first comparison adopted
             rig.executor.restore([unsure])
             assert rig.executor.orders[order.client_id].status == OrderStatus.UNKNOWN
+            assert rig.executor.rate.in_minute(rig.executor.now()) == 1
             rig.executor.doubts.chase()
             await eventually(lambda: rig.executor.orders[order.client_id].status == OrderStatus.NEW)
             assert len(books(server)["orders"]) == 1
