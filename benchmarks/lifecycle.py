@@ -19,8 +19,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,9 @@ from chaos_rig import Exchange, Victim
 from measuring import EngineDoor, options, report
 from soak import HOUR_MS
 
+T = TypeVar("T")
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
+# the rig's own settings loosen limits; these are the defaults again, with nothing but drift to start a training
 SETTINGS: dict[str, Any] = {
     "symbols": list(SYMBOLS), "strategy": "trend", "decision_interval": "1h", "rebalance_band": 0.05,
     "use_retraining": False, "use_regime_retraining": False, "retrain_pause_days": 1, "max_total_drawdown": 0.15,
@@ -101,7 +104,6 @@ class Course:
         self._exchange, self._home, self._speed = exchange, victim.home, speed
         self._door: EngineDoor = victim.door()
         self.start_ms = self._now_ms()
-        self.training_s: list[float] = []
 
     def _now_ms(self) -> int:
         return int(self._exchange.ask("clock")["market_ms"])
@@ -115,45 +117,44 @@ class Course:
         """Return what the Insights page would show."""
         return self._door.ask("models")
 
-    @property
     def champion(self) -> str | None:
         """The version in force."""
         from models.roles import read_roles
 
         return read_roles(self._home).champion
 
-    def run_until(self, what: str, days: float) -> dict[str, Any] | None:
-        """Let the market run until there is a training, or another set in force; None after ``days``."""
+    def training(self) -> dict[str, Any] | None:
+        """Return the newest training."""
+        return self.models()["training"]
+
+    def run_until_another(self, what: Callable[[], T], days: float) -> T | None:
+        """Let the market run until ``what`` gives something else; return that, or None after ``days``."""
         self._exchange.tell("clock", {"speed": self._speed})
-        champion, training = self.champion, self.models()["training"]
+        before = what()
         try:
             while self.day < days:
-                now = self.models()
-                if what == "training" and now["training"] != training:
+                if (now := what()) != before:
                     return now
-                if what == "champion" and self.champion != champion:
-                    return now
-                print(f"day {self.day}: {_line(now)}", file=sys.stderr, flush=True)
+                print(f"day {self.day}: {_line(self.models())}", file=sys.stderr, flush=True)
                 time.sleep(LOOK_EVERY_S)
             return None
         finally:
             self._exchange.tell("clock", {"speed": 1.0})
 
-    def wait_for_training(self) -> str:
-        """Return how the training under way ended; the market runs at real speed."""
+    def wait_for_training(self) -> dict[str, Any]:
+        """Return how the training under way ended and when, seconds; the market runs at real speed."""
         began = time.monotonic()
         while time.monotonic() - began < TRAINING_S:
             row = self._door.ask("models.training")["training"]
             if row["status"] not in ("queued", "running"):
-                self.training_s.append(round(time.monotonic() - began, 1))
-                return str(row["status"])
+                return {"training": row["status"], "training_s": round(time.monotonic() - began, 1)}
             time.sleep(1.0)
-        return "too slow"
+        return {"training": "too slow", "training_s": None}
 
     def take_back(self) -> str | None:
         """Roll back as a person would, and return what is in force then."""
         self._door.act("models.rollback", reason="a person takes the promotion back")
-        return self.champion
+        return self.champion()
 
     def audit(self) -> list[dict[str, Any]]:
         """Return what was written to the audit record about models, once it is all there."""
@@ -183,11 +184,10 @@ def lifecycle(days: float, speed: float, seed: int, control: bool, home: Path) -
         exchange.tell("clock", {"speed": 1.0})
         victim.prepare(3.0, **SETTINGS)
         course = Course(exchange, victim, speed)
-        began = course.run_until("training", days)
+        training = course.run_until_another(course.training, days)
         found: dict[str, Any] = {"in_force_at_first": old["version"], "drift_after_days": None}
-        if began is not None:
-            found |= {"drift_after_days": course.day, "reason": began["training"]["reason"]}
-            found |= {"training": course.wait_for_training(), "training_s": course.training_s}
+        if training is not None:
+            found |= {"drift_after_days": course.day, "reason": training["reason"]} | course.wait_for_training()
             if not control:
                 found |= _succession(course, days)
         return found | {"days": course.day, "audit": course.audit()}
@@ -199,7 +199,7 @@ def lifecycle(days: float, speed: float, seed: int, control: bool, home: Path) -
 def _succession(course: Course, days: float) -> dict[str, Any]:
     """Let the challenge go on to its end, then take back what it did."""
     began = course.day
-    if course.run_until("champion", days) is None:
+    if course.run_until_another(course.champion, days) is None:
         last = next(iter(course.models()["challenges"]), {})
         return {"promoted_after_days": None, "standing": last.get("verdict")}
     found = {"promoted_after_days": round(course.day - began, 2), "change": course.models()["changes"][0]}
